@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""The image set: everything that one machine boots and loads, wherever it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from harness.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Files on the host that make up one system under test.
+
+    ``features`` names what this system can offer beyond a kernel and a shell:
+    ``agent`` (our command agent on ttyAMA1), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
+    ``debugfs``, ``cma-sysfs``. A feature that is missing is *absent*, never an error by itself.
+    """
+
+    kernel: Path
+    """zImage."""
+    dtb: Path
+    """Flattened device tree."""
+    initrd: Path | None = None
+    """initramfs (newc, may be compressed) or ramdisk."""
+    module: Path | None = None
+    """``cma.ko`` on the host, the same file as in the root image."""
+    app: Path | None = None
+    """``CMA_area_app-0.0.1`` on the host, the same file as in the root image."""
+    vmlinux: Path | None = None
+    """ELF with symbols, for traces."""
+    system_map: Path | None = None
+    append: str = "console=ttyAMA0 panic=-1 loglevel=8 rdinit=/sbin/init"
+    """Kernel command line."""
+    release: str = ""
+    """``uname -r``; empty where it is not known before the boot."""
+    features: frozenset[str] = frozenset()
+
+    def digest(self) -> str:
+        """SHA-256 over the contents of all files and the fields, as hex. Raises `UserError` on an unreadable file."""
+        digest = hashlib.sha256()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Path):
+                try:
+                    with value.open("rb") as file:
+                        value = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError as error:
+                    raise UserError(f"cannot read {field.name} {value}: {error.strerror}") from error
+            elif isinstance(value, frozenset):
+                value = sorted(value)
+            digest.update(f"{field.name}={value}\n".encode())
+        return digest.hexdigest()
