@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""What witnesses say of CMA areas, as values.
+
+A witness that a kernel cannot offer is `Absent`, never an empty `Reading`. A claim says no more than
+its witness did: a base with a rounded size stays that, and is not made into a range here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from harness.memory.ranges import AddressRange, human_size
+
+MAX_NAME = 63
+"""The kernel keeps this much of an area's name (CMA_MAX_NAME - 1 in include/linux/cma.h)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundedSize:
+    """A size that the kernel printed in whole units, rounded down: 4.5 MiB as ``4 MiB``."""
+
+    quantity: int
+    unit: int
+
+    @property
+    def low(self) -> int:
+        """The least size in bytes that is printed so."""
+        return self.quantity * self.unit
+
+    @property
+    def high(self) -> int:
+        """The least size in bytes that is printed as more (exclusive)."""
+        return (self.quantity + 1) * self.unit
+
+    def admits(self, size: int) -> bool:
+        """Whether an area of ``size`` bytes is printed so."""
+        return self.low <= size < self.high
+
+    def __str__(self) -> str:
+        unit = human_size(self.unit).split()[1]
+        return f"{self.quantity} {unit} (rounded down)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """The witness gives the exact range."""
+
+    name: str
+    range: AddressRange
+    source: str
+
+    def __str__(self) -> str:
+        return str(self.range)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Windowed:
+    """The witness gives an exact size and where the area may be. No windows: anywhere in RAM."""
+
+    name: str
+    size: int
+    windows: tuple[AddressRange, ...]
+    source: str
+
+    @property
+    def pinned(self) -> AddressRange | None:
+        """The only range possible, where there is one window that is just as large as the area."""
+        if len(self.windows) == 1 and self.windows[0].size == self.size:
+            return self.windows[0]
+        return None
+
+    def admits(self, place: AddressRange) -> bool:
+        """Whether ``place`` is inside one of the windows."""
+        return not self.windows or any(place in window for window in self.windows)
+
+    def __str__(self) -> str:
+        where = " or ".join(map(str, self.windows)) or "anywhere"
+        return f"{human_size(self.size)} in {where}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Based:
+    """The witness gives the exact base and a rounded size (the kernel log)."""
+
+    name: str
+    base: int
+    size: RoundedSize
+    source: str
+
+    def __str__(self) -> str:
+        return f"0x{self.base:08x}, {self.size}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exists:
+    """The witness knows that the area exists, and possibly its size in bytes, but not where."""
+
+    name: str
+    source: str
+    size: int | None = None
+
+    def __str__(self) -> str:
+        return "that it exists" if self.size is None else f"{human_size(self.size)}, no address"
+
+
+Claim = Placed | Windowed | Based | Exists
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NamedRange:
+    """A named part of the physical memory that is no CMA area, such as ``Kernel code``."""
+
+    name: str
+    range: AddressRange
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """The kernel's own words that it did not set up an area; ``area`` is None where it names none."""
+
+    area: str | None
+    text: str
+
+
+class Coverage(enum.Enum):
+    """What it means when a witness does not mention an area."""
+
+    DECLARED = "declared"
+    """It says what was asked of the kernel (device tree, command line), not what became of it."""
+    SOME = "some"
+    """It observes the running kernel, but may miss areas: nothing follows from silence."""
+    CREATED = "created"
+    """The kernel log from the boot on: an area not mentioned was not created."""
+    ALL = "all"
+    """It lists every area of the running kernel: an area not listed is a contradiction."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """All that one witness said. ``ram`` and ``kernel`` are empty where it says nothing of them."""
+
+    witness: str
+    source: str
+    coverage: Coverage
+    claims: tuple[Claim, ...] = ()
+    ram: tuple[AddressRange, ...] = ()
+    kernel: tuple[NamedRange, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observes(self) -> bool:
+        """Whether it speaks of the running kernel, not only of what was asked of it."""
+        return self.coverage is not Coverage.DECLARED
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Absent:
+    """A witness that this kernel, or this reader, cannot offer; and why."""
+
+    witness: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CmaArea:
+    """A CMA area of the running kernel.
+
+    ``witnesses`` are the sources that agree on it. ``exact`` is False where only a rounded size is
+    known: ``range`` is then the least that the area covers.
+    """
+
+    name: str
+    range: AddressRange
+    witnesses: tuple[str, ...] = ()
+    exact: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.range})"
