@@ -14,9 +14,11 @@
  * answered by `nak` and has no effect; a SEQ that was served already is
  * answered by `dup` and is not served again.
  *
- * Requests:  hello            takes NONCE as the machine's word -> ready
+ * Requests:  hello BYTES      takes NONCE as the machine's word, stirs BYTES into the kernel's
+ *                             random pool (clones of one template share its state) -> ready
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
- *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*, exit "STATUS"
+ *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
+ *                             exit "STATUS OUT ERR" (bytes of each that were sent)
  *            kill             kills that shell and all it started -> exit of the run
  *            get  PATH        -> data*, end "SIZE CRC"
  *            put  "MODE PATH" -> ok; then data frames, each -> ok; an empty one ends it -> end "SIZE CRC"
@@ -25,6 +27,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/random.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -47,6 +51,7 @@ static int tty;
 static char nonce[40] = "0";
 static unsigned long served;	/* last SEQ that was served */
 static unsigned long running;	/* SEQ of the run under way, 0 if none */
+static unsigned long sent_out, sent_err;	/* bytes of its output so far */
 
 static pid_t shell;
 static int shell_in = -1, shell_out = -1, shell_err = -1, shell_status = -1;
@@ -177,8 +182,10 @@ static bool forward(int fd, const char *kind, int most)
 	char data[CHUNK];
 	ssize_t n = 0;
 
-	while (most-- && (n = read(fd, data, sizeof(data))) > 0)
+	while (most-- && (n = read(fd, data, sizeof(data))) > 0) {
 		send_frame(running ? running : served, kind, data, n);
+		*(fd == shell_out ? &sent_out : &sent_err) += n;
+	}
 	return n != 0;	/* false at end of file */
 }
 
@@ -188,7 +195,7 @@ static void run_ends(const char *status)
 	forward(shell_out, "out", 64);
 	forward(shell_err, "err", 64);
 	if (running)
-		send_text(running, "exit", "%s", status);
+		send_text(running, "exit", "%s %lu %lu", status, sent_out, sent_err);
 	running = 0;
 }
 
@@ -219,6 +226,7 @@ static void run(unsigned long seq, const char *text, size_t len)
 		return;
 	}
 	running = seq;
+	sent_out = sent_err = 0;
 	n += sprintf(line, "eval '");
 	for (size_t i = 0; i < len && n < sizeof(line) - 64; i++) {
 		if (text[i] == '\'')
@@ -337,6 +345,17 @@ static void ping(unsigned long seq, const char *text)
 	send_text(seq, "pong", "%llu %llu %s", before, now_ns(), text);
 }
 
+static void stir(const char *bytes, size_t len)
+{
+	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;	/* a kernel without it has nothing to stir */
+	write_all(fd, bytes, len);
+	ioctl(fd, RNDRESEEDCRNG);
+	close(fd);
+}
+
 static void serve(unsigned long seq, const char *kind, char *payload, size_t len)
 {
 	if (!strcmp(kind, "run"))
@@ -385,6 +404,7 @@ static size_t take_frame(char *at, size_t have)
 	if (!strcmp(kind, "hello")) {
 		strcpy(nonce, word);
 		served = seq;
+		stir(eol + 1, len);
 		send_text(seq, "ready", "agent 1 pid %d", getpid());
 	} else if (strcmp(word, nonce)) {
 		send_text(seq, "fail", "%d this machine's word is another", EPERM);

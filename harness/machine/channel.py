@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""What every command channel offers, whatever carries it."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+
+from harness.machine.errors import CommandFailed, ConsoleError, GuestTimeout
+
+Guard = Callable[[], None]
+"""Raises what has befallen the machine (a crash, its end); returns where nothing has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandResult:
+    """A command that ended. Output is bytes as the guest wrote them, without the terminal's ``\\r``."""
+
+    command: str
+    stdout: bytes
+    stderr: bytes
+    """Empty where the channel cannot tell the two apart (the shared serial line: all in `stdout`)."""
+    status: int
+    """Exit status as the shell reports it: 128 and the number of the signal that ended the command."""
+    elapsed: float
+    """Seconds from sending the command to its end."""
+
+    @property
+    def text(self) -> str:
+        """Standard output, decoded with replacement."""
+        return self.stdout.decode("utf-8", "replace")
+
+    def check(self) -> CommandResult:
+        """Itself, where the status is 0. Raises `CommandFailed` otherwise."""
+        if self.status:
+            said = (self.stderr or self.stdout).decode("utf-8", "replace").strip()
+            raise CommandFailed(
+                f"in the guest, `{self.command}` ended with status {self.status}"
+                + (f": {said[-800:]}" if said else " and said nothing")
+            )
+        return self
+
+
+class Channel(abc.ABC):
+    """A way to run commands and move files. One command at a time.
+
+    All calls raise `GuestTimeout` at the deadline, `ConsoleError` where the channel delivered
+    something damaged, and what the machine's guard raises (`GuestCrash`, `GuestStopped`, `QemuDied`).
+    """
+
+    @abc.abstractmethod
+    def open(self, nonce: str, timeout: float) -> None:
+        """Gets the guest's ear and gives the machine its word (hex), which every answer repeats."""
+
+    @abc.abstractmethod
+    def run(self, command: str, timeout: float) -> CommandResult:
+        """Runs a shell command and waits for its end. A command that times out is killed."""
+
+    @abc.abstractmethod
+    def get(self, path: str, timeout: float) -> bytes:
+        """Reads a file, checked by length and CRC-32. Raises `GuestFileError`."""
+
+    @abc.abstractmethod
+    def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:
+        """Writes a file, checked by reading it back in the guest. Raises `GuestFileError`."""
+
+    @abc.abstractmethod
+    def probe(self, timeout: float) -> float:
+        """Proves that the guest lives: its word, a running clock, timer interrupts.
+
+        Returns how many seconds the guest's clock advanced over a sleep of 1 ms (or more).
+        """
+
+
+def timed_out(what: str, elapsed: float, tails: str) -> GuestTimeout:
+    """The error for a missing answer: what was asked, how long ago, what the streams say."""
+    return GuestTimeout(f"no answer to `{what}` after {elapsed:.1f} s\n{tails}")
+
+
+def expect_sum(what: str, said: tuple[int, int], found: tuple[int, int]) -> None:
+    """Compares (size in bytes, CRC-32) of what was sent with what arrived."""
+    if said != found:
+        raise ConsoleError(
+            f"{what} arrived damaged: {found[0]} bytes with CRC {found[1]:08x},"
+            f" sent were {said[0]} with {said[1]:08x}"
+        )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The one thread that reads everything that machines say, all the time, and talks QMP.
+
+Whatever a test does or waits for, no stream of a guest is left undrained: a full pipe would stop
+the guest, and what it says while nobody waits would be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from harness.machine.transcript import Stream
+
+T = TypeVar("T")
+PIECE = 65536
+
+
+class IoThread:
+    """An asyncio event loop in a daemon thread, made at first use and shared by the process."""
+
+    _lock = threading.Lock()
+    _shared: IoThread | None = None
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="machine-io", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def shared(cls) -> IoThread:
+        """The process's own."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            return cls._shared
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs a coroutine in the loop and waits for its result; raises `TimeoutError` at the end."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise TimeoutError from None
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Calls a function in the loop, soon, without waiting for it."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def drain(self, fd: int, stream: Stream, done: Callable[[], None] = lambda: None) -> None:
+        """Appends all that comes out of `fd` (which must not block) to `stream`, up to its end."""
+
+        def ready() -> None:
+            try:
+                data = os.read(fd, PIECE)
+            except BlockingIOError:
+                return
+            except OSError:  # the peer reset the line, or a pty has no other side any more
+                data = b""
+            if data:
+                stream.append(data)
+                return
+            self.loop.remove_reader(fd)
+            stream.close()
+            done()
+
+        self.call(self.loop.add_reader, fd, ready)
+
+    def forget(self, fd: int) -> None:
+        """Stops reading `fd`; returns when it is safe to close it."""
+        done = threading.Event()
+
+        def remove() -> None:
+            self.loop.remove_reader(fd)
+            done.set()
+
+        self.call(remove)
+        done.wait()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""A serial line seen from the host: a stream that comes in and a way to send."""
+
+from __future__ import annotations
+
+import os
+import select
+
+import pexpect
+
+from harness.machine.channel import Guard, timed_out
+from harness.machine.deadline import Deadline
+from harness.machine.transcript import Stream, Transcript, readable
+
+SLICE = 0.1
+"""Seconds after which a blocked sender looks whether the guest still lives."""
+
+
+class Line:
+    """One end of a serial line: `fd` must not block. The stream is filled by the I/O thread."""
+
+    def __init__(self, fd: int, stream: Stream, transcript: Transcript) -> None:
+        self.fd = fd
+        self.stream = stream
+        self._transcript = transcript
+
+    def tails(self) -> str:
+        """The last lines of every stream of the machine."""
+        return self._transcript.tails()
+
+    def send(self, data: bytes, deadline: Deadline, guard: Guard) -> None:
+        """Sends all of `data`. Raises `GuestTimeout` where the guest does not take it in time."""
+        self._transcript.sent(self.stream.name, data)
+        left = memoryview(data)
+        while left:
+            guard()
+            try:
+                left = left[os.write(self.fd, left) :]
+            except BlockingIOError:
+                if deadline.expired:
+                    what = readable(data[:80])
+                    raise timed_out(f"sending {what}", deadline.elapsed, self.tails()) from None
+                select.select([], [self.fd], [], min(SLICE, deadline.remaining))
+            except OSError:
+                guard()
+                raise pexpect.EOF(f"{self.stream.name} is closed") from None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""QMP over a socket pair: no path, no port, nobody else can be at the other end.
+
+Protocol: QEMU ``docs/interop/qmp-spec.rst``, through the library ``qemu.qmp``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+from harness.machine.errors import MachineError
+from harness.machine.iothread import IoThread
+
+# What goes wrong is raised; the library's own log would say it again, in its words, on stderr.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+logging.getLogger("qemu.qmp").propagate = False
+
+
+class Qmp:
+    """A QMP session. `shutdown_reason` is what QEMU's SHUTDOWN event said, once there was one."""
+
+    def __init__(self, io: IoThread, peer: socket.socket, name: str) -> None:
+        self._io = io
+        self._peer = peer
+        self._client = QMPClient(name)
+        self._watch: asyncio.Task[None] | None = None
+        self.shutdown_reason: str | None = None
+        self.panicked = False
+
+    def connect(self, timeout: float) -> None:
+        """Greets and negotiates. Raises `MachineError` where QEMU does not answer."""
+        try:
+            self._io.run(self._connect(), timeout)
+        except (TimeoutError, QMPError, OSError) as error:
+            raise MachineError(f"QEMU's control socket does not answer: {error!r}") from error
+
+    async def _connect(self) -> None:
+        self._watch = asyncio.ensure_future(self._watch_events())
+        await self._client.connect(self._peer)
+
+    async def _watch_events(self) -> None:
+        async for event in self._client.events:
+            if event["event"] == "SHUTDOWN":
+                self.shutdown_reason = event["data"]["reason"]  # type: ignore[index]
+
+    def execute(self, command: str, timeout: float = 10, **arguments: object) -> Any:
+        """Runs a command and returns its answer. Raises `MachineError` with QEMU's own words."""
+        try:
+            return self._io.run(self._client.execute(command, arguments or None), timeout)
+        except ExecuteError as error:
+            raise MachineError(f"QEMU refuses {command} {arguments}: {error}") from error
+        except TimeoutError as error:
+            raise MachineError(f"QEMU does not answer {command} within {timeout} s") from error
+        except QMPError as error:
+            raise MachineError(f"QEMU's control connection is lost ({command}): {error}") from error
+
+    def monitor(self, line: str) -> str:
+        """Runs a line of the human monitor, for what QMP itself does not offer (``xp``, ``info``)."""
+        return str(self.execute("human-monitor-command", **{"command-line": line}))
+
+    def close(self) -> None:
+        """Ends the session; QEMU's death before it is no error."""
+        try:
+            self._io.run(self._close(), 5)
+        except (TimeoutError, QMPError, OSError, EOFError):
+            self._peer.close()
+
+    async def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        try:
+            await self._client.disconnect()
+        except (QMPError, OSError, EOFError):
+            pass
+        self._peer.close()

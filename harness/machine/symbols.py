@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Names for the addresses in a trace, from the kernel's own ``System.map`` or ``vmlinux``."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+ADDRESS = re.compile(r"\[<([0-9a-f]{8})>\](?: \((?![0-9a-f]{8}\)))?|\b(?:PC|LR|pc|lr) ?[:=] ?\[?<?([0-9a-f]{8})\b")
+
+
+class Symbols:
+    """Looks addresses up. Empty where neither file is there: then a trace stays as it is."""
+
+    def __init__(self, system_map: Path | None = None, vmlinux: Path | None = None) -> None:
+        self._map = system_map
+        self._vmlinux = vmlinux
+
+    @functools.cached_property
+    def _table(self) -> tuple[list[int], list[str]]:
+        rows: list[tuple[int, str]] = []
+        if self._map is not None and self._map.is_file():
+            for line in self._map.read_text().splitlines():
+                address, kind, name = line.split(maxsplit=2)
+                if kind in "tTwW":
+                    rows.append((int(address, 16), name))
+        elif self._vmlinux is not None and self._vmlinux.is_file():
+            with self._vmlinux.open("rb") as file:
+                table = ELFFile(file).get_section_by_name(".symtab")
+                for symbol in table.iter_symbols() if table is not None else ():
+                    if symbol["st_info"]["type"] == "STT_FUNC":
+                        rows.append((symbol["st_value"], symbol.name))
+        rows.sort()
+        return [address for address, _ in rows], [name for _, name in rows]
+
+    @functools.cached_property
+    def _addr2line(self) -> list[str] | None:
+        """The command that knows source lines, where `vmlinux` has them."""
+        if self._vmlinux is None or not self._vmlinux.is_file():
+            return None
+        with self._vmlinux.open("rb") as file:
+            if ELFFile(file).get_section_by_name(".debug_line") is None:
+                return None
+        for tool in ("arm-linux-gnueabihf-addr2line", "arm-linux-gnueabi-addr2line"):
+            if shutil.which(tool):
+                return [tool, "-e", str(self._vmlinux)]
+        return None
+
+    def name(self, address: int) -> str | None:
+        """``function+0xoffset`` for a kernel text address, or None."""
+        addresses, names = self._table
+        at = bisect.bisect_right(addresses, address) - 1
+        if at < 0 or address - addresses[at] > 0x10000:
+            return None
+        return f"{names[at]}+{address - addresses[at]:#x}"
+
+    def lines(self, addresses: list[int]) -> dict[int, str]:
+        """``file:line`` of each address, where the kernel was built with debug information."""
+        if self._addr2line is None or not addresses:
+            return {}
+        answer = subprocess.run(
+            [*self._addr2line, *(f"{address:#x}" for address in addresses)],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.splitlines()
+        return {a: line for a, line in zip(addresses, answer, strict=False) if "?" not in line}
+
+    def symbolise(self, trace: str) -> str:
+        """The trace with a line of names (and source lines) under each line that has bare addresses."""
+        wanted = [int(one or other, 16) for one, other in ADDRESS.findall(trace)]
+        places = self.lines(sorted(set(wanted)))
+        result = []
+        for line in trace.splitlines():
+            result.append(line)
+            notes = []
+            for match in ADDRESS.finditer(line):
+                address = int(match[1] or match[2], 16)
+                known = match[0].endswith("(")
+                name = None if known else self.name(address)
+                notes += [f"{address:08x} {' '.join(n for n in (name, places.get(address)) if n)}"
+                          ] if name or address in places else []
+            if notes:
+                result.append("    = " + "; ".join(notes))
+        return "\n".join(result)

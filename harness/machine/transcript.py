@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""What a machine said: append-only bytes with monotonic times, one stream per source.
+
+Nothing is ever taken out of a stream. A wait is a `Cursor` over it, a pexpect object that starts
+at a position; two waits can read the same bytes, and a failed one loses none.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pexpect
+from pexpect.spawnbase import SpawnBase
+
+from harness.machine.deadline import Deadline
+
+ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()=>][0-9A-B]?|[\x00\x07]")
+CHUNK = 4096
+"""Bytes that a cursor takes at once. pexpect searches only the window's tail of each piece, so a
+piece must not exceed the window."""
+WINDOW = 2 * CHUNK
+
+
+def readable(data: bytes) -> str:
+    """Text for a person: decoded with replacement, terminal escapes and carriage returns gone."""
+    return ESCAPES.sub(b"", data).decode("utf-8", "replace").replace("\r", "")
+
+
+class Stream:
+    """One append-only source of bytes. Safe to append from one thread and read from others."""
+
+    def __init__(self, name: str, changed: threading.Condition | None = None) -> None:
+        self.name = name
+        self.closed = False
+        self._data = bytearray()
+        self._offsets: list[int] = []
+        self._times: list[float] = []
+        self._changed = changed or threading.Condition()
+        self._listeners: list[Callable[[bytes, float], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def listen(self, listener: Callable[[bytes, float], None]) -> None:
+        """Calls `listener(data, monotonic_time)` on each piece that comes in from now on."""
+        self._listeners.append(listener)
+
+    def append(self, data: bytes) -> None:
+        """Adds what was read from the source just now."""
+        now = time.monotonic()
+        with self._changed:
+            self._offsets.append(len(self._data))
+            self._times.append(now)
+            self._data += data
+            self._changed.notify_all()
+        for listener in self._listeners:
+            listener(data, now)
+
+    def close(self) -> None:
+        """Marks the end of the source; waits for more than there is end with `pexpect.EOF`."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Makes every wait look again at its `interrupt`."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def bytes(self, start: int = 0, end: int | None = None) -> bytes:
+        """What came in, from position `start` up to `end` (exclusive)."""
+        with self._changed:
+            return bytes(self._data[start:end])
+
+    def text(self, start: int = 0, end: int | None = None) -> str:
+        """The same, for a person to read."""
+        return readable(self.bytes(start, end))
+
+    def time_of(self, position: int) -> float:
+        """Monotonic time at which the byte at `position` came in."""
+        with self._changed:
+            return self._times[max(0, bisect.bisect_right(self._offsets, position) - 1)]
+
+    def last_lines(self, count: int = 5) -> list[str]:
+        """The last lines, for an error message."""
+        lines = [line for line in self.text(max(0, len(self) - 4000)).splitlines() if line.strip()]
+        return lines[-count:]
+
+    def wait(
+        self, position: int, timeout: float, interrupt: Callable[[], None] | None = None
+    ) -> None:
+        """Returns once the stream is longer than `position`.
+
+        Raises `pexpect.EOF` if it ends before, `pexpect.TIMEOUT` after `timeout` seconds, and
+        whatever `interrupt` raises: it is called at each change, first of all at once.
+        """
+        deadline = Deadline(timeout)
+        with self._changed:
+            while True:
+                if interrupt is not None:
+                    interrupt()
+                if len(self._data) > position:
+                    return
+                if self.closed:
+                    raise pexpect.EOF(f"{self.name} ended")
+                if deadline.expired:
+                    raise pexpect.TIMEOUT(f"{self.name}: nothing for {deadline.elapsed:.1f} s")
+                self._changed.wait(min(deadline.remaining, threading.TIMEOUT_MAX))
+
+
+class Cursor(SpawnBase):  # type: ignore[misc]
+    """A pexpect object that reads `stream` from `position` on.
+
+    ``expect`` raises `pexpect.EOF`, `pexpect.TIMEOUT`, or what `interrupt` raises.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        position: int,
+        interrupt: Callable[[], None] | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        super().__init__(timeout=30, maxread=CHUNK, searchwindowsize=window)
+        self.delayafterread = None
+        self._stream = stream
+        self._next = position
+        self._interrupt = interrupt
+
+    @property
+    def position(self) -> int:
+        """Where in the stream the last match ended."""
+        return self._next - len(self.buffer)
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
+        """The next bytes, at most `size`; called by pexpect."""
+        self._stream.wait(self._next, 1e9 if timeout is None else timeout, self._interrupt)
+        data = self._stream.bytes(self._next, self._next + size)
+        self._next += len(data)
+        return data
+
+
+class Transcript:
+    """All streams of one machine, and the files that keep them in the artifacts directory.
+
+    ``NAME.log`` has each stream's raw bytes; ``transcript.txt`` all of them line by line, each with
+    the seconds since the machine was started and its stream's name.
+    """
+
+    def __init__(self, directory: Path | None, live: IO[str] | None = None) -> None:
+        self.directory = directory
+        self.streams: dict[str, Stream] = {}
+        self._changed = threading.Condition()
+        self._start = time.monotonic()
+        self._files: list[IO[bytes]] = []
+        self._partial: dict[str, bytes] = {}
+        self._live = live
+        self._lock = threading.Lock()
+        self._timeline: IO[bytes] | None = None
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._timeline = (directory / "transcript.txt").open("ab", buffering=0)
+            self._files.append(self._timeline)
+
+    def stream(self, name: str, framed: bool = False) -> Stream:
+        """Adds a stream. A `framed` one is kept raw but not shown live: it is no text."""
+        stream = Stream(name, self._changed)
+        self.streams[name] = stream
+        if self.directory is not None:
+            raw = (self.directory / f"{name}.log").open("ab", buffering=0)
+            self._files.append(raw)
+            stream.listen(lambda data, _now: self._keep(raw, data))
+        stream.listen(lambda data, now: self._note(name, data, now, framed))
+        return stream
+
+    def sent(self, name: str, data: bytes) -> None:
+        """Keeps what the harness sent to the guest, so that the transcript has both sides."""
+        self._note(f"{name}<", data, time.monotonic(), True)
+
+    def _keep(self, raw: IO[bytes], data: bytes) -> None:
+        with self._lock:
+            if not raw.closed:
+                raw.write(data)
+
+    def _note(self, name: str, data: bytes, now: float, framed: bool) -> None:
+        with self._lock:
+            whole, newline, rest = (self._partial.get(name, b"") + data).rpartition(b"\n")
+            self._partial[name] = rest
+            if not newline:
+                return
+            lines = "".join(
+                f"[{now - self._start:11.6f}] {name:<9} {line}\n"
+                for line in readable(whole).split("\n")
+            )
+            if self._timeline is not None and not self._timeline.closed:
+                self._timeline.write(lines.encode())
+            if self._live is not None and not framed:
+                self._live.write(lines)
+                self._live.flush()
+
+    def tails(self, count: int = 5) -> str:
+        """The last lines of each stream that said anything, and where the whole is."""
+        parts = []
+        for name, stream in self.streams.items():
+            lines = stream.last_lines(count)
+            if lines:
+                parts.append(f"last of {name}:\n" + "\n".join(f"    {line}" for line in lines))
+        if self.directory is not None:
+            parts.append(f"transcript: {self.directory / 'transcript.txt'}")
+        return "\n".join(parts)
+
+    def close(self) -> None:
+        """Ends all streams and closes the files; what was said stays readable."""
+        for stream in self.streams.values():
+            stream.close()
+        for name, rest in list(self._partial.items()):
+            if rest:
+                self._note(name, b"\n", time.monotonic(), True)
+        with self._lock:
+            for file in self._files:
+                file.close()
