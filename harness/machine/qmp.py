@@ -30,7 +30,8 @@ class Qmp:
         self._client = QMPClient(name)
         self._watch: asyncio.Task[None] | None = None
         self.shutdown_reason: str | None = None
-        self.panicked = False
+        self._migration = asyncio.Event()
+        self._migration_status = "none"
 
     def connect(self, timeout: float) -> None:
         """Greets and negotiates. Raises `MachineError` where QEMU does not answer."""
@@ -42,11 +43,25 @@ class Qmp:
     async def _connect(self) -> None:
         self._watch = asyncio.ensure_future(self._watch_events())
         await self._client.connect(self._peer)
+        events = {"capability": "events", "state": True}
+        await self._client.execute("migrate-set-capabilities", {"capabilities": [events]})
 
     async def _watch_events(self) -> None:
         async for event in self._client.events:
             if event["event"] == "SHUTDOWN":
                 self.shutdown_reason = event["data"]["reason"]  # type: ignore[index]
+            elif event["event"] == "MIGRATION":
+                self._migration_status = event["data"]["status"]  # type: ignore[index]
+                if self._migration_status in ("completed", "failed", "cancelled"):
+                    self._migration.set()
+
+    def wait_migrated(self, timeout: float) -> str:
+        """Waits for the migration under way to end; returns its status (``completed``, …)."""
+        try:
+            self._io.run(self._migration.wait(), timeout)
+        except TimeoutError:
+            pass  # the status says how far it came
+        return self._migration_status
 
     def execute(self, command: str, timeout: float = 10, **arguments: object) -> Any:
         """Runs a command and returns its answer. Raises `MachineError` with QEMU's own words."""

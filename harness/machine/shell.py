@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""The command channel for a root image that is not ours: its shell, on the line it shares with the kernel.
+
+The prompt, the echo and the kernel's messages are all on that line, so none of it is believed. A
+command's output goes to files in the guest; these come over as numbered base64 lines that begin
+with the machine's word, followed by their MD5 sums and the exit status. A line that a kernel
+message broke, or that lost bytes, is missed or fails the sum, and all are asked for again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import re
+import shlex
+
+import pexpect
+
+from harness.machine.channel import Channel, CommandResult, Guard, timed_out
+from harness.machine.deadline import Deadline
+from harness.machine.errors import ConsoleError, GuestFileError
+from harness.machine.line import Line
+from harness.machine.transcript import Cursor
+
+PIECE = 600
+"""Bytes of one line to the guest; the tty's line editor takes 4095, and ash's editor fewer."""
+KNOCK = 1.0
+"""Seconds without an answer after which a booting guest is knocked at again."""
+RESENDS = 5
+ASK_AGAIN = 2.0
+"""Seconds that a complete answer gets to come over once it was asked for again."""
+
+# Sent one line at a time. The reading loop is no interactive shell: it has no prompt and no editor.
+SETUP = (
+    "for _d in /tmp /run /dev /; do (: >$_d/.h.o) 2>/dev/null && break; done; _d=$_d/.h",
+    "_nl=$(echo; echo .); _nl=${_nl%.}",
+    "_l() { _n=0; while read -r _x; do echo \"@$_w $_q $1$_n $_x\"; _n=$((_n+1)); done; }",
+    '_a() { base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);'
+    ' echo "@$_w $_q end $_s $1 $3"; echo "@$_w $_q end $_s $1 $3"; }',
+    '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a; }',
+)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+LOOP = "exec 2>/dev/null; while read -r _k; do eval \"$_k\"; done"
+
+
+@dataclasses.dataclass
+class Answer:
+    """What has come over of one command's answer."""
+
+    pieces: dict[str, bytes]
+    status: int | None = None
+    sums: tuple[str, str] = ("", "")
+
+    def output(self, which: str) -> bytes:
+        """The pieces of ``o`` or ``e``, as far as they follow each other."""
+        parts: list[bytes] = []
+        while (piece := self.pieces.get(f"{which}{len(parts)}")) is not None:
+            parts.append(piece)
+        try:
+            return base64.b64decode(b"".join(parts), validate=True)
+        except binascii.Error:
+            return b""
+
+    def whole(self) -> tuple[bytes, bytes] | None:
+        """Both outputs, where their sums are right."""
+        both = self.output("o"), self.output("e")
+        found = tuple(hashlib.md5(data, usedforsecurity=False).hexdigest() for data in both)
+        return both if self.status is not None and found == self.sums else None
+
+
+class ShellChannel(Channel):
+    """Commands over the shared serial line. Needs BusyBox's (or any) ``base64`` and ``md5sum``."""
+
+    def __init__(self, line: Line, guard: Guard) -> None:
+        self._line = line
+        self._guard = guard
+        self._word = ""
+        self._seq = 0
+        self._pending = ""
+
+    def open(self, nonce: str, timeout: float) -> None:
+        """See `Channel.open`. Knocks (Enter, then a question) until a shell answers."""
+        deadline = Deadline(timeout)
+        self._word = nonce
+        start = len(self._line.stream)
+        while True:
+            self._say("", deadline)
+            self._say(f"stty -echo; PS1=; printf '@%s here%s\\n' {nonce} $((6*7))", deadline)
+            cursor = Cursor(self._line.stream, start, self._guard)
+            try:
+                cursor.expect([rb"@%s here42" % nonce.encode()], min(KNOCK, deadline.remaining))
+                break
+            except pexpect.TIMEOUT:
+                if deadline.expired:
+                    raise timed_out("a shell", deadline.elapsed, self._line.tails()) from None
+        body = "; ".join([f"_w={nonce}", *SETUP, LOOP])
+        for start_at in range(0, len(body), PIECE):
+            piece = shlex.quote(body[start_at : start_at + PIECE])
+            self._say(f"_h={'$_h' if start_at else ''}{piece}", deadline)
+        self._say('exec sh -c "$_h"', deadline)
+        missing = self.run("command -v base64 md5sum", deadline.remaining)
+        if missing.status:
+            raise ConsoleError(
+                "the guest's shell has no base64 or no md5sum: without them nothing on a shared"
+                " serial line can be checked (BusyBox: CONFIG_BASE64, CONFIG_MD5SUM)"
+            )
+
+    def _say(self, line: str, deadline: Deadline) -> None:
+        self._line.send(line.encode() + b"\n", deadline, self._guard)
+
+    def _say_text(self, command: str, deadline: Deadline) -> None:
+        """Puts the command into the guest's variable ``_c``, in lines that the tty takes whole."""
+        if CONTROL.search(command):
+            raise ConsoleError(f"{command!r} has control characters, which a serial line acts upon")
+        self._say("_c=", deadline)
+        for number, line in enumerate(command.split("\n")):
+            newline = '"$_nl"' if number else ""
+            for start in range(0, max(len(line), 1), PIECE):
+                piece = shlex.quote(line[start : start + PIECE])
+                self._say(f'_c="$_c"{newline if not start else ""}{piece}', deadline)
+
+    def run(self, command: str, timeout: float) -> CommandResult:
+        """See `Channel.run`. A command that times out cannot be killed here; the next one says so."""
+        if self._pending:
+            raise ConsoleError(f"`{self._pending}` has not ended: the shell cannot be used again")
+        deadline = Deadline(timeout)
+        self._seq += 1
+        position = len(self._line.stream)
+        self._say_text(command, deadline)
+        self._say(f"_r {self._seq}", deadline)
+        answer = Answer({})
+        self._pending = command
+        for resend in range(RESENDS + 1):
+            try:
+                position = self._collect(answer, position, deadline, resend)
+            except pexpect.TIMEOUT:
+                if deadline.expired:
+                    raise timed_out(command, deadline.elapsed, self._line.tails()) from None
+            if (both := answer.whole()) is not None:
+                self._pending = ""
+                assert answer.status is not None
+                return CommandResult(command, *both, answer.status, deadline.elapsed)
+            self._say("_a", deadline)
+        raise ConsoleError(
+            f"the answer to `{command}` came damaged {RESENDS + 1} times\n{self._line.tails()}"
+        )
+
+    def _collect(self, answer: Answer, position: int, deadline: Deadline, resend: int) -> int:
+        """Reads lines of an answer up to its end mark; returns where the reading ended."""
+        word, seq = re.escape(self._word.encode()), self._seq
+        pattern = re.compile(
+            rb"@%s %d (?:([oe]\d+) ([A-Za-z0-9+/=]{0,76})|end (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n"
+            % (word, seq)
+        )
+        limit = Deadline(min(deadline.remaining, ASK_AGAIN)) if resend else deadline
+        cursor = Cursor(self._line.stream, position, self._guard)
+        while True:
+            cursor.expect([pattern], timeout=min(limit.remaining, 1e9))
+            key, piece, status, out, err = cursor.match.groups()
+            if key is not None:
+                answer.pieces[key.decode()] = piece
+                continue
+            answer.status = int(status)
+            answer.sums = out.decode(), err.decode()
+            return cursor.position
+
+    def get(self, path: str, timeout: float) -> bytes:
+        """See `Channel.get`."""
+        result = self.run(f"cat {shlex.quote(path)}", timeout)
+        if result.status:
+            raise GuestFileError(f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}")
+        return result.stdout
+
+    def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:
+        """See `Channel.put`."""
+        deadline = Deadline(timeout)
+        where = shlex.quote(path)
+        result = self.run(f": >{where} && chmod {mode:o} {where}", deadline.remaining)
+        step = 64 * 1024
+        for start in range(0, len(data), step):
+            if result.status:
+                break
+            text = base64.b64encode(data[start : start + step]).decode()
+            result = self.run(f"printf %s {text} | base64 -d >>{where}", deadline.remaining)
+        if not result.status:
+            result = self.run(f"md5sum <{where}", deadline.remaining)
+            wanted = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if not result.status and result.text.split()[0] != wanted:
+                raise ConsoleError(f"put {path}: what the guest holds is not what was sent")
+        if result.status:
+            raise GuestFileError(f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}")
+
+    def probe(self, timeout: float) -> float:
+        """See `Channel.probe`. The kernel's uptime has a resolution of 10 ms, so it sleeps longer."""
+        deadline = Deadline(timeout)
+        times = self.run("cat /proc/uptime; usleep 20000 || sleep 1; cat /proc/uptime",
+                         deadline.remaining).check().text.split()
+        return float(times[2]) - float(times[0])
+

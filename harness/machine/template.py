@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Template machines: boot once, freeze, and start as many pristine clones as there are tests.
+
+The template's RAM is a file that QEMU maps shared; its device state is a migration stream that
+leaves the RAM out (capability ``x-ignore-shared``). A clone maps the same file privately, so all
+clones read one copy and each keeps only what it writes (QEMU ``docs/devel/migration.rst``,
+``backends/hostmem-file.c``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
+
+from harness.errors import HarnessError, UserError
+from harness.machine.errors import MachineError
+from harness.machine.machine import Machine, MachineConfig
+
+FORMAT = 1
+"""Goes into the key: raise it when what a template holds changes."""
+PROBE_TIMEOUT = 20.0
+FREEZE_TIMEOUT = 30.0
+RAM, STATE, META = "ram", "state", "meta.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A frozen machine on disk: ``ram``, ``state`` and ``meta.json`` in one directory."""
+
+    config: MachineConfig
+    directory: Path
+
+    def clone(self, artifacts: Path | None = None, live: IO[str] | None = None) -> Machine:
+        """Starts a pristine copy, gives it a word of its own and probes it.
+
+        Raises a `HarnessError` where the clone does not come to life.
+        """
+        size = self.config.memory_mib
+        ram = f"memory-backend-file,id=ram,size={size}M,share=off,mem-path={self.directory / RAM}"
+        machine = Machine(
+            self.config, artifacts, live, ram=ram, incoming=True, stamped=self._meta()["stamped"]
+        )
+        try:
+            self._restore(machine)
+            machine.open(PROBE_TIMEOUT)
+            advanced = machine.channel.probe(PROBE_TIMEOUT)
+            if not advanced > 0:
+                raise MachineError("the clone's clock stands still")
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    def _meta(self) -> dict[str, bool]:
+        try:
+            meta: dict[str, bool] = json.loads((self.directory / META).read_text())
+        except (OSError, ValueError) as error:
+            raise MachineError(f"the template {self.directory} is damaged: {error}") from error
+        return meta
+
+    def _restore(self, machine: Machine) -> None:
+        machine.ignore_shared_ram()
+        machine.restore(self.directory / STATE)
+
+
+def freeze(machine: Machine, directory: Path) -> None:
+    """Writes the device state of a machine whose RAM is `directory`'s file, and ends it."""
+    machine.ignore_shared_ram()
+    machine.qmp.execute("stop")
+    machine.save(directory / STATE)
+    meta = {"stamped": machine.watcher.stamped}
+    (directory / META).write_text(json.dumps(meta))
+
+
+def qemu_version(qemu: str) -> str:
+    """What ``qemu --version`` prints, first line. Raises `UserError` where it is not there."""
+    path = shutil.which(qemu)
+    if path is None:
+        raise UserError(f"{qemu} is not on this machine's PATH: install it (Debian: qemu-system-arm)")
+    stat = os.stat(path)
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def key(config: MachineConfig, point: str) -> str:
+    """The digest of all that a template depends on: image set, arguments, QEMU, the point."""
+    parts = [str(FORMAT), config.images.digest(), qemu_version(config.qemu), point]
+    parts += [str(config.memory_mib), config.command_line, str(config.icount)]
+    if config.disk is not None:
+        stat = config.disk.stat()
+        parts.append(f"{config.disk.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+Prepare = Callable[[Machine], None]
+
+
+class TemplateStore:
+    """Templates in a directory of the cache, made on demand, each by one process at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(
+        self,
+        config: MachineConfig,
+        point: str = "booted",
+        prepare: Prepare = lambda machine: None,
+        artifacts: Path | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Template:
+        """The template of `config` at `point`: the state after `prepare` has run on a booted guest.
+
+        `point` names what `prepare` does; it is part of the key, so the name must change with it.
+        """
+        name = key(config, point)
+        directory = self.root / name
+        if not (directory / META).is_file():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f"{name}.lock"):
+                if not (directory / META).is_file():
+                    say(f"booting a template ({point})")
+                    self._make(config, directory, prepare, artifacts)
+        return Template(config, directory)
+
+    def discard(self, template: Template) -> None:
+        """Removes a template that does not come to life, so that the next `get` makes it anew."""
+        with contextlib.suppress(OSError):
+            (template.directory / META).unlink()
+        shutil.rmtree(template.directory, ignore_errors=True)
+
+    def _make(
+        self, config: MachineConfig, directory: Path, prepare: Prepare, artifacts: Path | None
+    ) -> None:
+        partial = self.root / f"{directory.name}.partial"  # ours alone: the caller has the lock
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.mkdir()
+        try:
+            size = config.memory_mib
+            ram = f"memory-backend-file,id=ram,size={size}M,share=on,mem-path={partial / RAM}"
+            with Machine(config, artifacts, ram=ram) as machine:
+                machine.open()
+                prepare(machine)
+                freeze(machine, partial)
+            partial.rename(directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
