@@ -71,12 +71,16 @@ class MachineConfig:
         argv += ["-audiodev", "none,id=audio0", "-device", "virtio-rng-device"]
         if self.icount:
             argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
-        argv += ["-kernel", str(self.images.kernel), "-dtb", str(self.images.dtb)]
-        if self.images.initrd is not None:
-            argv += ["-initrd", str(self.images.initrd)]
         if self.disk is not None:
             argv += ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={self.disk}"]
             argv += ["-device", "virtio-blk-device,drive=root"]
+        return argv
+
+    def boot(self) -> list[str]:
+        """The part of QEMU's arguments that only a boot needs: a clone's RAM has it all already."""
+        argv = ["-kernel", str(self.images.kernel), "-dtb", str(self.images.dtb)]
+        if self.images.initrd is not None:
+            argv += ["-initrd", str(self.images.initrd)]
         return argv
 
 
@@ -111,7 +115,7 @@ class Machine:
         self._theirs: list[socket.socket] = []
         self._argv = [config.qemu, *config.devices()]
         if not incoming:
-            self._argv += ["-append", f"{config.command_line} harness.word={self.word}"]
+            self._argv += [*config.boot(), "-append", f"{config.command_line} harness.word={self.word}"]
         self._argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
         self._argv += ["-incoming", "defer"] if incoming else []
         try:
@@ -201,7 +205,7 @@ class Machine:
     def command(self) -> str:
         """A shell line that boots the same machine again, with its console on the terminal."""
         config = self.config
-        argv = [config.qemu, *config.devices(), "-serial", "mon:stdio"]
+        argv = [config.qemu, *config.devices(), *config.boot(), "-serial", "mon:stdio"]
         argv += ["-object", f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
         return shlex.join([*argv, "-append", config.command_line])
 
