@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Errors of reading, reconciling and judging memory. The facts are fields; ``str()`` is the message.
+"""Errors of reading, reconciling and judging memory. The facts are fields, ``str()`` the message.
 
 Who is at fault follows from the base: `JudgementError` is the system under test, `UserError` a file
 or option of the user, plain `HarnessError` a witness that could not be read.
@@ -34,7 +34,9 @@ class InvalidRange(HarnessError, ValueError):
 class WitnessUnreadable(HarnessError):
     """A witness gave text that is not in its format: nothing is known from it."""
 
-    def __init__(self, source: str, problem: str, *, line: int | None = None, text: str = "") -> None:
+    def __init__(
+        self, source: str, problem: str, *, line: int | None = None, text: str = ""
+    ) -> None:
         where = source if line is None else f"{source} line {line}"
         super().__init__(f"{where}: {problem}" + (f": {quoted(text)}" if text else ""))
         self.source, self.problem, self.line, self.text = source, problem, line, text
@@ -161,21 +163,21 @@ class AreasOverlap(JudgementError):
 
 
 class MissingIomemLine(JudgementError):
-    """The kernel carries the patch that lists CMA areas in ``/proc/iomem``, and does not list this one."""
+    """The kernel has the patch that lists CMA areas in ``/proc/iomem``; this one is not there."""
 
     def __init__(self, area: str, source: str, listed: Sequence[str], reason: str = "") -> None:
         super().__init__(
-            f"{source} has no line for CMA area {area}, although this kernel lists CMA areas there; "
+            f"{source} has no line for CMA area {area}, although this kernel lists them there; "
             + (reason or f"it lists {', '.join(listed) if listed else 'none'}")
         )
         self.area, self.source, self.listed, self.reason = area, source, tuple(listed), reason
 
 
 class AreaNotCreated(JudgementError):
-    """The running kernel has no such CMA area. ``failures`` are its own words on it, if any."""
+    """The running kernel has no such CMA area. ``failures`` are the reasons that witnesses gave."""
 
     def __init__(self, area: str, reason: str, failures: Sequence[Failure] = ()) -> None:
-        words = "".join(f"; the kernel said {quoted(failure.text, 200)}" for failure in failures)
+        words = "".join(f"; {failure.source}: {quoted(failure.text, 200)}" for failure in failures)
         super().__init__(f"the kernel has no CMA area {area}: {reason}{words}")
         self.area, self.reason, self.failures = area, reason, tuple(failures)
 

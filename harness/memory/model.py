@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What witnesses say of CMA areas, as values.
 
-A witness that a kernel cannot offer is `Absent`, never an empty `Reading`. A claim says no more than
-its witness did: a base with a rounded size stays that, and is not made into a range here.
+A witness that a kernel cannot offer is `Absent`, never an empty `Reading`. A claim says no more
+than its witness did: a base with a rounded size stays that, and is not made into a range here.
 """
 
 from __future__ import annotations
@@ -117,10 +117,11 @@ class NamedRange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """The kernel's own words that it did not set up an area; ``area`` is None where it names none."""
+    """Why a witness says that an area was not set up; ``area`` is None where it names none."""
 
     area: str | None
     text: str
+    source: str
 
 
 class Coverage(enum.Enum):

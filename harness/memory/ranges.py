@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Physical address ranges as values: half-open inside, printed inclusive as the kernel prints them."""
+"""Physical address ranges as values: half-open inside, printed inclusive as the kernel does."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ def human_size(size: int) -> str:
     """
     if size < 0:
         raise ValueError(f"a size cannot be negative: {size}")
-    for unit, scale in _UNITS:
-        if size >= scale:
-            break
-    else:
-        return f"{size} B"
+    unit, scale = next((item for item in _UNITS if size >= item[1]), ("B", 1))
     if size % scale == 0:
         return f"{size // scale} {unit}"
     for decimals in range(1, 31):
