@@ -31,7 +31,7 @@ class Statement:
 
 
 def check_agreement(area: str, statements: Sequence[Statement]) -> None:
-    """Raises `WitnessDisagreement` (or a kind of it) for the first pair that cannot both be true."""
+    """Raises `WitnessDisagreement` (or a kind of it) for the first pair that cannot be."""
     for first, second in itertools.combinations(statements, 2):
         _check_base(area, first, second)
         _check_size(area, first, second)

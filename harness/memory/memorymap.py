@@ -60,13 +60,11 @@ class MemoryMap:
     ram_source: str = ""
 
     def area(self, name: str) -> CmaArea:
-        """The area of that name. Raises `AreaNotCreated` or `CannotPlace` where it is not on the map."""
+        """The area of that name. Raises `AreaNotCreated` or `CannotPlace` where it is not there."""
         for area in self.areas:
             if area.name == name[:MAX_NAME]:
                 if not area.exact:
-                    raise CannotPlace(
-                        name, f"its size is only known rounded down; it begins {area}"
-                    )
+                    raise CannotPlace(name, f"its size is rounded; at least {area.range}")
                 return area
         for unplaced in self.unplaced:
             if unplaced.name == name[:MAX_NAME]:
@@ -137,7 +135,11 @@ class _Evidence:
     def place(self, name: str, *, must: bool) -> CmaArea | Unplaced:
         """The area, or why it is not on the map; raises where ``must``, or on a contradiction."""
         statements = self._by_name.get(name, [])
-        _check_unique(name, statements)
+        ambiguous = _ambiguous(name, statements)
+        if ambiguous is not None:
+            if must:
+                raise ambiguous
+            return Unplaced(name, str(ambiguous))
         check_agreement(name, statements)
         failures = self._failures(name)
         inactive = any(_NOT_ACTIVATED in failure.text for failure in failures)
@@ -216,12 +218,13 @@ class _Evidence:
 _NOT_ACTIVATED = "could not be activated"
 
 
-def _check_unique(name: str, statements: list[Statement]) -> None:
+def _ambiguous(name: str, statements: list[Statement]) -> AmbiguousArea | None:
     for item in statements:
         same = [other.claim for other in statements if other.reading is item.reading]
         values = list(dict.fromkeys(str(claim) for claim in same))
         if len(values) > 1:
-            raise AmbiguousArea(name, item.reading.witness, item.reading.source, values)
+            return AmbiguousArea(name, item.reading.witness, item.reading.source, values)
+    return None
 
 
 def _placed(name: str, statements: list[Statement]) -> CmaArea | None:

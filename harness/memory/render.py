@@ -33,8 +33,8 @@ class _Glyphs:
     cut: str
 
 
-_UNICODE = _Glyphs("█", "▒", "·", "▕", "▏", "├ ", "└ ", "│ ", "·", "…")
-_ASCII = _Glyphs("#", "+", ".", "[", "]", "|- ", "`- ", "|  ", ".", "~")
+_UNICODE = _Glyphs("█", "▒", "·", "▕", "▏", "├ ", "└ ", "│ ", "other memory", "…")
+_ASCII = _Glyphs("#", "+", ".", "[", "]", "|- ", "`- ", "|  ", "other memory", "~")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,9 +212,10 @@ class _Drawing:
         for label, place in self._labelled():
             shared = place.intersection(area.range)
             if shared is not None:
-                offset = human_size(shared.start - area.range.start)
-                whole = "" if shared == place else f", a part of {place}"
-                rows.append(_Row(shared, label, f"{offset} from its start{whole}"))
+                offset = shared.start - area.range.start
+                where = f"{human_size(offset)} from its start" if offset else "at its start"
+                part = "" if shared == place else ", in part"
+                rows.append(_Row(shared, label, where + part))
         if len(rows) > _SHOWN_ALLOCATIONS:
             more = len(rows) - _SHOWN_ALLOCATIONS
             rows = [*rows[:_SHOWN_ALLOCATIONS], _Row(None, f"and {more} more allocations")]
