@@ -1,1 +1,128 @@
 # SPDX-License-Identifier: MIT
+"""The pytest plugin: ``pytest --qemu`` and its options, the fixtures, the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError, UserError
+from harness.pytest_plugin import options, reporting
+from harness.pytest_plugin.fixtures import (
+    artifacts,
+    boots,
+    class_boots,
+    class_guest,
+    guest,
+    image_set,
+    kernel_version,
+    machine_config,
+    qemu_session,
+    templates,
+)
+from harness.pytest_plugin.session import Session, session_of
+
+__all__ = [
+    "artifacts",
+    "boots",
+    "class_boots",
+    "class_guest",
+    "guest",
+    "image_set",
+    "kernel_version",
+    "machine_config",
+    "qemu_session",
+    "templates",
+]
+
+MARKS = (
+    "machine(kind, append=''): which guest a test gets: clone (default), class, cold, loaded",
+    "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--qemu`` and the rest."""
+    options.register(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the marks and stops at an option that cannot be used."""
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+    if config.getoption("--qemu"):
+        try:
+            session = session_of(config)
+            if session.settings.gdb:
+                from harness.machine.deadline import Deadline
+
+                Deadline.stopped = True
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Builds what is missing before any test runs, and before xdist starts its workers."""
+    config = session.config
+    if not config.getoption("--qemu") or hasattr(config, "workerinput"):
+        return
+    if config.getoption("collectonly", False):
+        return
+    try:
+        for version in session_of(config).versions:
+            session_of(config).image_set(version)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from None
+    except HarnessError as error:
+        pytest.exit(str(error), returncode=3)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs tests marked `every_kernel` once for each kernel."""
+    if "kernel_version" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("every_kernel") and metafunc.config.getoption("--qemu"):
+        versions = session_of(metafunc.config).versions
+        metafunc.parametrize("kernel_version", versions, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips what needs QEMU unless ``--qemu`` was given."""
+    if config.getoption("--qemu"):
+        return
+    skip = pytest.mark.skip(reason="needs QEMU: run pytest --qemu")
+    for item in items:
+        if "qemu_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """A crash or a warning that no wait came across fails the test all the same."""
+    result = yield
+    if Session.BOOTS in pyfuncitem.stash:
+        for machine in pyfuncitem.stash[Session.BOOTS].machines:
+            machine.settle()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds verdict, transcript and the command that opens the same machine to a failure."""
+    report = yield
+    reporting.explain(item, call, report)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the run where a QEMU of ours is still there."""
+    from harness.machine.process import leaked
+
+    left = leaked()
+    if left:
+        session.exitstatus = 3
+        pytest.exit("left running:\n" + "\n".join(left), returncode=3)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""What a test holds: a booted guest that it can ask, load a module into, and judge."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.images import ImageSet
+from harness.machine.channel import CommandResult
+from harness.machine.crash import Crash
+from harness.machine.machine import Machine
+from harness.memory.app import AppRegion, parse_app_output
+from harness.memory.judge import Placement, judge
+from harness.memory.memorymap import MemoryMap, reconcile
+from harness.memory.ranges import AddressRange
+from harness.witnesses import Witnesses
+
+AREA = "BiscuitOS_cma"
+APP = "CMA_area_app-0.0.1"
+DEVICE = "/dev/CMA_demo"
+TIMEOUT = 10.0
+"""Seconds that a command gets unless the test says otherwise; a guest answers in milliseconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The main job's result: where the allocation is, on which map."""
+
+    placement: Placement
+    memory_map: MemoryMap
+    region: AppRegion
+
+
+class Guest:
+    """A guest that answers. Every method raises the errors of `harness.machine.errors`."""
+
+    def __init__(self, machine: Machine, area: str = AREA) -> None:
+        self.machine = machine
+        self.area = area
+        """The CMA area that allocations must come from."""
+
+    @property
+    def images(self) -> ImageSet:
+        """What it was booted from."""
+        return self.machine.config.images
+
+    def run(self, command: str, timeout: float = TIMEOUT, *, check: bool = True) -> CommandResult:
+        """Runs a shell command. Raises `CommandFailed` for a status other than 0 if `check`."""
+        result = self.machine.channel.run(command, timeout)
+        return result.check() if check else result
+
+    def read_file(self, path: str, timeout: float = TIMEOUT) -> bytes:
+        """A file's content, checked on the way. Raises `GuestFileError`."""
+        return self.machine.channel.get(path, timeout)
+
+    def read_text(self, path: str) -> str:
+        """A file's content as text."""
+        return self.read_file(path).decode("utf-8", "replace")
+
+    def write_file(
+        self, path: str, data: bytes, mode: int = 0o644, timeout: float = 60.0
+    ) -> None:
+        """Writes a file, checked in the guest. Raises `GuestFileError`."""
+        self.machine.channel.put(path, data, mode, timeout)
+
+    def expect_crash(
+        self, pattern: str, timeout: float = 10
+    ) -> contextlib.AbstractContextManager[list[Crash]]:
+        """See `Machine.expect_crash`."""
+        return self.machine.expect_crash(pattern, timeout)
+
+    def read_physical(self, address: int, length: int) -> bytes:
+        """Guest physical memory ``[address, address + length)``, read by the host past the guest."""
+        return self.machine.read_physical(address, length)
+
+    # The driver
+
+    def release(self) -> str:
+        """The running kernel's ``uname -r``."""
+        return self.run("uname -r").text.strip()
+
+    def module_path(self) -> str:
+        """Where ``cma.ko`` is in the guest; it is put there where the root image has none."""
+        path = f"/lib/modules/{self.release()}/extra/cma.ko"
+        return self._provide(path, self.images.module, 0o644, "module cma.ko", "--qemu-module")
+
+    def app_path(self) -> str:
+        """Where the application is in the guest; it is put there where the root image has none."""
+        return self._provide(f"/usr/bin/{APP}", self.images.app, 0o755, APP, "--qemu-app")
+
+    def _provide(self, path: str, ours: Path | None, mode: int, what: str, option: str) -> str:
+        if not self.run(f"[ -f {path} ]", check=False).status:
+            return path
+        if ours is None:
+            raise UserError(f"the guest has no {path}, and no {what} was given: use {option} FILE")
+        name = path.rsplit("/", 1)[1]
+        self.write_file(f"/tmp/{name}", ours.read_bytes(), mode)
+        return f"/tmp/{name}"
+
+    def insmod(self, arguments: str = "") -> None:
+        """Loads ``cma.ko``. Raises `CommandFailed` with the kernel's reason."""
+        self.run(f"insmod {self.module_path()} {arguments}")
+
+    def rmmod(self) -> None:
+        """Unloads it."""
+        self.run("rmmod cma")
+
+    def modules(self) -> set[str]:
+        """Names of the loaded modules."""
+        return {line.split()[0] for line in self.read_text("/proc/modules").splitlines() if line}
+
+    # Memory
+
+    def memory_map(self) -> MemoryMap:
+        """Physical memory as all of the guest's witnesses agree on it; raises where they do not."""
+        witnesses = Witnesses(self.machine.channel, self.images).all()
+        return reconcile(witnesses, require=[self.area], features=self.images.features)
+
+    def run_app(self, options: str = "") -> list[AppRegion]:
+        """Runs the application to its end and gives the regions it printed."""
+        return parse_app_output(self.run(f"{self.app_path()} {options}", timeout=30).text)
+
+    def judge(self, allocation: AddressRange, memory_map: MemoryMap | None = None) -> Placement:
+        """Where the allocation is. Raises a `MisplacedAllocation` where it is not in `area` alone."""
+        return judge(allocation, self.area, memory_map or self.memory_map())
+
+    def main_job(self) -> Verdict:
+        """insmod, allocate, judge: the look of an eye that this project makes a proof."""
+        memory_map = self.memory_map()
+        if "cma" not in self.modules():
+            self.insmod()
+        region = self.run_app()[0]
+        return Verdict(self.judge(region.phys, memory_map), memory_map, region)
+
+    @contextlib.contextmanager
+    def holding(self, options: str = "") -> Iterator[list[AppRegion]]:
+        """Runs the block while the application, in the background, holds what it allocated."""
+        fifo, out = "/tmp/hold.in", "/tmp/hold.out"
+        app = self.app_path()
+        self.run(f"rm -f {fifo} {out}; mkfifo {fifo}")
+        self.run(
+            f"{app} --hold {options} <{fifo} >{out} 2>&1 & exec 7>{fifo};"
+            f" until grep -q ^Virt: {out} || ! kill -0 $!; do usleep 2000; done"
+        )
+        try:
+            yield parse_app_output(self.read_text(out))
+        finally:
+            result = self.run(f"exec 7>&-; wait; cat {shlex.quote(out)}", check=False)
+            self.held_output = result.text

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures: image sets, templates, and a pristine guest for each test."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.guest import Guest
+from harness.images import ImageSet
+from harness.machine.machine import Machine, MachineConfig
+from harness.machine.template import Prepare, Template, TemplateStore
+from harness.pytest_plugin.session import Session, session_of
+
+GuestFactory = Callable[..., Guest]
+
+
+@pytest.fixture(scope="session")
+def qemu_session(request: pytest.FixtureRequest) -> Session:
+    """The run's settings and images."""
+    return session_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def kernel_version(qemu_session: Session, request: pytest.FixtureRequest) -> str:
+    """The kernel under test: ``6.1``, …, or ``given`` for ``--qemu-kernel``."""
+    return str(getattr(request, "param", qemu_session.versions[0]))
+
+
+@pytest.fixture(scope="session")
+def image_set(qemu_session: Session, kernel_version: str) -> ImageSet:
+    """What the machines of this run boot from."""
+    return qemu_session.image_set(kernel_version)
+
+
+@pytest.fixture(scope="session")
+def machine_config(qemu_session: Session, image_set: ImageSet) -> MachineConfig:
+    """The machine of this run; tests derive others from it with `dataclasses.replace`."""
+    settings = qemu_session.settings
+    return MachineConfig(image_set, settings.memory, settings.append)
+
+
+@pytest.fixture(scope="session")
+def templates(qemu_session: Session) -> TemplateStore:
+    """Where frozen machines are kept."""
+    return TemplateStore(qemu_session.cache / "templates")
+
+
+@pytest.fixture
+def artifacts(request: pytest.FixtureRequest, qemu_session: Session) -> Path:
+    """The directory of this test's transcripts, empty at its start."""
+    return _fresh_directory(qemu_session, request.node.nodeid)
+
+
+def _fresh_directory(session: Session, nodeid: str) -> Path:
+    directory = session.settings.artifacts / re.sub(r"[^\w.=-]+", "_", nodeid).strip("_")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+class Boots:
+    """Starts machines for one scope, and ends them with it."""
+
+    def __init__(self, session: Session, templates: TemplateStore, directory: Path) -> None:
+        self._session = session
+        self._templates = templates
+        self._directory = directory
+        self.machines: list[Machine] = []
+
+    def _place(self) -> Path:
+        number = len(self.machines)
+        return self._directory / f"machine-{number}" if number else self._directory
+
+    def cold(self, config: MachineConfig) -> Guest:
+        """Boots a machine of its own."""
+        machine = Machine(config, self._place(), self._session.live, gdb=self._session.settings.gdb)
+        self.machines.append(machine)
+        machine.open()
+        return Guest(machine, self._session.settings.area)
+
+    def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
+        """A clone of the template at `point`; a cold boot, with a warning, where that fails."""
+        try:
+            machine = self._clone(config, point, prepare)
+        except HarnessError as error:
+            warnings.warn(f"cloning failed, booting instead: {error}", stacklevel=2)
+            guest = self.cold(config)
+            if prepare is not None:
+                prepare(guest.machine)
+            return guest
+        self.machines.append(machine)
+        return Guest(machine, self._session.settings.area)
+
+    def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
+        template = self._template(config, point, prepare)
+        session = self._session
+        try:
+            return template.clone(self._place(), session.live, gdb=session.settings.gdb)
+        except HarnessError:
+            # Once more from a template made anew: this one may be damaged, or of an older kind.
+            self._templates.discard(template)
+            template = self._template(config, point, prepare)
+            return template.clone(self._place(), session.live, gdb=session.settings.gdb)
+
+    def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
+        extra = {} if prepare is None else {"prepare": prepare}
+        directory = self._session.settings.artifacts / "templates"
+        return self._templates.get(config, point, artifacts=directory, **extra)
+
+    def close(self) -> None:
+        """Ends all machines."""
+        for machine in self.machines:
+            machine.close()
+
+
+@pytest.fixture
+def boots(
+    request: pytest.FixtureRequest,
+    qemu_session: Session,
+    templates: TemplateStore,
+    artifacts: Path,
+) -> Iterator[Boots]:
+    """Machines that end with the test."""
+    boots = Boots(qemu_session, templates, artifacts)
+    request.node.stash[qemu_session.BOOTS] = boots
+    yield boots
+    boots.close()
+
+
+@pytest.fixture(scope="class")
+def class_boots(
+    request: pytest.FixtureRequest, qemu_session: Session, templates: TemplateStore
+) -> Iterator[Boots]:
+    """Machines that end with the test class."""
+    directory = _fresh_directory(qemu_session, request.node.nodeid)
+    boots = Boots(qemu_session, templates, directory)
+    yield boots
+    boots.close()
+
+
+@pytest.fixture(scope="class")
+def class_guest(class_boots: Boots, machine_config: MachineConfig) -> Guest:
+    """One clone for all tests of a class."""
+    return class_boots.clone(machine_config, "booted", None)
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, qemu_session: Session) -> Guest:
+    """A guest: by default a pristine clone for this test alone.
+
+    ``@pytest.mark.machine("class")`` shares one clone within the test class,
+    ``@pytest.mark.machine("cold")`` boots one, ``@pytest.mark.machine("loaded")`` clones a template
+    that was frozen after insmod.
+    """
+    mark = request.node.get_closest_marker("machine")
+    kind = mark.args[0] if mark else "clone"
+    if kind == "class":
+        guest: Guest = request.getfixturevalue("class_guest")
+        request.node.stash[qemu_session.BOOTS] = request.getfixturevalue("class_boots")
+        return guest
+    boots: Boots = request.getfixturevalue("boots")
+    config: MachineConfig = request.getfixturevalue("machine_config")
+    words = " ".join(mark.kwargs.get("append", "").split()) if mark else ""
+    config = dataclasses.replace(config, append=f"{config.append} {words}".strip())
+    if kind == "cold":
+        return boots.cold(config)
+    if kind == "loaded":
+        return boots.clone(config, "loaded", lambda machine: Guest(machine).insmod())
+    if kind == "clone":
+        return boots.clone(config, "booted", None)
+    raise pytest.UsageError(f"machine mark: {kind!r} is none of clone, class, cold, loaded")

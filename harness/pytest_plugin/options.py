@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""The plugin's options: each can be given on the command line or in ``pytest.ini``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+
+RAM_MIB = range(64, 1025)
+"""What vexpress-a9 takes, in MiB (QEMU ``hw/arm/vexpress.c``)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option: ``--qemu-NAME``, and ``qemu_NAME`` in ``pytest.ini``."""
+
+    name: str
+    default: str
+    meta: str
+    help: str
+
+    @property
+    def ini(self) -> str:
+        """Its name in ``pytest.ini``."""
+        return f"qemu_{self.name.replace('-', '_')}"
+
+
+VALUES = (
+    Option("kernel", "", "FILE", "zImage to test instead of the one that is built"),
+    Option("dtb", "", "FILE", "device tree blob"),
+    Option("initrd", "", "FILE", "initramfs or ramdisk"),
+    Option("module", "", "FILE", "cma.ko to test"),
+    Option("app", "", "FILE", "CMA_area_app-0.0.1 to test"),
+    Option("append", "", "WORDS", "words to add to the kernel command line"),
+    Option("memory", "512", "MIB", "RAM of the machine in MiB, 64 to 1024"),
+    Option("area", "BiscuitOS_cma", "NAME", "CMA area that the driver's memory must come from"),
+    Option(
+        "kernel-version",
+        "6.1 6.12",
+        "VERSIONS",
+        "Debian kernels to build: the first for all tests, the others for those on every kernel",
+    ),
+    Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
+)
+FLAGS = (
+    Option("console", "false", "", "show what the guests' serial lines say, live"),
+    Option("shell", "false", "", "open the failed test's machine on the terminal (leave: Ctrl-])"),
+    Option("gdb", "false", "", "wait for gdb at each machine; no deadline ends meanwhile"),
+)
+
+
+def register(parser: pytest.Parser) -> None:
+    """Adds all options to pytest's parser."""
+    group = parser.getgroup("qemu", "CMA tests in QEMU's vexpress-a9")
+    group.addoption("--qemu", action="store_true", help="run the tests that need QEMU")
+    for option in VALUES:
+        group.addoption(f"--qemu-{option.name}", metavar=option.meta, help=option.help)
+        parser.addini(option.ini, option.help, default=option.default)
+    for option in FLAGS:
+        group.addoption(f"--qemu-{option.name}", action="store_true", help=option.help)
+        parser.addini(option.ini, option.help, type="bool", default=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options' values, checked."""
+
+    enabled: bool
+    kernel: Path | None
+    dtb: Path | None
+    initrd: Path | None
+    module: Path | None
+    app: Path | None
+    append: str
+    memory: int
+    area: str
+    versions: tuple[str, ...]
+    artifacts: Path
+    console: bool
+    shell: bool
+    gdb: bool
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Settings:
+        """Reads and checks them. Raises `UserError` that names the option."""
+
+        def value(name: str) -> str:
+            given = config.getoption(f"--qemu-{name}")
+            return str(given if given is not None else config.getini(f"qemu_{name}".replace("-", "_")))
+
+        def flag(name: str) -> bool:
+            return bool(config.getoption(f"--qemu-{name}") or config.getini(f"qemu_{name}"))
+
+        def file(name: str) -> Path | None:
+            if not value(name):
+                return None
+            path = Path(value(name)).expanduser().absolute()
+            if not path.is_file():
+                raise UserError(f"--qemu-{name}: there is no file {path}")
+            return path
+
+        memory = value("memory")
+        if not memory.isdigit() or int(memory) not in RAM_MIB:
+            raise UserError(
+                f"--qemu-memory: {memory!r} is not a number of MiB from {RAM_MIB[0]} to {RAM_MIB[-1]}"
+            )
+        versions = tuple(value("kernel-version").replace(",", " ").split())
+        if not versions:
+            raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
+        return cls(
+            bool(config.getoption("--qemu")),
+            file("kernel"),
+            file("dtb"),
+            file("initrd"),
+            file("module"),
+            file("app"),
+            value("append"),
+            int(memory),
+            value("area"),
+            versions,
+            config.rootpath / value("artifacts"),
+            flag("console"),
+            flag("shell"),
+            flag("gdb"),
+        )

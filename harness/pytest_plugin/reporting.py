@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""What a failed test says of its machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError, Verdict
+from harness.pytest_plugin.session import Session, session_of
+
+
+def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+    """Adds sections to a failed report: whose fault it is, and how to see for oneself."""
+    if not report.failed or call.excinfo is None:
+        return
+    error = call.excinfo.value
+    verdict = error.verdict if isinstance(error, HarnessError) else Verdict.PRODUCT
+    if Session.BOOTS not in item.stash:
+        return
+    item.user_properties.append(("verdict", verdict.value))
+    if isinstance(error, HarnessError):
+        report.longrepr = f"{type(error).__name__} ({verdict.value}): {error}"
+    lines = [f"verdict: {verdict.value}"]
+    for number, machine in enumerate(item.stash[Session.BOOTS].machines):
+        lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
+        lines += [machine.transcript.tails(12)]
+    report.sections.append(("guest", "\n".join(lines)))
+    if session_of(item.config).settings.shell and item.stash[Session.BOOTS].machines:
+        from harness.pytest_plugin.terminal import open_shell
+
+        open_shell(item.config, item.stash[Session.BOOTS].machines[-1])

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""What one pytest run shares: settings, image sets, the live console, the leak check."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from harness.images import ImageSet
+from harness.pytest_plugin.options import Settings
+
+if TYPE_CHECKING:
+    from harness.pytest_plugin.fixtures import Boots
+
+GIVEN = "given"
+
+
+class Session:
+    """One run, or one worker of it."""
+
+    KEY: pytest.StashKey[Session] = pytest.StashKey()
+    BOOTS: pytest.StashKey[Boots] = pytest.StashKey()
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.settings = Settings.of(config)
+        self.versions = (GIVEN,) if self.settings.kernel else self.settings.versions
+        self._built: dict[str, ImageSet] = {}
+        self.live: IO[str] | None = None
+        if self.settings.console:
+            # Capturing puts something else into place of 2 while a test runs.
+            self.live = os.fdopen(os.dup(sys.__stderr__.fileno()), "w") if sys.__stderr__ else None
+
+    @property
+    def cache(self) -> Path:
+        """Root of the cache."""
+        from harness.build.cache import cache_root
+
+        return cache_root()
+
+    def image_set(self, version: str) -> ImageSet:
+        """The images of a kernel: built or from the cache, with what the options replace."""
+        if version not in self._built:
+            from harness.build.imageset import build_image_set
+
+            settings = self.settings
+            built = build_image_set(settings.versions[0] if version == GIVEN else version)
+            given = {
+                name: path
+                for name in ("kernel", "dtb", "initrd", "module", "app")
+                if (path := getattr(settings, name)) is not None
+            }
+            if "kernel" in given:
+                given |= {"vmlinux": None, "system_map": None}
+            self._built[version] = dataclasses.replace(built, **given)
+        return self._built[version]
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The run's session, made at first use."""
+    if Session.KEY not in config.stash:
+        config.stash[Session.KEY] = Session(config)
+    return config.stash[Session.KEY]
