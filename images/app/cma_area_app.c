@@ -285,6 +285,8 @@ static int run(int fd, const struct options *options)
 			status |= drop_region(fd, &regions[i]);
 	}
 	free(regions);
+	if (close(fd) < 0)
+		status = fail("cannot close", options->device);
 
 	return status;
 }
@@ -705,7 +707,8 @@ static int run_script(int fd, const struct options *options)
 		script_line(&script, line);
 	}
 
-	return EXIT_SUCCESS;
+	/* Not necessarily the file that main opened: see "reopen". */
+	return close(script.fd) < 0 ? fail("cannot close", options->device) : EXIT_SUCCESS;
 }
 
 /* --- the command line -------------------------------------------------- */
@@ -783,7 +786,8 @@ int main(int argc, char **argv)
 		.count = 1,
 		.release = true,
 	};
-	int status, fd;
+	int status;
+	int fd;
 
 	status = parse_options(argc, argv, &options);
 	if (status != EXIT_SUCCESS)
@@ -792,9 +796,6 @@ int main(int argc, char **argv)
 	fd = open(options.device, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return fail("cannot open", options.device);
-	status = options.script ? run_script(fd, &options) : run(fd, &options);
-	if (close(fd) < 0)
-		return fail("cannot close", options.device);
 
-	return status;
+	return options.script ? run_script(fd, &options) : run(fd, &options);
 }
