@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One family of exceptions. Each knows who is at fault, so that no caller has to guess from text."""
+"""One family of exceptions. Each knows who is at fault, so that no caller has to guess from
+text.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ class HarnessError(Exception):
 
 
 class UserError(HarnessError):
-    """What the user gave cannot be used (a missing file, a wrong option). Exit status 2, no traceback."""
+    """What the user gave cannot be used (a missing file, a wrong option). Exit status 2, no
+    traceback.
+    """
 
 
 class BuildError(HarnessError):
-    """A build step failed. The message has the first error of the compiler and the path of the log."""
+    """A build step failed. The message has the first error of the compiler and the path of the
+    log.
+    """
 
 
 class JudgementError(HarnessError):

@@ -62,9 +62,7 @@ class Guest:
         """A file's content as text."""
         return self.read_file(path).decode("utf-8", "replace")
 
-    def write_file(
-        self, path: str, data: bytes, mode: int = 0o644, timeout: float = 60.0
-    ) -> None:
+    def write_file(self, path: str, data: bytes, mode: int = 0o644, timeout: float = 60.0) -> None:
         """Writes a file, checked in the guest. Raises `GuestFileError`."""
         self.machine.channel.put(path, data, mode, timeout)
 
@@ -75,7 +73,9 @@ class Guest:
         return self.machine.expect_crash(pattern, timeout)
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """Guest physical memory ``[address, address + length)``, read by the host past the guest."""
+        """Guest physical memory ``[address, address + length)``, read by the host past the
+        guest.
+        """
         return self.machine.read_physical(address, length)
 
     # The driver
@@ -126,7 +126,9 @@ class Guest:
         return parse_app_output(self.run(f"{self.app_path()} {options}", timeout=30).text)
 
     def judge(self, allocation: AddressRange, memory_map: MemoryMap | None = None) -> Placement:
-        """Where the allocation is. Raises a `MisplacedAllocation` where it is not in `area` alone."""
+        """Where the allocation is. Raises a `MisplacedAllocation` where it is not in `area`
+        alone.
+        """
         return judge(allocation, self.area, memory_map or self.memory_map())
 
     def main_job(self) -> Verdict:

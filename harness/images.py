@@ -39,7 +39,9 @@ class ImageSet:
     features: frozenset[str] = frozenset()
 
     def digest(self) -> str:
-        """SHA-256 over the contents of all files and the fields, as hex. Raises `UserError` on an unreadable file."""
+        """SHA-256 over the contents of all files and the fields, as hex. Raises `UserError` on
+        an unreadable file.
+        """
         digest = hashlib.sha256()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -48,7 +50,9 @@ class ImageSet:
                     with value.open("rb") as file:
                         value = hashlib.file_digest(file, "sha256").hexdigest()
                 except OSError as error:
-                    raise UserError(f"cannot read {field.name} {value}: {error.strerror}") from error
+                    raise UserError(
+                        f"cannot read {field.name} {value}: {error.strerror}"
+                    ) from error
             elif isinstance(value, frozenset):
                 value = sorted(value)
             digest.update(f"{field.name}={value}\n".encode())

@@ -101,7 +101,7 @@ class AgentChannel(Channel):
                 if frame.kind == "exit" and frame.seq == run:
                     return
         except pexpect.TIMEOUT:
-            return  # the guest itself is silent: the next command will find that out
+            self.idle = False  # the guest itself is silent
 
     def get(self, path: str, timeout: float) -> bytes:
         """See `Channel.get`."""
@@ -183,11 +183,11 @@ class AgentChannel(Channel):
         while True:
             cursor = Cursor(stream, self._position, self._guard)
             try:
-                cursor.expect([HEADER], timeout=min(deadline.remaining, 1e9))
+                match = cursor.find(HEADER, deadline.remaining)
                 start = cursor.position
-                head, nonce = cursor.match[0], cursor.match[1].decode()
-                seq, kind = int(cursor.match[2]), cursor.match[3].decode()
-                length, crc = int(cursor.match[4]), int(cursor.match[5], 16)
+                head, nonce = match[0], match[1].decode()
+                seq, kind = int(match[2]), match[3].decode()
+                length, crc = int(match[4]), int(match[5], 16)
                 stream.wait(start + length, deadline.remaining, self._guard)
             except pexpect.TIMEOUT:
                 self._damage_before(what, len(stream), skip)

@@ -15,14 +15,20 @@ Guard = Callable[[], None]
 
 @dataclasses.dataclass(frozen=True)
 class CommandResult:
-    """A command that ended. Output is bytes as the guest wrote them, without the terminal's ``\\r``."""
+    """A command that ended. Output is bytes as the guest wrote them, without the terminal's
+    ``\\r``.
+    """
 
     command: str
     stdout: bytes
     stderr: bytes
-    """Empty where the channel cannot tell the two apart (the shared serial line: all in `stdout`)."""
+    """Empty where the channel cannot tell the two apart (the shared serial line: all in
+    `stdout`).
+    """
     status: int
-    """Exit status as the shell reports it: 128 and the number of the signal that ended the command."""
+    """Exit status as the shell reports it: 128 and the number of the signal that ended the
+    command.
+    """
     elapsed: float
     """Seconds from sending the command to its end."""
 
@@ -48,6 +54,9 @@ class Channel(abc.ABC):
     All calls raise `GuestTimeout` at the deadline, `ConsoleError` where the channel delivered
     something damaged, and what the machine's guard raises (`GuestCrash`, `GuestStopped`, `QemuDied`).
     """
+
+    idle = True
+    """False while a command that timed out may still be running: nothing can be asked then."""
 
     @abc.abstractmethod
     def open(self, nonce: str, timeout: float) -> None:

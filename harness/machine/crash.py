@@ -47,7 +47,10 @@ HEADS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         (Kind.OOPS, r"Internal error: |Unable to handle kernel |Unhandled (fault|prefetch abort)"),
         (Kind.OOPS, r"Bad mode in .* handler detected|Alignment trap: not handling"),
         (Kind.LOCKUP, r"BUG: (soft|workqueue) lockup|hard LOCKUP|BUG: spinlock lockup"),
-        (Kind.RCU_STALL, r"rcu\w*:? .*(detected stall|self-detected stall|detected expedited stall)"),
+        (
+            Kind.RCU_STALL,
+            r"rcu\w*:? .*(detected stall|self-detected stall|detected expedited stall)",
+        ),
         (Kind.HUNG_TASK, r"INFO: task \S+ blocked for more than \d+ seconds"),
         (Kind.OOM, r"invoked oom-killer|Out of memory: Kill"),
         (Kind.BUG, r"^BUG: |^BUG \S+ \("),
@@ -58,7 +61,9 @@ STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?")
 CUT = re.compile(r"cut here")
 END = re.compile(r"---\[ end (trace|Kernel panic)")
 QUIET = 0.4
-"""Seconds without a line after which a trace counts as complete (a panic that reboots prints no end)."""
+"""Seconds without a line after which a trace counts as complete (a panic that reboots prints no
+end).
+"""
 LONGEST = 3.0
 """Seconds after which a trace is taken as it is, however much the guest still prints."""
 

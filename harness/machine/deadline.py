@@ -8,7 +8,9 @@ import time
 
 
 class Deadline:
-    """A point on the monotonic clock, `seconds` from now. Under `Deadline.stopped` none ever comes."""
+    """A point on the monotonic clock, `seconds` from now. Under `Deadline.stopped` none ever
+    comes.
+    """
 
     stopped = False
     """True while a debugger holds the guest (``--qemu-gdb``): a breakpoint is no hang."""

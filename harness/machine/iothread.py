@@ -44,7 +44,9 @@ class IoThread:
         self.loop.run_forever()
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Runs a coroutine in the loop and waits for its result; raises `TimeoutError` at the end."""
+        """Runs a coroutine in the loop and waits for its result; raises `TimeoutError` at the
+        end.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(timeout)

@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ from harness.machine.transcript import Transcript
 LOG, COMMANDS, STDERR = "ttyAMA0", "ttyAMA1", "qemu"
 BOOT_TIMEOUT = 60.0
 """Seconds for a boot to the first answer; a loaded host takes ten times the usual 1.5 s."""
+SETTLE_TIMEOUT = 10.0
 START_TIMEOUT = 20.0
 """Seconds for QEMU itself to answer on its control socket."""
 
@@ -99,8 +101,10 @@ class Machine:
         ram: str | None = None,
         incoming: bool = False,
         stamped: bool = False,
+        gdb: bool = False,
     ) -> None:
         self.config = config
+        self._gdb = gdb
         self.word = os.urandom(4).hex()
         self.transcript = Transcript(directory, live)
         self.log = self.transcript.stream(LOG)
@@ -109,15 +113,22 @@ class Machine:
         self.watcher = CrashWatcher(self.log, self._symbols.symbolise, stamped)
         self.crashes: list[Crash] = []
         """Every crash that was seen so far."""
-        self._expecting = False
         self._closing = False
+        self._end_told = False
         self._peers: list[socket.socket] = []
         self._theirs: list[socket.socket] = []
         self._argv = [config.qemu, *config.devices()]
         if not incoming:
-            self._argv += [*config.boot(), "-append", f"{config.command_line} harness.word={self.word}"]
+            self._argv += [
+                *config.boot(),
+                "-append",
+                f"{config.command_line} harness.word={self.word}",
+            ]
         self._argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
         self._argv += ["-incoming", "defer"] if incoming else []
+        self._private = contextlib.ExitStack()
+        if gdb:
+            self._argv += self._wait_for_gdb()
         try:
             self._start()
         except BaseException:
@@ -125,6 +136,19 @@ class Machine:
             raise
 
     # Life
+
+    def _wait_for_gdb(self) -> list[str]:
+        """QEMU's arguments for a gdb server on a socket that only this user can reach."""
+        directory = self._private.enter_context(tempfile.TemporaryDirectory(prefix="harness-"))
+        path = Path(directory) / "gdb"
+        vmlinux = self.config.images.vmlinux or ""
+        print(
+            f"waiting for gdb: gdb-multiarch {vmlinux} -ex 'target remote {path}' -ex continue",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        server = f"socket,id=gdb,path={path},server=on,wait=off"
+        return ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
 
     def _pair(self, option: str) -> socket.socket:
         """A socket pair whose other end QEMU gets as the chardev `option` names."""
@@ -189,6 +213,7 @@ class Machine:
                 self._io.forget(peer.fileno())
                 peer.close()
         self.transcript.close()
+        self._private.close()
 
     def __enter__(self) -> Machine:
         return self
@@ -218,7 +243,20 @@ class Machine:
             self.crashes.append(crash)
             raise GuestCrash(crash, f"\n{self.transcript.tails(0)}".rstrip())
         if self._process is not None and self.log.closed and not self._closing:
+            self._end_told = True
             raise self._death("QEMU ended")
+
+    def settle(self) -> None:
+        """At the end of a test: raises a crash or an end of the guest that nobody was told of.
+
+        One more question to the guest makes sure that what its kernel has said so far has arrived.
+        """
+        self.guard()
+        if self._end_told or self._closing or any(crash.fatal for crash in self.crashes):
+            return
+        if self.channel.idle:
+            self.channel.probe(SETTLE_TIMEOUT)
+            self.guard()
 
     def _death(self, what: str) -> Exception:
         """Tells a guest that switched itself off from a QEMU that died."""
@@ -291,7 +329,8 @@ class Machine:
         """Loads a device state into a machine that waits for one, and lets it run."""
         self.qmp.execute("migrate-incoming", uri=f"exec:cat {shlex.quote(str(path))}")
         self._migrated(timeout)
-        self.qmp.execute("cont")
+        if not self._gdb:
+            self.qmp.execute("cont")
 
     def _migrated(self, timeout: float) -> None:
         status = self.qmp.wait_migrated(timeout)

@@ -52,10 +52,8 @@ def end(process: subprocess.Popen[bytes], grace: float = 1.0) -> int:
     """Ends a process and its group: SIGTERM, then SIGKILL. Returns its status."""
     if process.poll() is None:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
-        except subprocess.TimeoutExpired:
-            pass
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()

@@ -7,6 +7,7 @@ Protocol: QEMU ``docs/interop/qmp-spec.rst``, through the library ``qemu.qmp``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from typing import Any
@@ -57,14 +58,15 @@ class Qmp:
 
     def wait_migrated(self, timeout: float) -> str:
         """Waits for the migration under way to end; returns its status (``completed``, …)."""
-        try:
+        with contextlib.suppress(TimeoutError):  # the status says how far it came
             self._io.run(self._migration.wait(), timeout)
-        except TimeoutError:
-            pass  # the status says how far it came
         return self._migration_status
 
     def execute(self, command: str, timeout: float = 10, **arguments: object) -> Any:
         """Runs a command and returns its answer. Raises `MachineError` with QEMU's own words."""
+        return self._run(command, arguments, timeout)
+
+    def _run(self, command: str, arguments: dict[str, object], timeout: float) -> Any:
         try:
             return self._io.run(self._client.execute(command, arguments or None), timeout)
         except ExecuteError as error:
@@ -75,8 +77,10 @@ class Qmp:
             raise MachineError(f"QEMU's control connection is lost ({command}): {error}") from error
 
     def monitor(self, line: str) -> str:
-        """Runs a line of the human monitor, for what QMP itself does not offer (``xp``, ``info``)."""
-        return str(self.execute("human-monitor-command", **{"command-line": line}))
+        """Runs a line of the human monitor, for what QMP itself does not offer (``xp``,
+        ``info``).
+        """
+        return str(self._run("human-monitor-command", {"command-line": line}, 10))
 
     def close(self) -> None:
         """Ends the session; QEMU's death before it is no error."""
@@ -88,8 +92,6 @@ class Qmp:
     async def _close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        try:
+        with contextlib.suppress(QMPError, OSError, EOFError):  # QEMU may have ended first
             await self._client.disconnect()
-        except (QMPError, OSError, EOFError):
-            pass
         self._peer.close()

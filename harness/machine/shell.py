@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The command channel for a root image that is not ours: its shell, on the line it shares with the kernel.
+"""The command channel for a root image that is not ours: its shell, on the line it shares with
+the kernel.
 
 The prompt, the echo and the kernel's messages are all on that line, so none of it is believed. A
 command's output goes to files in the guest; these come over as numbered base64 lines that begin
@@ -36,13 +37,13 @@ ASK_AGAIN = 2.0
 SETUP = (
     "for _d in /tmp /run /dev /; do (: >$_d/.h.o) 2>/dev/null && break; done; _d=$_d/.h",
     "_nl=$(echo; echo .); _nl=${_nl%.}",
-    "_l() { _n=0; while read -r _x; do echo \"@$_w $_q $1$_n $_x\"; _n=$((_n+1)); done; }",
-    '_a() { base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);'
+    '_l() { _n=0; while read -r _x; do echo "@$_w $_q $1$_n $_x"; _n=$((_n+1)); done; }',
+    "_a() { base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
     ' echo "@$_w $_q end $_s $1 $3"; echo "@$_w $_q end $_s $1 $3"; }',
     '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a; }',
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-LOOP = "exec 2>/dev/null; while read -r _k; do eval \"$_k\"; done"
+LOOP = 'exec 2>/dev/null; while read -r _k; do eval "$_k"; done'
 
 
 @dataclasses.dataclass
@@ -80,17 +81,23 @@ class ShellChannel(Channel):
         self._seq = 0
         self._pending = ""
 
+    @property
+    def idle(self) -> bool:  # type: ignore[override]
+        """See `Channel.idle`."""
+        return not self._pending
+
     def open(self, nonce: str, timeout: float) -> None:
         """See `Channel.open`. Knocks (Enter, then a question) until a shell answers."""
         deadline = Deadline(timeout)
         self._word = nonce
         start = len(self._line.stream)
+        here = re.compile(rb"@%s here42" % nonce.encode())
         while True:
             self._say("", deadline)
             self._say(f"stty -echo; PS1=; printf '@%s here%s\\n' {nonce} $((6*7))", deadline)
             cursor = Cursor(self._line.stream, start, self._guard)
             try:
-                cursor.expect([rb"@%s here42" % nonce.encode()], min(KNOCK, deadline.remaining))
+                cursor.find(here, min(KNOCK, deadline.remaining))
                 break
             except pexpect.TIMEOUT:
                 if deadline.expired:
@@ -122,7 +129,9 @@ class ShellChannel(Channel):
                 self._say(f'_c="$_c"{newline if not start else ""}{piece}', deadline)
 
     def run(self, command: str, timeout: float) -> CommandResult:
-        """See `Channel.run`. A command that times out cannot be killed here; the next one says so."""
+        """See `Channel.run`. A command that times out cannot be killed here; the next one says
+        so.
+        """
         if self._pending:
             raise ConsoleError(f"`{self._pending}` has not ended: the shell cannot be used again")
         deadline = Deadline(timeout)
@@ -151,14 +160,14 @@ class ShellChannel(Channel):
         """Reads lines of an answer up to its end mark; returns where the reading ended."""
         word, seq = re.escape(self._word.encode()), self._seq
         pattern = re.compile(
-            rb"@%s %d (?:([oe]\d+) ([A-Za-z0-9+/=]{0,76})|end (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n"
-            % (word, seq)
+            rb"@%s %d (?:([oe]\d+) ([A-Za-z0-9+/=]{0,76})"
+            rb"|end (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n" % (word, seq)
         )
         limit = Deadline(min(deadline.remaining, ASK_AGAIN)) if resend else deadline
         cursor = Cursor(self._line.stream, position, self._guard)
         while True:
-            cursor.expect([pattern], timeout=min(limit.remaining, 1e9))
-            key, piece, status, out, err = cursor.match.groups()
+            match = cursor.find(pattern, limit.remaining)
+            key, piece, status, out, err = match.groups()
             if key is not None:
                 answer.pieces[key.decode()] = piece
                 continue
@@ -170,7 +179,9 @@ class ShellChannel(Channel):
         """See `Channel.get`."""
         result = self.run(f"cat {shlex.quote(path)}", timeout)
         if result.status:
-            raise GuestFileError(f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}")
+            raise GuestFileError(
+                f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}"
+            )
         return result.stdout
 
     def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:
@@ -190,12 +201,20 @@ class ShellChannel(Channel):
             if not result.status and result.text.split()[0] != wanted:
                 raise ConsoleError(f"put {path}: what the guest holds is not what was sent")
         if result.status:
-            raise GuestFileError(f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}")
+            raise GuestFileError(
+                f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}"
+            )
 
     def probe(self, timeout: float) -> float:
-        """See `Channel.probe`. The kernel's uptime has a resolution of 10 ms, so it sleeps longer."""
+        """See `Channel.probe`. The kernel's uptime has a resolution of 10 ms, so it sleeps
+        longer.
+        """
         deadline = Deadline(timeout)
-        times = self.run("cat /proc/uptime; usleep 20000 || sleep 1; cat /proc/uptime",
-                         deadline.remaining).check().text.split()
+        times = (
+            self.run(
+                "cat /proc/uptime; usleep 20000 || sleep 1; cat /proc/uptime", deadline.remaining
+            )
+            .check()
+            .text.split()
+        )
         return float(times[2]) - float(times[0])
-

@@ -11,8 +11,11 @@ import subprocess
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
-ADDRESS = re.compile(r"\[<([0-9a-f]{8})>\](?: \((?![0-9a-f]{8}\)))?|\b(?:PC|LR|pc|lr) ?[:=] ?\[?<?([0-9a-f]{8})\b")
+ADDRESS = re.compile(
+    r"\[<([0-9a-f]{8})>\](?: \((?![0-9a-f]{8}\)))?|\b(?:PC|LR|pc|lr) ?[:=] ?\[?<?([0-9a-f]{8})\b"
+)
 
 
 class Symbols:
@@ -33,7 +36,7 @@ class Symbols:
         elif self._vmlinux is not None and self._vmlinux.is_file():
             with self._vmlinux.open("rb") as file:
                 table = ELFFile(file).get_section_by_name(".symtab")
-                for symbol in table.iter_symbols() if table is not None else ():
+                for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
                     if symbol["st_info"]["type"] == "STT_FUNC":
                         rows.append((symbol["st_value"], symbol.name))
         rows.sort()
@@ -73,7 +76,9 @@ class Symbols:
         return {a: line for a, line in zip(addresses, answer, strict=False) if "?" not in line}
 
     def symbolise(self, trace: str) -> str:
-        """The trace with a line of names (and source lines) under each line that has bare addresses."""
+        """The trace with a line of names (and source lines) under each line that has bare
+        addresses.
+        """
         wanted = [int(one or other, 16) for one, other in ADDRESS.findall(trace)]
         places = self.lines(sorted(set(wanted)))
         result = []
@@ -82,10 +87,10 @@ class Symbols:
             notes = []
             for match in ADDRESS.finditer(line):
                 address = int(match[1] or match[2], 16)
-                known = match[0].endswith("(")
-                name = None if known else self.name(address)
-                notes += [f"{address:08x} {' '.join(n for n in (name, places.get(address)) if n)}"
-                          ] if name or address in places else []
+                named = None if match[0].endswith("(") else self.name(address)
+                parts = [part for part in (named, places.get(address)) if part]
+                if parts:
+                    notes.append(f"{address:08x} {' '.join(parts)}")
             if notes:
                 result.append("    = " + "; ".join(notes))
         return "\n".join(result)

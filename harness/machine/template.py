@@ -13,17 +13,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from filelock import FileLock
 
-from harness.errors import HarnessError, UserError
+from harness.errors import UserError
 from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
 
@@ -41,7 +38,9 @@ class Template:
     config: MachineConfig
     directory: Path
 
-    def clone(self, artifacts: Path | None = None, live: IO[str] | None = None) -> Machine:
+    def clone(
+        self, artifacts: Path | None = None, live: IO[str] | None = None, *, gdb: bool = False
+    ) -> Machine:
         """Starts a pristine copy, gives it a word of its own and probes it.
 
         Raises a `HarnessError` where the clone does not come to life.
@@ -49,7 +48,13 @@ class Template:
         size = self.config.memory_mib
         ram = f"memory-backend-file,id=ram,size={size}M,share=off,mem-path={self.directory / RAM}"
         machine = Machine(
-            self.config, artifacts, live, ram=ram, incoming=True, stamped=self._meta()["stamped"]
+            self.config,
+            artifacts,
+            live,
+            ram=ram,
+            incoming=True,
+            stamped=self._meta()["stamped"],
+            gdb=gdb,
         )
         try:
             self._restore(machine)
@@ -87,8 +92,10 @@ def qemu_version(qemu: str) -> str:
     """What ``qemu --version`` prints, first line. Raises `UserError` where it is not there."""
     path = shutil.which(qemu)
     if path is None:
-        raise UserError(f"{qemu} is not on this machine's PATH: install it (Debian: qemu-system-arm)")
-    stat = os.stat(path)
+        raise UserError(
+            f"{qemu} is not on this machine's PATH: install it (Debian: qemu-system-arm)"
+        )
+    stat = Path(path).stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 

@@ -43,6 +43,7 @@ class Stream:
         self._times: list[float] = []
         self._changed = changed or threading.Condition()
         self._listeners: list[Callable[[bytes, float], None]] = []
+        self._closers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._data)
@@ -50,6 +51,10 @@ class Stream:
     def listen(self, listener: Callable[[bytes, float], None]) -> None:
         """Calls `listener(data, monotonic_time)` on each piece that comes in from now on."""
         self._listeners.append(listener)
+
+    def on_close(self, listener: Callable[[], None]) -> None:
+        """Calls `listener()` once, when the source ends."""
+        self._closers.append(listener)
 
     def append(self, data: bytes) -> None:
         """Adds what was read from the source just now."""
@@ -65,8 +70,12 @@ class Stream:
     def close(self) -> None:
         """Marks the end of the source; waits for more than there is end with `pexpect.EOF`."""
         with self._changed:
+            if self.closed:
+                return
             self.closed = True
             self._changed.notify_all()
+        for listener in self._closers:
+            listener()
 
     def wake(self) -> None:
         """Makes every wait look again at its `interrupt`."""
@@ -114,7 +123,7 @@ class Stream:
                 self._changed.wait(min(deadline.remaining, threading.TIMEOUT_MAX))
 
 
-class Cursor(SpawnBase):  # type: ignore[misc]
+class Cursor(SpawnBase[bytes]):
     """A pexpect object that reads `stream` from `position` on.
 
     ``expect`` raises `pexpect.EOF`, `pexpect.TIMEOUT`, or what `interrupt` raises.
@@ -137,6 +146,12 @@ class Cursor(SpawnBase):  # type: ignore[misc]
     def position(self) -> int:
         """Where in the stream the last match ended."""
         return self._next - len(self.buffer)
+
+    def find(self, pattern: re.Pattern[bytes], timeout: float) -> re.Match[bytes]:
+        """Waits for `pattern`; raises as ``expect`` does."""
+        self.expect([pattern], timeout=min(timeout, threading.TIMEOUT_MAX))
+        assert isinstance(self.match, re.Match)
+        return self.match
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
         """The next bytes, at most `size`; called by pexpect."""

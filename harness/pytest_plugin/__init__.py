@@ -83,7 +83,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs tests marked `every_kernel` once for each kernel."""
     if "kernel_version" not in metafunc.fixturenames:
         return
-    if metafunc.definition.get_closest_marker("every_kernel") and metafunc.config.getoption("--qemu"):
+    if metafunc.definition.get_closest_marker("every_kernel") and metafunc.config.getoption(
+        "--qemu"
+    ):
         versions = session_of(metafunc.config).versions
         metafunc.parametrize("kernel_version", versions, indirect=True, scope="session")
 

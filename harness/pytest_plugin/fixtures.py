@@ -111,9 +111,10 @@ class Boots:
             return template.clone(self._place(), session.live, gdb=session.settings.gdb)
 
     def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
-        extra = {} if prepare is None else {"prepare": prepare}
         directory = self._session.settings.artifacts / "templates"
-        return self._templates.get(config, point, artifacts=directory, **extra)
+        return self._templates.get(
+            config, point, prepare or (lambda machine: None), artifacts=directory
+        )
 
     def close(self) -> None:
         """Ends all machines."""

@@ -90,7 +90,9 @@ class Settings:
 
         def value(name: str) -> str:
             given = config.getoption(f"--qemu-{name}")
-            return str(given if given is not None else config.getini(f"qemu_{name}".replace("-", "_")))
+            return str(
+                given if given is not None else config.getini(f"qemu_{name}".replace("-", "_"))
+            )
 
         def flag(name: str) -> bool:
             return bool(config.getoption(f"--qemu-{name}") or config.getini(f"qemu_{name}"))
@@ -106,7 +108,8 @@ class Settings:
         memory = value("memory")
         if not memory.isdigit() or int(memory) not in RAM_MIB:
             raise UserError(
-                f"--qemu-memory: {memory!r} is not a number of MiB from {RAM_MIB[0]} to {RAM_MIB[-1]}"
+                f"--qemu-memory: {memory!r} is not a number of MiB"
+                f" from {RAM_MIB[0]} to {RAM_MIB[-1]}"
             )
         versions = tuple(value("kernel-version").replace(",", " ").split())
         if not versions:

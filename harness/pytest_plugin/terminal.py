@@ -47,7 +47,11 @@ def open_shell(config: pytest.Config, machine: Machine) -> None:
 
 def _bridge(keys: int, screen: int, machine: Machine) -> None:
     woken, wake = os.pipe()
-    machine.log.listen(lambda data, _now: os.write(screen, data) and None)
+
+    def show(data: bytes, _now: float) -> None:
+        os.write(screen, data)
+
+    machine.log.listen(show)
     machine.log.on_close(lambda: os.close(wake))
     try:
         while True:
