@@ -216,7 +216,8 @@ static int use_region(const struct region *region, const struct options *options
 		printf("CMA region: %s\n", (const char *)region->map);
 	}
 	printf("Phys: 0x%lx - 0x%lx\n", info->phys, info->phys + info->length);
-	printf("Virt: 0x%lx - 0x%lx\n", info->virt, info->virt + info->length);
+	/* High memory has no kernel address: the driver says 0, and so does this. */
+	printf("Virt: 0x%lx - 0x%lx\n", info->virt, info->virt ? info->virt + info->length : 0);
 	if (options->pattern)
 		status = check_region(region, options);
 
