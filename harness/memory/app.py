@@ -36,16 +36,23 @@ class AppRegion:
 @dataclasses.dataclass
 class _Open:
     line: int
-    title: str | None = None
+    title: str
     phys: AddressRange | None = None
     virt: AddressRange | None = None
 
+    @property
+    def complete(self) -> bool:
+        return self.phys is not None and self.virt is not None
 
-def parse_app_output(text: str) -> list[AppRegion]:
+
+def parse_app_output(text: str, *, titled: bool = True) -> list[AppRegion]:
     """The regions in the order in which they are printed; at least one.
 
-    Raises `MissingAppLine`, `UnparsableAddress`, `EmptyAllocation` or `ContradictoryAppOutput`,
-    each of which quotes what was read.
+    ``titled``: each region begins with ``CMA region:``. Our application leaves that line out with
+    ``--pattern``; with ``titled=False`` a region without it begins at the ``Phys:`` after a whole one.
+
+    Raises `MissingAppLine`, `UnparsableAddress`, `EmptyAllocation` or `ContradictoryAppOutput`, each
+    of which quotes what was read.
     """
     regions: list[AppRegion] = []
     current: _Open | None = None
@@ -54,17 +61,19 @@ def parse_app_output(text: str) -> list[AppRegion]:
         if match is None:
             continue
         key, rest = match[1], match[2]
-        if key == "CMA region":
+        untitled = not titled and key == "Phys" and (current is None or current.complete)
+        if untitled or key == "CMA region":
             if current is not None:
                 regions.append(_closed(current, text))
-            current = _Open(number, title=rest.strip())
+            current = _Open(number, title="" if untitled else rest.strip())
+        if key == "CMA region":
             continue
         place = _addresses(key, rest, number, line)
         if current is None:
             raise MissingAppLine(f"{key}: before any `CMA region:`", line=number, text=line)
         _put(current, key, place, number, line)
     if current is None:
-        raise MissingAppLine("there is no `CMA region:`", text=text)
+        raise MissingAppLine(f"there is no `{'CMA region' if titled else 'Phys'}:`", text=text)
     regions.append(_closed(current, text))
     return regions
 
@@ -107,4 +116,4 @@ def _closed(region: _Open, text: str) -> AppRegion:
             f"{human_size(region.virt.size)} of virtual memory for one region",
             line=region.line,
         )
-    return AppRegion(region.phys, region.virt, region.title or "")
+    return AppRegion(region.phys, region.virt, region.title)
