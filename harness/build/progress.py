@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What a build tells the user: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+Advance = Callable[[int], None]
+LINE_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """Where a build reports to."""
+
+    def say(self, text: str) -> None:
+        """One fact, as a line."""
+
+    def steps(self, title: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+        """A long step: call what it yields with the number of steps done so far."""
+
+
+class LineProgress:
+    """Plain lines, at most one in `every` seconds for a long step: for logs."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        every: float = LINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._every = every
+        self._clock = clock
+
+    def say(self, text: str) -> None:
+        """Writes `text`."""
+        stream = self._stream or sys.stderr
+        print(text, file=stream, flush=True)
+
+    @contextlib.contextmanager
+    def steps(self, title: str, total: int) -> Iterator[Advance]:
+        """Writes how far it is, and at the end how long it took."""
+        begun = self._clock()
+        last = begun
+
+        def advance(done: int) -> None:
+            nonlocal last
+            now = self._clock()
+            if now - last >= self._every:
+                last = now
+                # More steps than known of: the estimate was wrong, not the build.
+                self.say(f"{title}: {done} of {max(total, done)} steps, {now - begun:.0f} s")
+
+        yield advance
+        self.say(f"{title}: done in {self._clock() - begun:.0f} s")
+
+
+class BarProgress:
+    """A bar on a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Writes `text`."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def steps(self, title: str, total: int) -> Iterator[Advance]:
+        """Shows a bar with steps done of steps known and the time."""
+        begun = time.monotonic()
+        with self._bar() as bar:
+            task = bar.add_task(title, total=total)
+
+            def advance(done: int) -> None:
+                bar.update(task, completed=done, total=max(total, done))
+
+            yield advance
+        self.say(f"{title}: done in {time.monotonic() - begun:.0f} s")
+
+    def _bar(self) -> RichProgress:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+        )
+        return Progress(*columns, console=self._console, transient=True)
+
+
+class LazyProgress:
+    """Decides between bar and lines at the first word: a warm run loads neither."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._real: Progress | None = None
+
+    def _progress(self) -> Progress:
+        if self._real is None:
+            stream = self._stream or sys.stderr
+            self._real = BarProgress(stream) if stream.isatty() else LineProgress(stream)
+        return self._real
+
+    def say(self, text: str) -> None:
+        """See `Progress`."""
+        self._progress().say(text)
+
+    def steps(self, title: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+        """See `Progress`."""
+        return self._progress().steps(title, total)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""The programs of the host that builds need, and who they are."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from pathlib import Path
+
+from harness.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout."""
+IMAGES = ROOT / "images"
+PACKAGES = ROOT / "scripts" / "packages.txt"
+CROSS = "arm-linux-gnueabihf-"
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """Program (or file) -> Debian package, from ``scripts/packages.txt``."""
+    lines = (line.split("#", 1)[0].split() for line in PACKAGES.read_text().splitlines())
+    return {words[0]: words[1] for words in lines if words}
+
+
+def missing(program: str) -> UserError:
+    """The error that says that a program is not there, and which package has it."""
+    package = packages().get(Path(program).name)
+    hint = f": install the Debian package {package}" if package else ""
+    return UserError(f"{program} is not installed{hint}")
+
+
+def require(*programs: str) -> None:
+    """Raises `UserError` for programs that are not there, all at once."""
+    absent = [name for name in programs if shutil.which(name) is None]
+    if len(absent) == 1:
+        raise missing(absent[0])
+    if absent:
+        names = " ".join(sorted({packages().get(name, name) for name in absent}))
+        raise UserError(
+            f"these programs are not installed: {', '.join(absent)}\ninstall: apt-get install {names}"
+        )
+
+
+@functools.cache
+def toolchain() -> str:
+    """What the cross compiler and linker say of themselves. Raises `UserError` without them."""
+    require(f"{CROSS}gcc", f"{CROSS}ld")
+    words = []
+    for command, first in (([f"{CROSS}gcc", "-v"], "gcc version"), ([f"{CROSS}ld", "-v"], "")):
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=None,
+            check=False,
+        )
+        words += [line for line in done.stdout.splitlines() if line.startswith(first)][:1]
+    return "; ".join(words)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Sets up what the harness needs, and nothing that is there already. Sourced by the scripts beside it.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s\n' "$*" >&2; }
+
+# fail STATUS TEXT...
+fail() {
+	local status=$1
+	shift
+	say "error: $*"
+	exit "$status"
+}
+
+# host_family [OS-RELEASE]: prints debian (Debian, Ubuntu and their like) or other.
+host_family() {
+	local ID="" ID_LIKE=""
+	# shellcheck disable=SC1090
+	if [ -r "${1:-/etc/os-release}" ]; then
+		. "${1:-/etc/os-release}"
+	fi
+	case " $ID $ID_LIKE " in
+	*" debian "* | *" ubuntu "*) echo debian ;;
+	*) echo other ;;
+	esac
+}
+
+# missing_programs [LIST]: prints "PROGRAM PACKAGE" for each that is not there.
+missing_programs() {
+	local program package
+	while read -r program package _; do
+		case $program in
+		'' | \#*) ;;
+		/*) [ -e "$program" ] || echo "$program $package" ;;
+		*) command -v "$program" >/dev/null || echo "$program $package" ;;
+		esac
+	done <"${1:-$root/scripts/packages.txt}"
+}
+
+python_works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# find_python: prints the Python to use; without one, nothing and status 1.
+find_python() {
+	local name
+	if [ -n "${PYTHON:-}" ]; then
+		command -v "$PYTHON" >/dev/null || fail 2 "PYTHON=$PYTHON is not a program"
+		python_works "$PYTHON" || fail 2 "PYTHON=$PYTHON is older than 3.11"
+		command -v "$PYTHON"
+		return
+	fi
+	for name in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+		if command -v "$name" >/dev/null && python_works "$name"; then
+			command -v "$name"
+			return
+		fi
+	done
+	return 1
+}
+
+# as_root COMMAND...: runs it as root; there is a way, see can_be_root.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+can_be_root() {
+	[ "$(id -u)" = 0 ] && return
+	command -v sudo >/dev/null || return
+	# Without a terminal nobody can type a password.
+	[ -t 0 ] || sudo -n true 2>/dev/null
+}
+
+apt_install() {
+	local log
+	log=$(mktemp)
+	local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y
+		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
+	say "installing Debian packages: $*"
+	# The package lists may be missing or old: then, and only then, they are fetched.
+	if ! as_root "${get[@]}" install --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
+		say "fetching package lists"
+		as_root "${get[@]}" update >"$log" 2>&1 </dev/null || true
+		if ! as_root "${get[@]}" install --no-install-recommends "$@" >>"$log" 2>&1 </dev/null; then
+			grep -m 3 -E '^(E|W|Err)' "$log" >&2 || tail -n 5 "$log" >&2
+			rm -f "$log"
+			fail 3 "apt-get could not install: $*"
+		fi
+	fi
+	rm -f "$log"
+}
+
+# set_up_packages [OS-RELEASE [LIST]]: installs what is missing, or says what and exits 2.
+set_up_packages() {
+	local missing packages python
+	missing=$(missing_programs "${2:-}")
+	if [ ! -x "$root/.venv/bin/python" ]; then
+		if ! python=$(find_python); then
+			[ -z "${PYTHON:-}" ] || exit 2
+			! command -v python3 >/dev/null ||
+				fail 2 "Python 3.11 or later is needed, python3 is $(python3 -V 2>&1); name another with PYTHON=..."
+			missing+=$'\npython3 python3\nensurepip python3-venv'
+		elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+			missing+=$'\n'"ensurepip $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+		fi
+	fi
+	[ -n "$missing" ] || return 0
+	mapfile -t packages < <(awk 'NF { print $2 }' <<<"$missing" | sort -u)
+	if [ "$(host_family "${1:-}")" != debian ]; then
+		fail 2 "this is neither Debian nor Ubuntu; these programs are missing:" \
+			"$(awk 'NF { print $1 }' <<<"$missing" | paste -sd' ')"
+	fi
+	if ! can_be_root; then
+		fail 2 "Debian packages are missing, and installing needs root; run:" \
+			"sudo apt-get install --no-install-recommends ${packages[*]}"
+	fi
+	apt_install "${packages[@]}"
+	missing=$(missing_programs "${2:-}")
+	[ -z "$missing" ] || fail 3 "still missing after the installation: $(paste -sd';' <<<"$missing")"
+}
+
+# The stamp names what the environment was made from. It is written last, so that an interrupted
+# installation has none. No Python is started to read it.
+stamp_wanted() {
+	local sum
+	sum=$(sha256sum <"$root/requirements.txt")
+	echo "${sum%% *}"
+}
+
+venv_is_good() {
+	local stamp="" base=""
+	[ -x "$root/.venv/bin/python" ] && [ -r "$root/.venv/stamp" ] || return 1
+	{ read -r stamp && read -r base; } <"$root/.venv/stamp" || return 1
+	[ "$stamp" = "$(stamp_wanted)" ] || return 1
+	# An explicit PYTHON must be the one that the environment was made from.
+	[ -z "${PYTHON:-}" ] || [ "$base" = "$(readlink -f "$(command -v "$PYTHON")")" ]
+}
+
+set_up_venv() {
+	local python new
+	venv_is_good && return
+	python=$(find_python) || fail 2 "Python 3.11 or later is needed; name it with PYTHON=..."
+	say "installing Python packages into .venv"
+	rm -rf "$root/.venv"
+	"$python" -m venv "$root/.venv"
+	"$root/.venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+		--no-input --only-binary :all: --require-hashes -r "$root/requirements.txt" ||
+		fail 3 "pip could not install the packages of requirements.txt"
+	new=$root/.venv/stamp.new
+	{
+		stamp_wanted
+		readlink -f "$python"
+	} >"$new"
+	mv "$new" "$root/.venv/stamp"
+}
+
+# Two at once: the second waits and finds all done. The lock is on a file that is there anyway, and
+# the subshell ends it before the program proper starts.
+set_up() {
+	[ -z "$(missing_programs)" ] && venv_is_good && return
+	# Unlocked first: programs that are missing here include flock itself.
+	command -v flock >/dev/null || set_up_packages
+	(
+		flock -n 9 || { say "waiting for another set-up in this checkout" && flock 9; }
+		set_up_packages
+		set_up_venv
+	) 9<"$root/requirements.txt"
+}
