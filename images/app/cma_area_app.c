@@ -4,7 +4,8 @@
  *
  * Without options it does what BiscuitOS's application does: allocate 1 MiB,
  * map it, write a greeting, read it back, release. The addresses it prints are
- * half-open: the end is the first byte after the region.
+ * half-open: the end is the first byte after the region. "Virt" is where the
+ * region is mapped in this process, as with BiscuitOS's.
  *
  * --script turns it into a server for tests: one command per line on standard
  * input, exactly one line of answer each (see script_commands below).
@@ -207,6 +208,7 @@ static int check_region(const struct region *region, const struct options *optio
 static int use_region(const struct region *region, const struct options *options)
 {
 	const struct cma_info *info = &region->info;
+	unsigned long map = (unsigned long)region->map;
 	int status = EXIT_SUCCESS;
 
 	if (options->pattern) {
@@ -216,8 +218,7 @@ static int use_region(const struct region *region, const struct options *options
 		printf("CMA region: %s\n", (const char *)region->map);
 	}
 	printf("Phys: 0x%lx - 0x%lx\n", info->phys, info->phys + info->length);
-	/* High memory has no kernel address: the driver says 0, and so does this. */
-	printf("Virt: 0x%lx - 0x%lx\n", info->virt, info->virt ? info->virt + info->length : 0);
+	printf("Virt: 0x%lx - 0x%lx\n", map, map + info->length);
 	if (options->pattern)
 		status = check_region(region, options);
 
