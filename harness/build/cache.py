@@ -208,9 +208,7 @@ class Cache:
             path.rename(grave / "out")
             shutil.rmtree(grave, ignore_errors=True)
 
-    def _build(
-        self, key: Key, build: Callable[[Room], None], needs: int, lock: FileLock
-    ) -> None:
+    def _build(self, key: Key, build: Callable[[Room], None], needs: int, lock: FileLock) -> None:
         path = self.directory("entries") / key.slug
         tmp = self.directory("tmp")
         for debris in tmp.glob(f"{key.slug}.*"):

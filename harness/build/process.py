@@ -49,6 +49,48 @@ def first_error(text: str, following: int = 2) -> str:
     return "\n".join(lines[-5:])
 
 
+# Variables of the caller that would change what make or gcc yield without being in any key.
+_DROPPED = re.compile(
+    r"(KBUILD|KCONFIG|MAKE|GIT_|LLVM|INSTALL_)\w*|(K|HOST|USER)?(C|A|LD|CPP)FLAGS|MFLAGS|ARCH|"
+    r"CROSS_COMPILE|LOCALVERSION|CPATH|\w*INCLUDE_PATH|SOURCE_DATE_EPOCH|CC|LD|AS|HOSTCC|[OVWCM]"
+)
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without what would change a result behind the key's back."""
+    kept = {name: value for name, value in os.environ.items() if not _DROPPED.fullmatch(name)}
+    return {**kept, "LC_ALL": "C"}
+
+
+def capture(argv: Sequence[str | Path], cwd: Path | None = None) -> tuple[int, str, str]:
+    """Runs a short program; returns its exit status, its output and its errors.
+
+    Raises `UserError` where it is not installed.
+    """
+    command = [str(word) for word in argv]
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            process_group=0,
+        )
+    except FileNotFoundError as error:
+        raise tools.missing(command[0]) from error
+    try:
+        output, errors = process.communicate()
+    finally:
+        kill_group(process)
+    return (
+        process.returncode,
+        output.decode(errors="surrogateescape"),
+        errors.decode(errors="replace"),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Tools:
     """Runs programs in the room of one build."""
@@ -97,8 +139,7 @@ class Tools:
         setpriv = shutil.which("setpriv")
         prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
         environment = {
-            **os.environ,
-            "LC_ALL": "C",
+            **clean_environment(),
             "TMPDIR": str(self.room.tmp),
             **self.environment,
         }

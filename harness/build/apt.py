@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Fetches ARM packages through a private apt state: no root, and nothing changes on the machine.
+
+The state (lists, cache, configuration) is in the cache. Its architecture is armhf; packages for all
+architectures, such as the kernel's sources, are in the same lists. Formats: apt.conf(5), apt-get(8).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+
+from harness.build import sources_list, tools
+from harness.build.cache import Cache, Key, Room
+from harness.build.locking import FileLock
+from harness.build.process import Tools, capture
+from harness.build.sources_list import Source
+from harness.errors import BuildError, UserError
+
+MIRROR = "HARNESS_ARM_MIRROR"
+DEB_BYTES = 300 * 2**20
+
+# Hooks of the machine (package caches of desktops, of containers) are none of our business, and
+# would change it. `#clear` works only in a file that is read after the machine's own.
+_CONFIGURATION = """\
+#clear APT::Architectures;
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+APT::Architecture "armhf";
+APT::Architectures {{ "armhf"; }};
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Dir::State "{root}/state";
+Dir::State::Lists "{root}/state/lists";
+Dir::State::status "{root}/state/status";
+Dir::Cache "{root}/cache";
+Dir::Etc::SourceList "{root}/sources.list";
+Dir::Etc::SourceParts "{root}/sources.d";
+"""
+
+
+class PrivateApt:
+    """apt with a state of its own in the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self.root = cache.directory("apt")
+        self._fresh = False
+
+    def refresh(self) -> None:
+        """Fetches the package lists, once per object. A suite that fails is left out, and it is said.
+
+        Raises `UserError` where the machine has no usable source, `BuildError` where all fail.
+        """
+        if self._fresh:
+            return
+        tools.require("apt-get", "apt-cache", "dpkg-deb")
+        release = sources_list.os_release()
+        mirror = os.environ.get(MIRROR, "")
+        own = sources_list.distribution_sources(sources_list.read_sources(), release)
+        sources = sources_list.for_arm(own, release, mirror)
+        if not sources:
+            raise UserError(
+                f"no apt source of {release.get('PRETTY_NAME', 'this system')} itself found in "
+                f"{sources_list.APT}; the harness takes ARM packages and kernel sources from there"
+            )
+        self._cache.say("fetching package lists for ARM")
+        with FileLock(self.root / "lock") as lock:
+            lock.exclusive(lambda who: self._cache.say(f"waiting for {who}, which fetches lists"))
+            self._update(sources)
+        self._fresh = True
+
+    def _update(self, sources: list[Source]) -> None:
+        while True:
+            self._configure(sources)
+            status, output = self._apt("apt-get", "update")
+            if status == 0:
+                return
+            broken = [source for source in sources if failed(source, output)]
+            rest = [source for source in sources if source not in broken]
+            if not broken or not rest:
+                raise BuildError(
+                    f"apt could not fetch the package lists for ARM\n{apt_error(output)}\n"
+                    f"(a mirror that has the architecture armhf can be named in {MIRROR})"
+                )
+            names = ", ".join(f"{source.uri} {source.suite}" for source in broken)
+            self._cache.say(f"going on without {names}: {apt_error(output)}")
+            sources = rest
+
+    def _configure(self, sources: list[Source]) -> None:
+        for name in ("state/lists/partial", "cache/archives/partial", "sources.d"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        for name in ("state/status", "sources.list"):
+            (self.root / name).touch()
+        (self.root / "apt.conf").write_text(_CONFIGURATION.format(root=self.root))
+        stanzas = "\n".join(source.stanza() for source in sources)
+        (self.root / "sources.d" / "harness.sources").write_text(stanzas)
+
+    def _apt(self, program: str, *words: str, cwd: Path | None = None) -> tuple[int, str]:
+        argv = [program, "-q", "-c", str(self.root / "apt.conf"), *words]
+        status, output, errors = capture(argv, cwd=cwd)
+        return status, output + errors
+
+    def candidate(self, package: str) -> str | None:
+        """The newest version that the lists have of `package`; None where they have none."""
+        self.refresh()
+        status, output = self._apt("apt-cache", "show", "--no-all-versions", package)
+        match = re.search(r"(?m)^Version: (\S+)", output)
+        return match[1] if status == 0 and match else None
+
+    def names(self, prefix: str) -> list[str]:
+        """All package names in the lists that begin with `prefix`."""
+        self.refresh()
+        _, output = self._apt("apt-cache", "pkgnames", prefix)
+        return sorted(output.split())
+
+    def download(self, package: str, version: str, room: Room) -> None:
+        """Puts the package's ``.deb`` into ``room.out``. Raises `BuildError` with apt's first error."""
+        self.refresh()
+        self._cache.say(f"downloading {package} {version}")
+        conf = str(self.root / "apt.conf")
+        argv = ["apt-get", "-q", "-c", conf, "download", f"{package}={version}"]
+        Tools(room).run(argv, f"downloading {package} {version}")
+
+
+def failed(source: Source, output: str) -> bool:
+    """Whether apt's `output` says that fetching from `source` failed."""
+    uri = re.escape(source.uri.rstrip("/"))
+    suite = re.escape(source.suite)
+    patterns = (
+        rf"(?m)^[EW]: Failed to fetch {uri}/+dists/{suite}/",
+        rf"(?m)^[EW]: .*'{uri}/? {suite} (In)?Release'",
+        rf"(?m)^[EW]: .*{uri}/? {suite} InRelease",
+    )
+    return any(re.search(pattern, output) for pattern in patterns)
+
+
+def apt_error(output: str) -> str:
+    """apt's first error line, or its first warning, or its last line."""
+    lines = output.splitlines()
+    for start in ("E: ", "W: ", "Err:"):
+        for line in lines:
+            if line.startswith(start):
+                return line
+    return lines[-1] if lines else "apt said nothing"
+
+
+def _pin_path(cache: Cache, package: str) -> Path:
+    # An upgrade of the distribution starts anew.
+    codename = sources_list.os_release().get("VERSION_CODENAME", "unknown")
+    return cache.root / "pins" / f"{package}.{codename}.json"
+
+
+def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) -> str | None:
+    """The version of `package` that this cache works with: asked of apt once, then kept.
+
+    So a warm run asks nobody, and tests do not change under the user. None where apt has none.
+    `unpin` makes the next call ask again.
+    """
+    path = _pin_path(cache, package)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return str(json.loads(path.read_text())["version"])
+    version = (apt or PrivateApt(cache)).candidate(package)
+    if version is not None:
+        cache.directory("pins")
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({"version": version}) + "\n")
+        new.replace(path)
+    return version
+
+
+def unpin(cache: Cache) -> None:
+    """Forgets all pinned versions: the next build takes what apt has then."""
+    for path in (cache.root / "pins").glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
+def deb_key(package: str, version: str) -> Key:
+    """Key of a downloaded package."""
+    return Key(f"deb-{package}", {"package": package, "version": version})
+
+
+def fetch(cache: Cache, package: str, version: str, apt: PrivateApt | None = None) -> Path:
+    """The ``.deb`` of `package` in `version`, from the cache or downloaded.
+
+    Raises `BuildError` where apt cannot get it; the pin is forgotten then, as the version may be gone.
+    """
+
+    def build(room: Room) -> None:
+        try:
+            (apt or PrivateApt(cache)).download(package, version, room)
+        except BuildError:
+            _pin_path(cache, package).unlink(missing_ok=True)
+            raise
+
+    entry = cache.entry(deb_key(package, version), build, needs=DEB_BYTES)
+    return next(entry.glob("*.deb"))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Puts an image set together: every part from the cache, or built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.build import tools, userland
+from harness.build.cache import Cache, Key, Room
+from harness.build.dtb import NAME, compile_dts
+from harness.build.kernel import KernelTree, Recipe, build_kernel, file_digest
+from harness.build.kernel_source import DEFAULT, resolve
+from harness.build.module import build_module
+from harness.build.progress import LazyProgress, Progress
+from harness.build.rootfs import build_rootfs
+from harness.images import ImageSet
+
+VERSIONS = (DEFAULT, "6.12")
+"""The kernels that the project's own tests run on."""
+
+
+def build_image_set(
+    kernel: str | Path | None = None,
+    progress: Progress | None = None,
+    cache: Cache | None = None,
+    recipe: Recipe | None = None,
+) -> ImageSet:
+    """All files of one system under test, for a kernel version, a kernel tree, or the default.
+
+    What the cache has is taken without a word; what has to be built is said to `progress`, with
+    the reason. The entries cannot be pruned before this process ends. Raises `UserError`,
+    `BuildError`.
+    """
+    progress = progress or LazyProgress()
+    cache = cache or Cache(say=progress.say)
+    images = tools.IMAGES
+    # What needs the network comes first: a machine without learns it before the long build.
+    busybox = userland.busybox(cache, userland.busybox_version(cache))
+    app = userland.build_program(cache, userland.APP, images / "app" / "cma_area_app.c", progress)
+    agent = userland.build_program(cache, "agent", images / "agent" / "agent.c", progress)
+    source = resolve(kernel, cache)
+    kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
+    _, dtb = build_dtb(cache, built, kernel_key.slug)
+    module = build_module(cache, built, kernel_key.slug, progress)
+    parts = {"busybox": busybox, "app": app, "agent": agent, "module": module}
+    _, initrd = build_rootfs(cache, built.release, parts)
+    return ImageSet(
+        kernel=built.zimage,
+        dtb=dtb,
+        initrd=initrd,
+        module=module[1],
+        app=app[1],
+        vmlinux=built.vmlinux,
+        system_map=built.system_map,
+        release=built.release,
+        features=built.features | {"agent"},
+    )
+
+
+def build_dtb(cache: Cache, kernel: KernelTree, kernel_slug: str) -> tuple[Key, Path]:
+    """The device tree of ``images/dts`` for one kernel."""
+    source = tools.IMAGES / "dts"
+    inputs = {path.name: file_digest(path) for path in sorted(source.iterdir())}
+    key = Key("dtb", {**inputs, "kernel": kernel_slug})
+
+    def build(room: Room) -> None:
+        content = compile_dts((source / NAME).read_text(), kernel.tree)
+        (room.out / NAME).with_suffix(".dtb").write_bytes(content)
+
+    return key, (cache.entry(key, build) / NAME).with_suffix(".dtb")

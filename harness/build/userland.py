@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Programs of the guest: our own, cross compiled and static, and the distribution's BusyBox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.build import apt, tools
+from harness.build.cache import Cache, Key, Room
+from harness.build.kernel import file_digest
+from harness.build.process import Tools
+from harness.build.progress import Progress
+from harness.errors import UserError
+
+APP = "CMA_area_app-0.0.1"
+BUSYBOX_PACKAGE = "busybox-static"
+FLAGS = ("-static", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id")
+
+
+def program_key(name: str, source: Path) -> Key:
+    """Key of one program of ours."""
+    inputs = {"source": file_digest(source), "toolchain": tools.toolchain()}
+    return Key(name, {**inputs, "flags": " ".join(FLAGS)})
+
+
+def build_program(cache: Cache, name: str, source: Path, progress: Progress) -> tuple[Key, Path]:
+    """A program from one C file. Raises `BuildError` with the compiler's first error."""
+    key = program_key(name, source)
+
+    def build(room: Room) -> None:
+        progress.say(f"building {name}: {cache.why(key)}")
+        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", room.out / name, source.name]
+        # In the source's own directory, so that messages and nothing else depend on where it is.
+        Tools(room).run(argv, f"building {name}", cwd=source.parent)
+
+    return key, cache.entry(key, build) / name
+
+
+def busybox_version(cache: Cache) -> str:
+    """The version of BusyBox that this cache works with. Raises `UserError` where apt has none."""
+    version = apt.pinned_version(cache, BUSYBOX_PACKAGE)
+    if version is None:
+        raise UserError(
+            f"apt has no {BUSYBOX_PACKAGE} for armhf here; name a mirror that has in {apt.MIRROR}"
+        )
+    return version
+
+
+def busybox(cache: Cache, version: str) -> tuple[Key, Path]:
+    """BusyBox for ARM, static, from the distribution's package."""
+    key = Key("busybox", {"package": BUSYBOX_PACKAGE, "version": version})
+
+    def build(room: Room) -> None:
+        deb = apt.fetch(cache, BUSYBOX_PACKAGE, version)
+        runner = Tools(room)
+        runner.run(["dpkg-deb", "-x", deb, room.tmp / "root"], f"unpacking {deb.name}")
+        # /bin, or /usr/bin where the distribution has merged them.
+        found = [room.tmp / "root" / name for name in ("bin/busybox", "usr/bin/busybox")]
+        source = next((path for path in found if path.is_file()), None)
+        if source is None:
+            raise UserError(f"{deb} has no busybox in it")
+        source.rename(room.out / "busybox")
+
+    return key, cache.entry(key, build) / "busybox"
