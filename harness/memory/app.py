@@ -49,10 +49,10 @@ def parse_app_output(text: str, *, titled: bool = True) -> list[AppRegion]:
     """The regions in the order in which they are printed; at least one.
 
     ``titled``: each region begins with ``CMA region:``. Our application leaves that line out with
-    ``--pattern``; with ``titled=False`` a region without it begins at the ``Phys:`` after a whole one.
+    ``--pattern``; with ``titled=False`` a region may begin at ``Phys:``, after a whole one.
 
-    Raises `MissingAppLine`, `UnparsableAddress`, `EmptyAllocation` or `ContradictoryAppOutput`, each
-    of which quotes what was read.
+    Raises `MissingAppLine`, `UnparsableAddress`, `EmptyAllocation` or `ContradictoryAppOutput`;
+    each quotes what was read.
     """
     regions: list[AppRegion] = []
     current: _Open | None = None

@@ -16,7 +16,7 @@ from harness.memory.errors import (
 )
 from harness.memory.memorymap import MemoryMap
 from harness.memory.model import CmaArea
-from harness.memory.ranges import AddressRange, human_size
+from harness.memory.ranges import AddressRange, human_size, merged
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _describe(
             return WrongArea, f"is in {_shown(area)}"
         rest = " and ".join(map(str, allocation.without(area.range)))
         return PartlyOutside, f"is only partly in {_shares(allocation, found)}: {rest} is outside"
-    banks = memory_map.ram
+    banks = merged(memory_map.ram)
     if not banks:
         return OutsideAreas, "is in no CMA area (nobody said where RAM is)"
     if any(allocation in bank for bank in banks):

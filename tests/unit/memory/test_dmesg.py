@@ -4,7 +4,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_builders import MIB, capture, quick
 
 from harness.memory import (
     AddressRange,
@@ -16,6 +15,7 @@ from harness.memory import (
     parse_dmesg,
 )
 from harness.memory.dmesg import strip_prefix
+from tests.unit.memory.builders import MIB, capture, quick
 
 BOOT = "Booting Linux on physical CPU 0x0\n"
 POOL = "Reserved memory: created CMA memory pool at 0x69800000, size 8 MiB\n"
@@ -26,7 +26,7 @@ def named(pools: tuple[Pool, ...]) -> dict[str | None, tuple[int, int]]:
     return {pool.name: (pool.base, pool.size.low) for pool in pools}
 
 
-@pytest.mark.parametrize("version", ["5.0", "6.1"])
+@pytest.mark.parametrize("version", ["5.0", "6.1", "6.12"])
 def test_both_areas_are_paired_with_their_names_and_vram_is_none(version: str) -> None:
     log = parse_dmesg(capture(version, "dmesg"))
     assert named(log.pools) == {
@@ -35,9 +35,11 @@ def test_both_areas_are_paired_with_their_names_and_vram_is_none(version: str) -
     }
     assert log.from_boot
     assert not log.damaged
-    assert log.cma_kib == 16384
+    # the 6.12 capture ends before its `Memory:` line
+    assert log.cma_kib == (None if version == "6.12" else 16384)
     assert log.reading().coverage is Coverage.CREATED
-    assert all(isinstance(claim, Based) for claim in log.reading().claims)
+    kind = Placed if version == "6.12" else Based
+    assert all(isinstance(claim, kind) for claim in log.reading().claims)
 
 
 def test_failures_of_a_6_1_boot_name_their_areas() -> None:
@@ -51,8 +53,16 @@ def test_failures_of_a_6_1_boot_name_their_areas() -> None:
     ]
 
 
-def test_the_command_lines_area_is_named_reserved_and_bypasses_the_default() -> None:
-    log = parse_dmesg(capture("6.1-cmdline", "dmesg"))
+def test_failures_of_a_6_12_boot_name_their_areas() -> None:
+    log = parse_dmesg(capture("6.12-layout", "dmesg"))
+    assert set(named(log.pools)) == {"wide", "BiscuitOS_cma", "linux,cma", "foo@6c000000"}
+    assert all(pool.range is not None for pool in log.pools)
+    assert [failure.area for failure in log.failures] == ["faraway", "twocell"]
+
+
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
+def test_the_command_lines_area_is_named_reserved_and_bypasses_the_default(version: str) -> None:
+    log = parse_dmesg(capture(f"{version}-cmdline", "dmesg"))
     assert named(log.pools) == {
         "BiscuitOS_cma": (0x69800000, 8 * MIB),
         "reserved": (0x7F000000, 16 * MIB),
@@ -64,7 +74,7 @@ def test_the_command_lines_area_is_named_reserved_and_bypasses_the_default() -> 
 def test_6_12_gives_both_ends_of_cma_areas_only() -> None:
     log = parse_dmesg(
         BOOT
-        + "[    0.000000] OF: reserved mem: 0x4c000000..0x4c7fffff (8192 KiB) nomap non-reusable v\n"
+        + "OF: reserved mem: 0x4c000000..0x4c7fffff (8192 KiB) nomap non-reusable v\n"
         + POOL
         + NAME
         + "OF: reserved mem: 0x69800000..0x69ffffff (8192 KiB) map reusable BiscuitOS_cma\n"
@@ -143,10 +153,10 @@ def test_a_log_without_its_beginning_proves_nothing_by_silence() -> None:
         ("cma: Not enough slots for CMA reserved regions!", None),
         ("Reserved memory: unable to setup CMA region", None),
         (
-            "OF: fdt: Reserved memory: failed to reserve memory for node 'x@1': base 0x6, size 8 MiB",
+            "OF: fdt: Reserved memory: failed to reserve memory for node 'x@1': base 0x6, size 8 M",
             "x@1",
         ),
-        ("Reserved memory: failed to reserve memory for node 'x@1': base 0x6, size 8 MiB", "x@1"),
+        ("Reserved memory: failed to reserve memory for node 'x@1': base 0x6, size 8 M", "x@1"),
         ("OF: reserved mem: failed to allocate memory for node 'y'", "y"),  # 5.0
         ("OF: fdt: Reserved memory: unsupported node format, ignoring", None),
         ("cma: Region at 0x69000001 must be aligned to 0x00400000 bytes", None),

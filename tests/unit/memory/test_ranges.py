@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_builders import quick
 
 from harness.errors import HarnessError
 from harness.memory import AddressRange, InvalidRange, human_size, merged
+from tests.unit.memory.builders import quick
 
 ranges = st.builds(AddressRange.from_size, st.integers(0, 40), st.integers(1, 20))
 
@@ -47,7 +49,7 @@ def test_set_operations_are_those_of_sets_of_addresses(a: AddressRange, b: Addre
 @given(st.lists(ranges))
 def test_merged_ranges_neither_overlap_nor_touch(items: list[AddressRange]) -> None:
     result = merged(items)
-    assert all(one.end < two.start for one, two in zip(result, result[1:], strict=False))
+    assert all(one.end < two.start for one, two in itertools.pairwise(result))
     assert set().union(*map(members, result)) == set().union(*map(members, items))
 
 

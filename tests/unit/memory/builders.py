@@ -9,6 +9,27 @@ from pathlib import Path
 import fdt
 from hypothesis import settings
 
+from harness.memory import (
+    Absent,
+    AddressRange,
+    Based,
+    Claim,
+    Coverage,
+    MemoryMap,
+    Placed,
+    Reading,
+    RoundedSize,
+    debugfs_reading,
+    parse_debugfs,
+    parse_dmesg,
+    parse_iomem,
+    parse_sysfs,
+    read_command_line,
+    read_dtb,
+    read_live_tree,
+    sysfs_reading,
+)
+
 CAPTURES = Path(__file__).parent / "captures"
 MIB = 1 << 20
 
@@ -108,3 +129,43 @@ BISCUITOS = (
     ),
     Declared("BiscuitOS_cma", size=8 * MIB, windows=((0x69800000, 8 * MIB),)),
 )
+
+
+AREA = AddressRange.from_size(0x69800000, 8 * MIB)
+NAMES = ("linux,cma", "BiscuitOS_cma")
+
+
+def dtb() -> Reading:
+    return read_dtb(build_dtb(BISCUITOS), "board.dtb").reading()
+
+
+def all_witnesses(capture_name: str) -> list[Reading | Absent]:
+    def text(name: str) -> str:
+        return capture(capture_name, name)
+
+    witnesses: list[Reading | Absent] = [
+        read_live_tree(live_tree(capture_name)).reading(),
+        parse_dmesg(text("dmesg")).reading(),
+        parse_iomem(text("iomem")).reading(lists_cma=True),
+        debugfs_reading(parse_debugfs(files_of(text("debugfs")))),
+        sysfs_reading(parse_sysfs(files_of(text("sysfs")))),
+    ]
+    command_line = read_command_line(text("cmdline"))
+    return witnesses + ([command_line] if command_line else [])
+
+
+def places(memory_map: MemoryMap) -> dict[str, str]:
+    return {area.name: str(area.range) for area in memory_map.areas}
+
+
+def observed(*claims: Claim, witness: str = "debugfs", everything: bool = False) -> Reading:
+    coverage = Coverage.ALL if everything else Coverage.SOME
+    return Reading(witness, f"/sys/{witness}", coverage, claims)
+
+
+def placed(start: int = 0x69800000, size: int = 8 * MIB, name: str = "BiscuitOS_cma") -> Placed:
+    return Placed(name, AddressRange.from_size(start, size), f"/sys/{name}")
+
+
+def based(start: int = 0x69800000, mebibytes: int = 8, name: str = "BiscuitOS_cma") -> Based:
+    return Based(name, start, RoundedSize(mebibytes, MIB), "dmesg line 4")
