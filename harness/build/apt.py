@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Fetches ARM packages through a private apt state: no root, and nothing changes on the machine.
 
-The state (lists, cache, configuration) is in the cache. Its architecture is armhf; packages for all
-architectures, such as the kernel's sources, are in the same lists. Formats: apt.conf(5), apt-get(8).
+The state (lists, cache, configuration) is in the cache. Its architecture is armhf; packages for
+all architectures, such as the kernel's sources, are in the same lists. Formats: apt.conf(5),
+apt-get(8).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 from harness.build import sources_list, tools
@@ -22,6 +24,7 @@ from harness.errors import BuildError, UserError
 
 MIRROR = "HARNESS_ARM_MIRROR"
 DEB_BYTES = 300 * 2**20
+FRESH_SECONDS = 900.0
 
 # Hooks of the machine (package caches of desktops, of containers) are none of our business, and
 # would change it. `#clear` works only in a file that is read after the machine's own.
@@ -52,14 +55,13 @@ class PrivateApt:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self.root = cache.directory("apt")
-        self._fresh = False
 
     def refresh(self) -> None:
-        """Fetches the package lists, once per object. A suite that fails is left out, and it is said.
+        """Fetches the package lists if they are old; a suite that fails is left out, aloud.
 
         Raises `UserError` where the machine has no usable source, `BuildError` where all fail.
         """
-        if self._fresh:
+        if self._is_fresh():
             return
         tools.require("apt-get", "apt-cache", "dpkg-deb")
         release = sources_list.os_release()
@@ -71,11 +73,17 @@ class PrivateApt:
                 f"no apt source of {release.get('PRETTY_NAME', 'this system')} itself found in "
                 f"{sources_list.APT}; the harness takes ARM packages and kernel sources from there"
             )
-        self._cache.say("fetching package lists for ARM")
         with FileLock(self.root / "lock") as lock:
             lock.exclusive(lambda who: self._cache.say(f"waiting for {who}, which fetches lists"))
-            self._update(sources)
-        self._fresh = True
+            if not self._is_fresh():
+                self._cache.say("fetching package lists for ARM")
+                self._update(sources)
+                (self.root / "updated").touch()
+
+    def _is_fresh(self) -> bool:
+        with contextlib.suppress(OSError):
+            return time.time() - (self.root / "updated").stat().st_mtime < FRESH_SECONDS
+        return False
 
     def _update(self, sources: list[Source]) -> None:
         while True:
@@ -106,7 +114,7 @@ class PrivateApt:
     def _apt(self, program: str, *words: str, cwd: Path | None = None) -> tuple[int, str]:
         argv = [program, "-q", "-c", str(self.root / "apt.conf"), *words]
         status, output, errors = capture(argv, cwd=cwd)
-        return status, output + errors
+        return status, output.decode(errors="replace") + errors
 
     def candidate(self, package: str) -> str | None:
         """The newest version that the lists have of `package`; None where they have none."""
@@ -122,7 +130,7 @@ class PrivateApt:
         return sorted(output.split())
 
     def download(self, package: str, version: str, room: Room) -> None:
-        """Puts the package's ``.deb`` into ``room.out``. Raises `BuildError` with apt's first error."""
+        """Puts the ``.deb`` into ``room.out``. Raises `BuildError` with apt's first error."""
         self.refresh()
         self._cache.say(f"downloading {package} {version}")
         conf = str(self.root / "apt.conf")
@@ -167,6 +175,8 @@ def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) ->
     path = _pin_path(cache, package)
     with contextlib.suppress(OSError, ValueError, KeyError):
         return str(json.loads(path.read_text())["version"])
+    if cache.offline:
+        return None
     version = (apt or PrivateApt(cache)).candidate(package)
     if version is not None:
         cache.directory("pins")
@@ -178,8 +188,19 @@ def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) ->
 
 def unpin(cache: Cache) -> None:
     """Forgets all pinned versions: the next build takes what apt has then."""
+    (cache.root / "apt" / "updated").unlink(missing_ok=True)
     for path in (cache.root / "pins").glob("*.json"):
         path.unlink(missing_ok=True)
+
+
+def pinned(cache: Cache) -> dict[str, str]:
+    """Package -> version for all pins."""
+    found = {}
+    for path in (cache.root / "pins").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            package = path.name.removesuffix(".json").rpartition(".")[0]
+            found[package] = str(json.loads(path.read_text())["version"])
+    return found
 
 
 def deb_key(package: str, version: str) -> Key:
@@ -190,7 +211,7 @@ def deb_key(package: str, version: str) -> Key:
 def fetch(cache: Cache, package: str, version: str, apt: PrivateApt | None = None) -> Path:
     """The ``.deb`` of `package` in `version`, from the cache or downloaded.
 
-    Raises `BuildError` where apt cannot get it; the pin is forgotten then, as the version may be gone.
+    Raises `BuildError` where apt cannot get it; the pin is forgotten then: the version may be gone.
     """
 
     def build(room: Room) -> None:

@@ -7,7 +7,7 @@ Layout under `cache_root`:
   rename, so a partial result is never visible.
 - ``locks/NAME-DIGEST.lock``: held exclusively while the entry is built or removed, shared by every
   process that uses it. The kernel drops it when the process dies.
-- ``tmp/NAME-DIGEST.*/``: work in progress; whatever is there without a holder of its lock is debris.
+- ``tmp/NAME-DIGEST.*/``: work in progress; debris where nobody holds its lock.
 - ``logs/``, ``pins/``, ``steps/``, ``apt/``, ``ccache/``: help for the next build, safe to delete.
 """
 
@@ -41,7 +41,7 @@ _LEASES: dict[Path, FileLock] = {}
 
 
 def cache_root() -> Path:
-    """Where the cache is: ``$HARNESS_CACHE``, else the user's cache directory. It need not exist."""
+    """Where the cache is: ``$HARNESS_CACHE``, else in the user's cache. It need not exist."""
     override = os.environ.get(ENVIRONMENT)
     if override:
         return Path(override).expanduser().absolute()
@@ -76,12 +76,12 @@ class Room:
     log: Path
     """Log file for this build's tools; it stays."""
     lock_fd: int
-    """To be inherited by long-running tools: the entry stays locked until the last of them is gone."""
+    """Tools inherit it: the entry stays locked until the last of them is gone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A finished result, as `Cache.ls` shows it. Times are seconds since the epoch, `size` is bytes on disk."""
+    """A finished result. Times are seconds since the epoch, `size` is bytes on disk."""
 
     slug: str
     path: Path
@@ -98,6 +98,8 @@ class Cache:
     def __init__(self, root: Path | None = None, say: Say = lambda text: None) -> None:
         self.root = root if root is not None else cache_root()
         self.say = say
+        self.offline = False
+        """Set where only what is there counts: nobody is asked for a version."""
 
     def directory(self, name: str) -> Path:
         """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
@@ -143,7 +145,7 @@ class Cache:
         return path if (path / MANIFEST).exists() else None
 
     def why(self, key: Key) -> str:
-        """Why there is no entry for `key`, in words: which input differs from the last build of that name."""
+        """Why there is no entry for `key`: which inputs differ from the last build of that name."""
         before = [entry for entry in self.ls() if entry.name == key.name]
         if not before:
             return "not in the cache"

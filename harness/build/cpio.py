@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Writes initramfs archives. Format: Documentation/driver-api/early-userspace/buffer-format.rst (newc)."""
+"""Writes initramfs archives.
+
+Format: newc, Documentation/driver-api/early-userspace/buffer-format.rst in the kernel.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
 from harness.build import tools
@@ -31,26 +30,20 @@ def compile_dts(text: str, kernel_tree: Path, own: Path = tools.IMAGES / "dts") 
     """
     tools.require(f"{tools.CROSS}gcc", "dtc")
     directories = [own, *include_path(kernel_tree)]
-    with tempfile.TemporaryDirectory(prefix="harness-dts-") as name:
-        source = Path(name, "board.dts")
-        expanded = Path(name, "board.i")
-        binary = Path(name, "board.dtb")
-        source.write_text(text)
-        preprocess = [f"{tools.CROSS}gcc", "-E", "-nostdinc", "-undef", "-D__DTS__"]
-        preprocess += [f"-I{directory}" for directory in directories]
-        preprocess += ["-x", "assembler-with-cpp", "-o", str(expanded), str(source)]
-        _step(preprocess, "preprocessing the device tree")
-        includes = [word for directory in directories for word in ("-i", str(directory))]
-        # The kernel's own makefile silences dtc's opinions on its board files too.
-        quiet = ["-W", "no-unit_address_vs_reg", "-W", "no-simple_bus_reg", "-q"]
-        command = ["dtc", "-I", "dts", "-O", "dtb", "-b", "0", *quiet, *includes]
-        _step([*command, "-o", str(binary), str(expanded)], "compiling the device tree")
-        return binary.read_bytes()
+    preprocess = [f"{tools.CROSS}gcc", "-E", "-nostdinc", "-undef", "-D__DTS__"]
+    preprocess += [f"-I{directory}" for directory in directories]
+    preprocess += ["-x", "assembler-with-cpp", "-"]
+    expanded = _step(preprocess, text.encode(), "preprocessing the device tree")
+    includes = [word for directory in directories for word in ("-i", str(directory))]
+    # The kernel's own makefile silences dtc's opinions on its board files too.
+    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-b", "0", *includes, "-"]
+    return _step(command, expanded, "compiling the device tree")
 
 
-def _step(command: list[str], what: str) -> None:
-    status, output, errors = capture(command)
+def _step(command: list[str], data: bytes, what: str) -> bytes:
+    status, output, errors = capture(command, data=data)
     if status != 0:
-        lines = (output + errors).splitlines()
+        lines = errors.splitlines()
         first = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
         raise BuildError(f"{what} failed\n{(first or lines or ['no message'])[0]}")
+    return output

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.build import tools, userland
+from harness.build import apt, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
 from harness.build.kernel import KernelTree, Recipe, build_kernel, file_digest
@@ -13,6 +15,7 @@ from harness.build.kernel_source import DEFAULT, resolve
 from harness.build.module import build_module
 from harness.build.progress import LazyProgress, Progress
 from harness.build.rootfs import build_rootfs
+from harness.errors import HarnessError
 from harness.images import ImageSet
 
 VERSIONS = (DEFAULT, "6.12")
@@ -55,6 +58,36 @@ def build_image_set(
         release=built.release,
         features=built.features | {"agent"},
     )
+
+
+class _Missing(Exception):
+    pass
+
+
+class _Recorder(Cache):
+    """Notes which entries are asked for, and builds none."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.offline = True
+        self.slugs: set[str] = set()
+
+    def entry(self, key: Key, build: Callable[[Room], None], needs: int = 0) -> Path:
+        path = self.find(key)
+        if path is None:
+            raise _Missing(key.slug)
+        self.slugs.add(key.slug)
+        return path
+
+
+def current_slugs(cache: Cache) -> set[str]:
+    """The entries that the project's kernels use with the sources as they are now."""
+    recorder = _Recorder(cache.root)
+    for version in VERSIONS:
+        with contextlib.suppress(_Missing, HarnessError):
+            build_image_set(version, cache=recorder)
+    debs = {apt.deb_key(*pin).slug for pin in apt.pinned(cache).items()}
+    return recorder.slugs | debs
 
 
 def build_dtb(cache: Cache, kernel: KernelTree, kernel_slug: str) -> tuple[Key, Path]:

@@ -204,7 +204,7 @@ def configure(
     make = make_words(tree)
     runner.run([*make, "vexpress_defconfig"], "configuring the kernel")
     path = tree / "obj" / ".config"
-    wanted = {}
+    wanted: dict[str, str] = {}
     with path.open("a") as file:
         for fragment in fragments:
             text = fragment.read_text()

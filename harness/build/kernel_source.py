@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernel sources: a package of the distribution, or a tree of the user's, which is never written."""
+"""Kernel sources: a package of the distribution, or a tree of the user's (never written)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from harness.errors import BuildError, UserError
 DEFAULT = "6.1"
 OLDEST = (5, 0)
 USR_SRC = Path("/usr/src")
+_SCRIPT = ("bash", "-o", "pipefail", "-c")
+_UNPACK = ("tar", "-x", "--strip-components=1", "-C")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,8 @@ def resolve(kernel: str | Path | None, cache: Cache) -> KernelSource:
         raise UserError(f"kernel version {kernel!r}: expected one like {DEFAULT}")
     version = kernel or DEFAULT
     found = _from_package(version, cache)
+    if found is None and cache.offline:
+        raise UserError(f"it is not known yet which linux-source-{version} apt has")
     if found is None:
         client = apt.PrivateApt(cache)
         others = _versions(client.names("linux-source-"))
@@ -77,15 +81,15 @@ def _from_package(
 ) -> KernelSource | None:
     package = f"linux-source-{version}"
     # Installed: the machine's own choice, and nothing to download.
-    for tarball in sorted(USR_SRC.glob(f"{package}.tar.*")):
-        installed = _installed_version(package)
-        if installed:
+    tarball = next(iter(sorted(USR_SRC.glob(f"{package}.tar.*"))), None)
+    installed = _installed_version(package) if tarball else None
+    if tarball is not None and installed is not None:
 
-            def unpack_installed(tools: Tools, tree: Path) -> None:
-                argv = ["tar", "-xf", tarball, "--strip-components=1", "-C", tree]
-                tools.run(argv, f"unpacking {tarball}")
+        def unpack_installed(tools: Tools, tree: Path) -> None:
+            argv = [*_UNPACK, str(tree), "-f", str(tarball)]
+            tools.run(argv, f"unpacking {tarball}")
 
-            return KernelSource(version, f"{package} {installed}", unpack_installed)
+        return KernelSource(version, f"{package} {installed}", unpack_installed)
     pinned = apt.pinned_version(cache, package, client)
     if pinned is None:
         return None
@@ -98,7 +102,7 @@ def _from_package(
         )
         # GNU tar tells the compression from the name where it can seek.
         member = tools.room.tmp / "linux.tar"
-        argv = ["bash", "-o", "pipefail", "-c", script, "unpack", deb, member, tree]
+        argv = [*_SCRIPT, script, "unpack", str(deb), str(member), str(tree)]
         tools.run(argv, f"unpacking {package} {pinned}")
 
     return KernelSource(version, f"{package} {pinned}", unpack_package)
@@ -132,13 +136,13 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
             names = tools.room.tmp / "files"
             names.write_bytes(b"\0".join(os.fsencode(name) for name in files))
             script = 'tar -C "$1" --null -T "$2" -cf - | tar -C "$3" -xf -'
-            argv = ["bash", "-o", "pipefail", "-c", script, "copy", path, names, tree]
+            argv = [*_SCRIPT, script, "copy", str(path), str(names), str(tree)]
             tools.run(argv, f"copying {path}")
 
         return KernelSource(label, identity, unpack_git)
 
     def unpack_plain(tools: Tools, tree: Path) -> None:
-        argv = ["cp", "-a", "--reflink=auto", f"{path}/.", tree]
+        argv = ["cp", "-a", "--reflink=auto", f"{path}/.", str(tree)]
         tools.run(argv, f"copying {path}")
         # A tree that was built in cannot be built out of.
         if (tree / ".config").exists() or (tree / "include" / "config").exists():
@@ -161,12 +165,12 @@ def tree_version(path: Path) -> tuple[int, int]:
 
 
 def _git(path: Path, *words: str) -> str:
-    # As root the tree is somebody else's, which git refuses; --no-optional-locks leaves the index be.
+    # git refuses a tree of another user's; --no-optional-locks leaves the index alone.
     argv = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(path), *words]
     status, output, errors = capture(argv)
     if status != 0:
         raise BuildError(f"git {words[0]} failed in {path}\n{errors.strip()}")
-    return output
+    return os.fsdecode(output)
 
 
 def _git_state(path: Path) -> tuple[list[str], str, int]:

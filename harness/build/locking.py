@@ -32,11 +32,11 @@ class FileLock:
             raise
 
     def shared(self, waiting: Callable[[str], None] | None = None) -> None:
-        """Takes or turns into a shared lock; `waiting` is called once, with the holder, if it must wait."""
+        """Takes a shared lock; `waiting` is called once, with the holder, if it must wait."""
         self._take(fcntl.LOCK_SH, waiting)
 
     def exclusive(self, waiting: Callable[[str], None] | None = None) -> None:
-        """Takes or turns into an exclusive lock. The old lock is given up first: look again afterwards."""
+        """Takes an exclusive lock. A shared one is given up before: look again afterwards."""
         self._take(fcntl.LOCK_EX, waiting)
         self._sign()
 
@@ -64,7 +64,7 @@ class FileLock:
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Gives the lock up, unless a child inherited the file; then it lasts as long as the child."""
+        """Gives the lock up, unless a child inherited it; then it lasts as long as the child."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -60,7 +60,7 @@ def read_patch(path: Path) -> Patch:
 
 
 def apply(patch: Patch, tree: Path, tools: Tools) -> str:
-    """Applies `patch` to `tree`, or skips it where any condition holds; returns what was done, in words.
+    """Applies `patch` to `tree`, or skips it where a condition holds; returns what was done.
 
     Raises `BuildError` with patch's complaint where it does not apply.
     """

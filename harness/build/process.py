@@ -62,8 +62,10 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def capture(argv: Sequence[str | Path], cwd: Path | None = None) -> tuple[int, str, str]:
-    """Runs a short program; returns its exit status, its output and its errors.
+def capture(
+    argv: Sequence[str | Path], cwd: Path | None = None, data: bytes = b""
+) -> tuple[int, bytes, str]:
+    """Runs a short program on `data`; returns its exit status, its output and its errors.
 
     Raises `UserError` where it is not installed.
     """
@@ -72,7 +74,7 @@ def capture(argv: Sequence[str | Path], cwd: Path | None = None) -> tuple[int, s
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=clean_environment(),
@@ -81,12 +83,12 @@ def capture(argv: Sequence[str | Path], cwd: Path | None = None) -> tuple[int, s
     except FileNotFoundError as error:
         raise tools.missing(command[0]) from error
     try:
-        output, errors = process.communicate()
+        output, errors = process.communicate(data)
     finally:
         kill_group(process)
     return (
         process.returncode,
-        output.decode(errors="surrogateescape"),
+        output,
         errors.decode(errors="replace"),
     )
 

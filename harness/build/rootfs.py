@@ -20,7 +20,7 @@ _NODES = {"c": stat.S_IFCHR, "b": stat.S_IFBLK}
 
 
 def rootfs_key(manifest: Path, release: str, artefacts: Mapping[str, str]) -> Key:
-    """Key of the initramfs; `artefacts` maps names such as ``app`` to the slugs of their entries."""
+    """Key of the initramfs; `artefacts` maps names such as ``app`` to slugs of entries."""
     directory = manifest.parent
     inputs = {path.name: file_digest(path) for path in sorted(directory.iterdir())}
     return Key("rootfs", {**inputs, "release": release, **dict(artefacts), "format": "newc 1"})

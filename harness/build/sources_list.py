@@ -115,8 +115,8 @@ def os_release(path: Path = OS_RELEASE) -> dict[str, str]:
 def distribution_sources(sources: list[Source], release: Mapping[str, str]) -> list[Source]:
     """Those of `sources` that serve the distribution of `release` itself, not a third party.
 
-    A third party's suite is named otherwise (``bookworm-pgdg``), or has no component ``main``. Names
-    such as ``stable`` are everybody's: they count only where the path is a distribution's.
+    A third party's suite is named otherwise (``bookworm-pgdg``), or has no component ``main``.
+    Names such as ``stable`` are everybody's: they count only where the path is a distribution's.
     """
     codename = release.get("VERSION_CODENAME", "")
     suffixes = ("", "-updates", "-security", "/updates")

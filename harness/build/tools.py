@@ -39,7 +39,8 @@ def require(*programs: str) -> None:
     if absent:
         names = " ".join(sorted({packages().get(name, name) for name in absent}))
         raise UserError(
-            f"these programs are not installed: {', '.join(absent)}\ninstall: apt-get install {names}"
+            f"these programs are not installed: {', '.join(absent)}\n"
+            f"install them: apt-get install {names}"
         )
 
 

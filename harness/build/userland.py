@@ -29,7 +29,7 @@ def build_program(cache: Cache, name: str, source: Path, progress: Progress) -> 
 
     def build(room: Room) -> None:
         progress.say(f"building {name}: {cache.why(key)}")
-        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", room.out / name, source.name]
+        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", str(room.out / name), source.name]
         # In the source's own directory, so that messages and nothing else depend on where it is.
         Tools(room).run(argv, f"building {name}", cwd=source.parent)
 

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""``python -m harness``."""
+
+import sys
+
+from harness.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

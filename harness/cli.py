@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""The command ``harness``: one command with subcommands; the scripts only call it.
+
+Exit status: 0 passed, 1 the system under test is at fault, 2 the user's input cannot be used,
+3 infrastructure (the build included), 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from harness.errors import HarnessError, UserError, Verdict
+from harness.images import ImageSet
+
+DEFAULT_AREA = "BiscuitOS_cma"
+DEFAULT_MEMORY = 512
+PRUNE_DAYS = 30.0
+_GIVEN = ("kernel", "dtb", "initrd")
+
+
+class Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, so that whatever has a life ends with it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns the exit status. Errors are one message on standard error."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status: int = options.call(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say_error(options, "interrupted")
+        return 130
+    except Terminated:
+        _say_error(options, "terminated")
+        return 143
+    except HarnessError as error:
+        _say_error(options, f"error: {error}")
+        return exit_status(error)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: nothing is left to be said.
+        sys.stdout = None
+        return 141
+    return status
+
+
+def exit_status(error: HarnessError) -> int:
+    """The exit status that says who is at fault."""
+    if isinstance(error, UserError):
+        return 2
+    return 3 if error.verdict is Verdict.INFRASTRUCTURE else 1
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _say_error(options: argparse.Namespace, text: str) -> None:
+    if options.debug:
+        traceback.print_exc()
+    print(text, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Builds, boots and judges an ARM32 system with several CMA areas.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", parents=[common], help="the main job: build, boot, judge"))
+    build = commands.add_parser("build", parents=[common], help="build only, and print the paths")
+    _add_sources(build)
+    build.add_argument(
+        "--update", action="store_true", help="ask apt for newer versions than the ones in use"
+    )
+    build.set_defaults(call=_build)
+    cache = commands.add_parser("cache", help="look at the cache, and make room in it")
+    _add_cache(cache.add_subparsers(title="commands", required=True, metavar="COMMAND"), common)
+    return parser
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--kernel-version", metavar="X.Y", help="Debian's linux-source-X.Y (default: 6.1)"
+    )
+    which.add_argument(
+        "--kernel-source", metavar="DIR", type=Path, help="a kernel tree, 5.0 or later; only read"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_sources(parser)
+    parser.add_argument(
+        "--memory",
+        metavar="MIB",
+        type=_memory,
+        default=DEFAULT_MEMORY,
+        help="the guest's RAM in MiB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--area",
+        metavar="NAME",
+        default=DEFAULT_AREA,
+        help="the CMA area that must hold the allocation (default: %(default)s)",
+    )
+    for name in _GIVEN:
+        parser.add_argument(
+            f"--{name}", metavar="FILE", type=Path, help=f"this {name} and not the built one"
+        )
+    parser.add_argument("--append", metavar="TEXT", help="more for the kernel command line")
+    parser.add_argument(
+        "--artifacts", metavar="DIR", type=Path, help="keep console, logs and results there"
+    )
+    parser.set_defaults(call=_run)
+
+
+def _add_cache(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+) -> None:
+    show = commands.add_parser("ls", parents=[common], help="list what is there")
+    show.set_defaults(call=_cache_ls)
+    prune = commands.add_parser(
+        "prune", parents=[common], help="remove what has not been used lately, never what is in use"
+    )
+    which = prune.add_mutually_exclusive_group()
+    which.add_argument(
+        "--older-than",
+        metavar="DAYS",
+        type=_days,
+        help=f"not used for so many days (default: {PRUNE_DAYS:.0f})",
+    )
+    which.add_argument("--all", action="store_true", help="everything")
+    prune.add_argument(
+        "--keep-current", action="store_true", help="spare what the sources as they are now give"
+    )
+    prune.set_defaults(call=_cache_prune)
+
+
+def _memory(text: str) -> int:
+    value = int(text)
+    if not 64 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"{text}: vexpress-a9 takes 64 to 1024 MiB")
+    return value
+
+
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of days, 0 or more")
+    return value
+
+
+def _images(options: argparse.Namespace) -> ImageSet:
+    from harness.build.imageset import build_image_set
+
+    return build_image_set(options.kernel_source or options.kernel_version)
+
+
+def _run(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name)}
+    for name, path in given.items():
+        if not path.is_file():
+            raise UserError(f"--{name} {path}: no such file")
+    images = _images(options)
+    if "kernel" in given:
+        # Symbols and release are the built kernel's, not this one's.
+        given |= {"vmlinux": None, "system_map": None, "release": ""}
+    images = dataclasses.replace(images, **given)
+    if options.append:
+        images = dataclasses.replace(images, append=f"{images.append} {options.append}")
+    from harness.mainjob import run
+
+    return run(images, options)
+
+
+def _build(options: argparse.Namespace) -> int:
+    if options.update:
+        from harness.build.apt import unpin
+        from harness.build.cache import Cache
+
+        unpin(Cache())
+    images = _images(options)
+    for field in dataclasses.fields(images):
+        value = getattr(images, field.name)
+        if isinstance(value, frozenset):
+            value = " ".join(sorted(value))
+        print(f"{field.name:<12}{value}")
+    return 0
+
+
+def _cache_ls(options: argparse.Namespace) -> int:
+    from harness.build.cache import Cache
+
+    cache = Cache()
+    entries = cache.ls()
+    total = sum(entry.size for entry in entries)
+    width = max((len(entry.slug) for entry in entries), default=0)
+    for entry in entries:
+        print(
+            f"{entry.slug:<{width}}  {_mib(entry.size):>10}  made {_day(entry.created)}"
+            f"  used {_day(entry.used)}"
+        )
+    print(f"{len(entries)} entries, {_mib(total)}, in {cache.root}")
+    return 0
+
+
+def _cache_prune(options: argparse.Namespace) -> int:
+    from harness.build.cache import Cache
+
+    cache = Cache()
+    keep: set[str] = set()
+    if options.keep_current:
+        from harness.build.imageset import current_slugs
+
+        keep = current_slugs(cache)
+    days = PRUNE_DAYS if options.older_than is None else options.older_than
+    # With --keep-current alone, what is not current goes whatever its age.
+    any_age = options.all or (options.keep_current and options.older_than is None)
+    removed, in_use = cache.prune(None if any_age else days * 86400, keep)
+    if options.all and not keep and not in_use:
+        cache.prune_help()
+    freed = sum(entry.size for entry in removed)
+    print(f"removed {len(removed)} entries, {_mib(freed)}, from {cache.root}")
+    for entry in in_use:
+        print(f"left {entry.slug}: in use by another process")
+    return 0
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
