@@ -52,7 +52,8 @@ class Channel(abc.ABC):
     """A way to run commands and move files. One command at a time.
 
     All calls raise `GuestTimeout` at the deadline, `ConsoleError` where the channel delivered
-    something damaged, and what the machine's guard raises (`GuestCrash`, `GuestStopped`, `QemuDied`).
+    something damaged, and what the machine's guard raises (`GuestCrash`, `GuestStopped`,
+    `QemuDied`).
     """
 
     idle = True

@@ -30,10 +30,8 @@ def spawn(argv: list[str], pass_fds: tuple[int, ...], stderr: int) -> subprocess
     """
     for program in (argv[0], "setpriv"):
         if shutil.which(program) is None:
-            raise UserError(
-                f"{program} is not on this machine's PATH: "
-                f"install it (Debian: {'util-linux' if program == 'setpriv' else 'qemu-system-arm'})"
-            )
+            package = "util-linux" if program == "setpriv" else "qemu-system-arm"
+            raise UserError(f"{program} is not on this machine's PATH: install it ({package})")
     guard = ["setpriv", "--pdeathsig", "KILL", "sh", "-c"]
     guard += ['[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
     return _launcher.submit(

@@ -38,9 +38,9 @@ SETUP = (
     "for _d in /tmp /run /dev /; do (: >$_d/.h.o) 2>/dev/null && break; done; _d=$_d/.h",
     "_nl=$(echo; echo .); _nl=${_nl%.}",
     '_l() { _n=0; while read -r _x; do echo "@$_w $_q $1$_n $_x"; _n=$((_n+1)); done; }',
-    "_a() { base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
-    ' echo "@$_w $_q end $_s $1 $3"; echo "@$_w $_q end $_s $1 $3"; }',
-    '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a; }',
+    "_a() { _t=$1; base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
+    ' for _x in 1 2 3; do echo "@$_w $_q end $_t $_s $1 $3"; done; }',
+    '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a 0; }',
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LOOP = 'exec 2>/dev/null; while read -r _k; do eval "$_k"; done'
@@ -141,9 +141,9 @@ class ShellChannel(Channel):
         self._say(f"_r {self._seq}", deadline)
         answer = Answer({})
         self._pending = command
-        for resend in range(RESENDS + 1):
+        for turn in range(RESENDS + 1):
             try:
-                position = self._collect(answer, position, deadline, resend)
+                position = self._collect(answer, position, deadline, turn)
             except pexpect.TIMEOUT:
                 if deadline.expired:
                     raise timed_out(command, deadline.elapsed, self._line.tails()) from None
@@ -151,22 +151,27 @@ class ShellChannel(Channel):
                 self._pending = ""
                 assert answer.status is not None
                 return CommandResult(command, *both, answer.status, deadline.elapsed)
-            self._say("_a", deadline)
+            self._say(f"_a {turn + 1}", deadline)
         raise ConsoleError(
             f"the answer to `{command}` came damaged {RESENDS + 1} times\n{self._line.tails()}"
         )
 
-    def _collect(self, answer: Answer, position: int, deadline: Deadline, resend: int) -> int:
-        """Reads lines of an answer up to its end mark; returns where the reading ended."""
+    def _collect(self, answer: Answer, position: int, deadline: Deadline, turn: int) -> int:
+        """Reads lines of an answer up to the end mark of its `turn`; returns where it ended.
+
+        Raises `pexpect.TIMEOUT` at the deadline, or `ASK_AGAIN` seconds after a line of an answer
+        that should have gone on: its end marks may all be damaged.
+        """
         word, seq = re.escape(self._word.encode()), self._seq
         pattern = re.compile(
             rb"@%s %d (?:([oe]\d+) ([A-Za-z0-9+/=]{0,76})"
-            rb"|end (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n" % (word, seq)
+            rb"|end %d (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n" % (word, seq, turn)
         )
-        limit = Deadline(min(deadline.remaining, ASK_AGAIN)) if resend else deadline
         cursor = Cursor(self._line.stream, position, self._guard)
         while True:
-            match = cursor.find(pattern, limit.remaining)
+            begun = turn > 0 or bool(answer.pieces)
+            left = min(deadline.remaining, ASK_AGAIN) if begun else deadline.remaining
+            match = cursor.find(pattern, left)
             key, piece, status, out, err = match.groups()
             if key is not None:
                 answer.pieces[key.decode()] = piece

@@ -13,12 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pexpect
 from pexpect.spawnbase import SpawnBase
 
 from harness.machine.deadline import Deadline
+
+if TYPE_CHECKING:
+    BytesSpawn = SpawnBase[bytes]
+else:  # generic in its stubs only
+    BytesSpawn = SpawnBase
 
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()=>][0-9A-B]?|[\x00\x07]")
 CHUNK = 4096
@@ -123,7 +128,7 @@ class Stream:
                 self._changed.wait(min(deadline.remaining, threading.TIMEOUT_MAX))
 
 
-class Cursor(SpawnBase[bytes]):
+class Cursor(BytesSpawn):
     """A pexpect object that reads `stream` from `position` on.
 
     ``expect`` raises `pexpect.EOF`, `pexpect.TIMEOUT`, or what `interrupt` raises.

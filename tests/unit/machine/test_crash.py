@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""The crash watcher on kernel logs, as the kernel prints them and as they must not be mistaken."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.machine.crash import Crash, CrashWatcher, Kind
+from harness.machine.transcript import Stream
+
+BOOT = "[    0.000000] Booting Linux on physical CPU 0x0\n"
+CUT = "[    5.000000] ------------[ cut here ]------------\n"
+END = "[    5.000009] ---[ end trace 0000000000000000 ]---\n"
+
+HEADS = {
+    "Kernel panic - not syncing: sysrq triggered crash": Kind.PANIC,
+    "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b": Kind.PANIC,
+    "Unable to handle kernel NULL pointer dereference at virtual address 00000000": Kind.OOPS,
+    "Unable to handle kernel paging request at virtual address dead0000": Kind.OOPS,
+    "Internal error: Oops: 817 [#1] SMP ARM": Kind.OOPS,
+    "Unhandled fault: imprecise external abort (0x406) at 0x00000000": Kind.OOPS,
+    "Internal error: Oops - undefined instruction: 0 [#1] SMP ARM": Kind.UNDEFINED_INSTRUCTION,
+    "CMA_area_app (61): undefined instruction: pc=(ptrval)": Kind.UNDEFINED_INSTRUCTION,
+    "kernel BUG at mm/cma.c:123!": Kind.BUG,
+    "Internal error: Oops - BUG: 0 [#1] SMP ARM": Kind.BUG,
+    "BUG: sleeping function called from invalid context at mm/cma.c:1": Kind.BUG,
+    "BUG: scheduling while atomic: sh/50/0x00000002": Kind.BUG,
+    "BUG: Bad page state in process sh  pfn:69800": Kind.BUG,
+    "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:50]": Kind.LOCKUP,
+    "rcu: INFO: rcu_sched self-detected stall on CPU": Kind.RCU_STALL,
+    "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:": Kind.RCU_STALL,
+    "INFO: task insmod:51 blocked for more than 10 seconds.": Kind.HUNG_TASK,
+    "sh invoked oom-killer: gfp_mask=0x140dca, order=0, oom_score_adj=0": Kind.OOM,
+    "WARNING: CPU: 0 PID: 51 at mm/page_alloc.c:5534 __alloc_pages+0x1a4/0x1b8": Kind.WARNING,
+    "WARNING: possible circular locking dependency detected": Kind.WARNING,
+}
+HARMLESS = (
+    "lkdtm: No crash points registered, enable through debugfs",
+    "Kernel command line: console=ttyAMA0 panic=-1 oops=panic",
+    "rcu: Hierarchical RCU implementation.",
+    "Warning: unable to open an initial console.",
+    "cma: cma_alloc: reserved: alloc failed, req-size: 9999 pages, ret: -12",
+    "NMI watchdog: disabled",
+    "ignoring BUG: in the middle of a text",
+)
+
+
+def watched(log: str, watcher: CrashWatcher | None = None) -> Crash | None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(log.encode())
+    stream.close()
+    return watcher.take() if watcher.head_seen else None
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_each_head_is_a_crash_of_its_kind(head: str) -> None:
+    crash = watched(f"{BOOT}[    5.000001] {head}\n{END}")
+    assert crash is not None
+    assert (crash.kind, crash.head) == (HEADS[head], head)
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_harmless_lines_are_no_crash(line: str) -> None:
+    assert watched(f"{BOOT}[    5.000001] {line}\n") is None
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_a_program_prints_is_no_crash_where_the_kernel_stamps_its_lines(head: str) -> None:
+    assert watched(f"{BOOT}{head}\n") is None
+
+
+def test_a_kernel_without_stamps_is_watched_too() -> None:
+    crash = watched("Booting Linux\nKernel panic - not syncing: no stamps\n")
+    assert crash is not None
+
+
+def test_a_head_in_the_middle_of_a_programs_line_is_seen() -> None:
+    crash = watched(f"{BOOT}half a line[    5.000001] kernel BUG at mm/cma.c:1!\n")
+    assert crash is not None
+
+
+def test_the_trace_goes_from_the_cut_to_the_end() -> None:
+    log = (
+        f"{BOOT}[    4.9] before\n{CUT}[    5.000001] WARNING: CPU: 0 PID: 1 at mm/cma.c:1\n"
+        f"[    5.000002] Call trace:\n{END}"
+    )
+    crash = watched(log)
+    assert crash is not None
+    assert "before" not in crash.trace
+    assert crash.trace.startswith(CUT.strip())
+    assert "Call trace" in crash.trace
+    assert crash.trace.endswith(END.strip())
+    assert not crash.fatal
+
+
+def test_a_warning_that_becomes_a_panic_is_fatal_and_keeps_its_cause() -> None:
+    crash = watched(
+        f"{BOOT}[    5.000001] WARNING: CPU: 0 PID: 1 at mm/cma.c:1\n"
+        "[    5.000002] Kernel panic - not syncing: panic_on_warn set ...\n"
+    )
+    assert crash is not None
+    assert (crash.kind, crash.fatal) == (Kind.WARNING, True)
+    assert "then panic" in crash.describe()
+
+
+def test_a_crash_is_taken_once() -> None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(f"{BOOT}[    5.000001] WARNING: CPU: 0 PID: 1\n{END}".encode())
+    watcher.take()
+    assert not watcher.head_seen
+
+
+def test_the_end_of_a_trace_is_waited_for() -> None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(f"{BOOT}[    5.000001] Internal error: Oops: 817\n".encode())
+    rest = threading.Timer(0.1, stream.append, [b"[    5.1] Call trace:\n" + END.encode()])
+    rest.start()
+    assert "Call trace" in watcher.take().trace
+    rest.join()
+
+
+def test_a_trace_without_an_end_does_not_hang_the_watcher() -> None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(f"{BOOT}[    5.000001] kernel BUG at x.c:1!\n".encode())
+    start = time.monotonic()
+    watcher.take()
+    assert time.monotonic() - start < 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=60))
+def test_how_the_log_is_cut_into_pieces_makes_no_difference(cuts: list[int]) -> None:
+    log = f"{BOOT}{CUT}[    5.000001] kernel BUG at mm/cma.c:1!\n{END}".encode()
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    for size in cuts:
+        stream.append(log[:size]) if log[:size] else None
+        log = log[size:]
+    stream.append(log) if log else None
+    stream.close()
+    assert watcher.head_seen
+    assert watcher.take().trace.count("\n") == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_watcher(data: bytes) -> None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(data)
+    stream.append(b"\n[    5.000001] Kernel panic - not syncing: after all\n")
+    stream.close()
+    assert watcher.head_seen

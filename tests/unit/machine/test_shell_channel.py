@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""The channel over a shared serial line: a real shell on a pty, with a kernel that talks into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.machine.errors import ConsoleError, GuestFileError, GuestTimeout
+from harness.machine.line import Line
+from harness.machine.shell import ShellChannel
+from harness.machine.transcript import Transcript
+
+Noise = Callable[[bytes], bytes]
+MESSAGE = b"[   12.345678] usb 1-1: new high-speed # device\r\n"
+
+
+def silent(data: bytes) -> bytes:
+    return data
+
+
+def talkative(seed: int, share: float) -> Noise:
+    """A kernel that writes a message into the middle of a `share` of what the shell writes."""
+    chance = random.Random(seed)
+
+    def noise(data: bytes) -> bytes:
+        if chance.random() > share:
+            return data
+        at = chance.randrange(len(data) + 1)
+        return data[:at] + MESSAGE + data[at:]
+
+    return noise
+
+
+@contextlib.contextmanager
+def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
+    """A channel to ``sh`` on a pty, whose output goes through `noise`."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        ["sh", "-i"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**os.environ, "PS1": "/ # \x1b[6n"},
+    )
+    os.close(theirs)
+    transcript = Transcript(None)
+    stream = transcript.stream("ttyAMA0")
+    stream.append(before)
+
+    def relay() -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 200):
+                stream.append(noise(data))
+        stream.close()
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
+    try:
+        channel.open("abcd0123", 20)
+        yield channel
+    finally:
+        process.kill()
+        process.wait()
+        thread.join(10)
+        os.close(ours)
+
+
+def test_output_and_status_without_prompt_and_echo() -> None:
+    with shell(before=b"Please press Enter to activate this console.") as channel:
+        result = channel.run("echo 'a  # b'; echo oops >&2; (exit 7)", 10)
+    assert (result.stdout, result.stderr, result.status) == (b"a  # b\n", b"oops\n", 7)
+
+
+def test_the_shell_keeps_its_state_between_commands() -> None:
+    with shell() as channel:
+        channel.run("cd /usr; here=there", 10)
+        assert channel.run("echo $PWD $here", 10).text == "/usr there\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "'", '"', "a'b\"c", "$HOME `id` \\ \\n %s", "ü€", "x" * 5000, "tab\there"]
+)
+def test_every_text_reaches_the_command_as_it_is(text: str) -> None:
+    quoted = "'" + text.replace("'", "'\\''") + "'"
+    with shell() as channel:
+        assert channel.run(f"printf %s {quoted}", 10).text == text
+
+
+def test_a_command_may_have_lines() -> None:
+    with shell() as channel:
+        assert channel.run("if true\nthen\n  echo yes\nfi\n\necho end", 10).text == "yes\nend\n"
+
+
+def test_kernel_messages_are_not_output() -> None:
+    wanted = "".join(f"line {n} # of output\n" for n in range(200))
+    with shell(talkative(1, 0.3)) as channel:
+        for _ in range(5):
+            got = channel.run(
+                "i=0; while [ $i -lt 200 ]; do echo line $i '# of output'; i=$((i+1)); done", 30
+            )
+            assert got.text == wanted
+
+
+def test_a_line_that_cannot_be_trusted_is_an_error() -> None:
+    damage = [False]
+
+    def noise(data: bytes) -> bytes:
+        return data.replace(b"Q", b"R") if damage[0] else data
+
+    with shell(noise) as channel:
+        damage[0] = True
+        with pytest.raises(ConsoleError, match="damaged"):
+            channel.run("printf AAAAAAAAAAAA | tr A B", 10)
+
+
+def test_bytes_that_are_lost_are_asked_for_again() -> None:
+    drops = iter([True, True, False])
+
+    def noise(data: bytes) -> bytes:
+        at = data.find(b" o0 ")
+        return data[: at + 5] + data[at + 6 :] if at >= 0 and next(drops, False) else data
+
+    with shell(noise) as channel:
+        assert channel.run("echo hello", 10).text == "hello\n"
+
+
+def test_silence_ends_at_the_deadline_and_the_next_command_says_why() -> None:
+    with shell() as channel:
+        with pytest.raises(GuestTimeout, match=r"`sleep 60` after 0\.[5-9] s"):
+            channel.run("sleep 60", 0.5)
+        assert not channel.idle
+        with pytest.raises(ConsoleError, match="`sleep 60` has not ended"):
+            channel.run("echo hi", 1)
+
+
+def test_files_go_both_ways_unharmed(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 300
+    path = tmp_path / "file with ' in it"
+    with shell(talkative(2, 0.02)) as channel:
+        channel.put(str(path), data, 0o750, 60)
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o777 == 0o750
+        assert channel.get(str(path), 60) == data
+
+
+def test_a_file_that_is_not_there_is_the_guests_answer(tmp_path: Path) -> None:
+    with shell() as channel, pytest.raises(GuestFileError, match="No such file"):
+        channel.get(str(tmp_path / "none"), 10)
+
+
+def test_a_shell_that_never_comes_is_a_timeout_with_what_was_seen() -> None:
+    ours, theirs = os.openpty()
+    transcript = Transcript(None)
+    stream = transcript.stream("ttyAMA0")
+    stream.append(b"[    0.000000] Booting Linux\n")
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
+    with pytest.raises(GuestTimeout, match="Booting Linux"):
+        channel.open("abcd0123", 0.5)
+    os.close(ours)
+    os.close(theirs)
