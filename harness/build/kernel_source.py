@@ -178,9 +178,9 @@ def _git_state(path: Path) -> tuple[list[str], str, int]:
     listed = _git(path, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     files = sorted({name for name in listed.split("\0") if name and os.path.lexists(path / name)})
     head = _git(path, "rev-parse", "HEAD^{tree}").strip()
-    changed = _git(path, "diff", "--name-only", "-z", "HEAD").split("\0")
-    changed += _git(path, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
-    changed = sorted({name for name in changed if name})
+    # Not `git diff`: it writes the index, whatever it is told.
+    status = _git(path, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    changed = sorted(entry[3:] for entry in status.split("\0") if entry)
     if not changed:
         return files, f"git tree {head}", 0
     digest = hashlib.sha256()

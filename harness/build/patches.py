@@ -68,7 +68,8 @@ def apply(patch: Patch, tree: Path, tools: Tools) -> str:
         line = condition.holds(tree)
         if line is not None:
             return f"{patch.path.name}: skipped, the tree has it ({condition.file}:{line})"
-    argv = ["patch", "-p1", "-F3", "--forward", "--batch", "--no-backup-if-mismatch"]
+    # No fuzz: our patches have as little context as can be, and with fuzz they would go anywhere.
+    argv = ["patch", "-p1", "-F0", "--forward", "--batch", "--no-backup-if-mismatch"]
     tools.run(
         [*argv, "-r", "-", "-i", patch.path], f"applying {patch.path.name} to the kernel", cwd=tree
     )

@@ -23,6 +23,7 @@ TERMINATE_SECONDS = 5.0
 # gcc, cpp, ld, dtc, modpost, make and patch, in the order of how much they explain.
 _FIRST = (
     re.compile(r"^\S[^:]*:\d+(?::\d+)?:\s+(?:fatal )?error: .*|^Error: \S+:\d+\.\d+.*"),
+    re.compile(r"^Hunk #\d+ FAILED.*|^can't find file to patch.*"),
     re.compile(r"^(?:FATAL )?ERROR: .*|.*: undefined reference to .*|.*\bsyntax error\b.*"),
     re.compile(r"^.*\b(?:error|Error): .*|.*: not found$|.*: No such file or directory.*"),
     re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!Waiting).*"),

@@ -125,7 +125,8 @@ def distribution_sources(sources: list[Source], release: Mapping[str, str]) -> l
     found = []
     for source in sources:
         official = _OFFICIAL.search(source.uri) is not None
-        if "main" not in source.components:
+        # apt cannot read a disc that nobody puts in.
+        if "main" not in source.components or source.uri.startswith("cdrom:"):
             continue
         if source.suite in own or (source.suite in aliases and official):
             components = tuple(name for name in source.components if name in _COMPONENTS)
