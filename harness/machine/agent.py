@@ -46,6 +46,8 @@ class AgentChannel(Channel):
         self._nonce = "0"
         self._seq = 0
         self._position = 0
+        self._abandoned = 0  # the run whose end came after its wait had been broken off
+        self._running = 0  # the run whose end has not been seen, 0 if none
         self.stray = bytearray()
         """What processes left in the background wrote after their command had ended."""
 
@@ -69,7 +71,9 @@ class AgentChannel(Channel):
     def run(self, command: str, timeout: float) -> CommandResult:
         """See `Channel.run`."""
         deadline = Deadline(timeout)
+        self._finish(command, deadline)
         self._request("run", command.encode(), deadline)
+        self._running = self._seq
         output = {"out": bytearray(), "err": bytearray()}
         try:
             while (frame := self._answer(command, deadline)).kind in output:
@@ -90,16 +94,25 @@ class AgentChannel(Channel):
             command, bytes(output["out"]), bytes(output["err"]), status, deadline.elapsed
         )
 
+    def _finish(self, command: str, deadline: Deadline) -> None:
+        """Passes over the rest of a run that a crash interrupted; kills it if it does not end."""
+        if not self._running:
+            return
+        try:
+            self._pass_over(command, Deadline(min(RESYNC, deadline.remaining)))
+        except pexpect.TIMEOUT:
+            self._kill(command)
+
+    def _pass_over(self, command: str, deadline: Deadline) -> None:
+        while self._running:
+            self._frame(command, deadline)
+
     def _kill(self, command: str) -> None:
         """Ends a command that timed out, so that the next one finds a shell."""
         deadline = Deadline(RESYNC)
-        run = self._seq
         try:
             self._request("kill", b"", deadline)
-            while True:
-                frame = self._frame(command, deadline)
-                if frame.kind == "exit" and frame.seq == run:
-                    return
+            self._pass_over(command, deadline)
         except pexpect.TIMEOUT:
             self.idle = False  # the guest itself is silent
 
@@ -168,7 +181,7 @@ class AgentChannel(Channel):
                 return frame
             if frame.kind in ("out", "err") and frame.seq < self._seq:
                 self.stray += frame.payload
-            else:
+            elif frame.seq != self._abandoned:
                 raise self._unexpected(what, frame)
 
     def _unexpected(self, what: str, frame: Frame) -> ConsoleError:
@@ -201,7 +214,7 @@ class AgentChannel(Channel):
                 self._damage_before(what, start - len(head), skip)
                 self._position = start + length + 1
                 if nonce == self._nonce:
-                    return Frame(seq, kind, payload[:-1])
+                    return self._seen(Frame(seq, kind, payload[:-1]))
                 if kind == "ready" and seq == 0:
                     if skip:
                         return Frame(seq, kind, payload[:-1])
@@ -212,6 +225,13 @@ class AgentChannel(Channel):
                     f" word {self._nonce}: bytes were lost, doubled or changed, or it is another's"
                 )
             self._position = start if not good else self._position
+
+    def _seen(self, frame: Frame) -> Frame:
+        if frame.kind == "exit" and frame.seq == self._running:
+            self._running = 0
+            # Its end is told to nobody but the run itself; to any other it is a thing of the past.
+            self._abandoned = frame.seq if frame.seq != self._seq else self._abandoned
+        return frame
 
     def _damage_before(self, what: str, end: int, skip: bool) -> None:
         junk = self._line.stream.bytes(self._position, min(end, self._position + CHUNK))

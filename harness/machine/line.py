@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 
 import pexpect
 
@@ -19,14 +20,18 @@ SLICE = 0.1
 class Line:
     """One end of a serial line: `fd` must not block. The stream is filled by the I/O thread."""
 
-    def __init__(self, fd: int, stream: Stream, transcript: Transcript) -> None:
+    def __init__(
+        self,
+        fd: int,
+        stream: Stream,
+        transcript: Transcript,
+        tails: Callable[[], str] | None = None,
+    ) -> None:
         self.fd = fd
         self.stream = stream
+        self.tails = tails or transcript.tails
+        """What to tell of the machine when it gives no answer."""
         self._transcript = transcript
-
-    def tails(self) -> str:
-        """The last lines of every stream of the machine."""
-        return self._transcript.tails()
 
     def send(self, data: bytes, deadline: Deadline, guard: Guard) -> None:
         """Sends all of `data`. Raises `GuestTimeout` where the guest does not take it in time."""

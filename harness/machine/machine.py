@@ -41,6 +41,8 @@ from harness.machine.transcript import Transcript
 LOG, COMMANDS, STDERR = "ttyAMA0", "ttyAMA1", "qemu"
 BOOT_TIMEOUT = 60.0
 """Seconds for a boot to the first answer; a loaded host takes ten times the usual 1.5 s."""
+LAST_WORDS = 2.0
+"""Seconds for the rest of the log to come in once QEMU has closed its other line."""
 SETTLE_TIMEOUT = 10.0
 START_TIMEOUT = 20.0
 """Seconds for QEMU itself to answer on its control socket."""
@@ -117,18 +119,19 @@ class Machine:
         self._end_told = False
         self._peers: list[socket.socket] = []
         self._theirs: list[socket.socket] = []
-        self._argv = [config.qemu, *config.devices()]
+        self.argv = [config.qemu, *config.devices()]
+        """QEMU's command."""
         if not incoming:
-            self._argv += [
+            self.argv += [
                 *config.boot(),
                 "-append",
                 f"{config.command_line} harness.word={self.word}",
             ]
-        self._argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
-        self._argv += ["-incoming", "defer"] if incoming else []
+        self.argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
+        self.argv += ["-incoming", "defer"] if incoming else []
         self._private = contextlib.ExitStack()
         if gdb:
-            self._argv += self._wait_for_gdb()
+            self.argv += self._wait_for_gdb()
         try:
             self._start()
         except BaseException:
@@ -155,29 +158,29 @@ class Machine:
         ours, theirs = socket.socketpair()
         self._peers.append(ours)
         self._theirs.append(theirs)
-        self._argv += ["-chardev", f"socket,id={option},fd={theirs.fileno()}"]
+        self.argv += ["-chardev", f"socket,id={option},fd={theirs.fileno()}"]
         return ours
 
     def _line(self, name: str, framed: bool = False) -> Line:
         ours = self._pair(name)
         ours.setblocking(False)
-        self._argv += ["-serial", f"chardev:{name}"]
+        self.argv += ["-serial", f"chardev:{name}"]
         stream = self.log if name == LOG else self.transcript.stream(name, framed)
         self._io.drain(ours.fileno(), stream)
-        return Line(ours.fileno(), stream, self.transcript)
+        return Line(ours.fileno(), stream, self.transcript, self.silence)
 
     def _start(self) -> None:
         self.console = self._line(LOG)
         self.commands = self._line(COMMANDS, framed=True)
         control = self._pair("control")
-        self._argv += ["-mon", "chardev=control,mode=control"]
+        self.argv += ["-mon", "chardev=control,mode=control"]
         self._stderr = self.transcript.stream(STDERR)
         out, into = os.pipe()
         os.set_blocking(out, False)
         fds = tuple(theirs.fileno() for theirs in self._theirs)
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._process = process.spawn(self._argv, fds, into)
+            self._process = process.spawn(self.argv, fds, into)
         finally:
             os.close(into)
             for theirs in self._theirs:
@@ -242,18 +245,32 @@ class Machine:
             crash = self.watcher.take()
             self.crashes.append(crash)
             raise GuestCrash(crash, f"\n{self.transcript.tails(0)}".rstrip())
-        if self._process is not None and self.log.closed and not self._closing:
+        if self._process is None or self._closing:
+            return
+        if self.log.closed or self.commands.stream.closed:
             self._end_told = True
+            self._await_last_words()
             raise self._death("QEMU ended")
+
+    def _await_last_words(self) -> None:
+        """QEMU is ending: what the kernel said last decides what it ended of."""
+        deadline = Deadline(LAST_WORDS)
+        with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT):
+            while not deadline.expired:
+                self.log.wait(len(self.log), deadline.remaining)
+        if self.watcher.head_seen:
+            self.guard()
 
     def settle(self) -> None:
         """At the end of a test: raises a crash or an end of the guest that nobody was told of.
 
         One more question to the guest makes sure that what its kernel has said so far has arrived.
         """
-        self.guard()
+        if self.watcher.head_seen:
+            self.guard()
         if self._end_told or self._closing or any(crash.fatal for crash in self.crashes):
             return
+        self.guard()
         if self.channel.idle:
             self.channel.probe(SETTLE_TIMEOUT)
             self.guard()
@@ -271,7 +288,7 @@ class Machine:
             return GuestStopped(f"the guest {did} without a crash\n{self.transcript.tails()}")
         said = f": {stderr}" if stderr else ", and it said nothing"
         return QemuDied(
-            f"{what} (exit status {status}{said})\n  {shlex.join(self._argv)}", status, stderr
+            f"{what} (exit status {status}{said})\n  {shlex.join(self.argv)}", status, stderr
         )
 
     @contextlib.contextmanager
@@ -298,6 +315,10 @@ class Machine:
             raise GuestTimeout(
                 f"no crash like {pattern!r} came within {timeout} s\n{self.transcript.tails()}"
             ) from None
+
+    def silence(self) -> str:
+        """What there is to tell of a guest that gives no answer."""
+        return f"{self.where_it_hangs()}\n{self.transcript.tails()}"
 
     def where_it_hangs(self) -> str:
         """For a silent guest: the processor's program counter with its symbol, and its state."""

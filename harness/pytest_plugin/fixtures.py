@@ -15,7 +15,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.guest import Guest
 from harness.images import ImageSet
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 from harness.machine.template import Prepare, Template, TemplateStore
 from harness.pytest_plugin.session import Session, session_of
 
@@ -71,7 +71,7 @@ class Boots:
 
     def __init__(self, session: Session, templates: TemplateStore, directory: Path) -> None:
         self._session = session
-        self._templates = templates
+        self.templates = templates
         self._directory = directory
         self.machines: list[Machine] = []
 
@@ -79,11 +79,11 @@ class Boots:
         number = len(self.machines)
         return self._directory / f"machine-{number}" if number else self._directory
 
-    def cold(self, config: MachineConfig) -> Guest:
-        """Boots a machine of its own."""
+    def cold(self, config: MachineConfig, timeout: float = BOOT_TIMEOUT) -> Guest:
+        """Boots a machine of its own, with `timeout` seconds to its first answer."""
         machine = Machine(config, self._place(), self._session.live, gdb=self._session.settings.gdb)
         self.machines.append(machine)
-        machine.open()
+        machine.open(timeout)
         return Guest(machine, self._session.settings.area)
 
     def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
@@ -106,13 +106,13 @@ class Boots:
             return template.clone(self._place(), session.live, gdb=session.settings.gdb)
         except HarnessError:
             # Once more from a template made anew: this one may be damaged, or of an older kind.
-            self._templates.discard(template)
+            self.templates.discard(template)
             template = self._template(config, point, prepare)
             return template.clone(self._place(), session.live, gdb=session.settings.gdb)
 
     def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
         directory = self._session.settings.artifacts / "templates"
-        return self._templates.get(
+        return self.templates.get(
             config, point, prepare or (lambda machine: None), artifacts=directory
         )
 

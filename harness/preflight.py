@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Looks at an image set before it is booted: what cannot work is said now, not after a time-out."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+from typing import IO
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from harness.errors import UserError
+from harness.images import ImageSet
+from harness.memory.devicetree import read_dtb
+
+ZIMAGE_MAGIC = 0x016F2818
+"""At offset 0x24 of an ARM zImage (``arch/arm/boot/compressed/head.S``)."""
+BANNER = re.compile(rb"Linux version (\S+) ")
+COMPRESSED = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x5d\x00\x00", "lzma"),
+)
+NEWC, TRAILER = b"070701", b"TRAILER!!!"
+
+
+def check(images: ImageSet, area: str, command_line: str) -> None:
+    """Raises `UserError` for what cannot boot or cannot be judged; says which file and why."""
+    check_kernel(images.kernel)
+    if images.initrd is not None:
+        check_initrd(images.initrd)
+    if "cma=" not in command_line:
+        read_dtb(_read(images.dtb), str(images.dtb)).area(area)
+    else:
+        read_dtb(_read(images.dtb), str(images.dtb))
+    release = images.release or kernel_release(images.kernel)
+    if images.module is not None:
+        check_module(images.module, release)
+    if images.app is not None:
+        _check_elf(images.app, "application", "arm-linux-gnueabihf-gcc -static")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_kernel(path: Path) -> None:
+    """Raises `UserError` unless the file is an ARM zImage."""
+    head = _read(path)[:0x30]
+    if int.from_bytes(head[0x24:0x28], "little") == ZIMAGE_MAGIC:
+        return
+    looks = "an ELF file (vmlinux?)" if head[:4] == b"\x7fELF" else "something else"
+    looks = "an arm64 Image" if head[0x38:0x3C] == b"ARM\x64" else looks
+    looks = "empty" if not head else looks
+    raise UserError(
+        f"{path} is no ARM zImage but {looks}: give arch/arm/boot/zImage of a kernel"
+        " built for vexpress"
+    )
+
+
+def kernel_release(path: Path) -> str:
+    """``uname -r`` of a zImage, from the banner in its compressed part; empty if it is not
+    found.
+    """
+    data = _read(path)
+    for magic, kind in COMPRESSED:
+        at = data.find(magic)
+        while at >= 0:
+            match = BANNER.search(_decompressed(data[at:], kind))
+            if match:
+                return match[1].decode("utf-8", "replace")
+            at = data.find(magic, at + 1)
+    return ""
+
+
+def _decompressed(data: bytes, kind: str) -> bytes:
+    """As much as comes out; what follows the compressed part is not part of it."""
+    try:
+        if kind == "gzip":
+            return zlib.decompressobj(31).decompress(data)
+        if kind == "lz4":
+            if shutil.which("lz4") is None:
+                return b""
+            # The boot code follows the compressed part: lz4 complains of it, after the output.
+            return subprocess.run(
+                ["lz4", "-dc"], input=data, capture_output=True, check=False
+            ).stdout
+        return lzma.LZMADecompressor().decompress(data)
+    except (zlib.error, lzma.LZMAError, EOFError):
+        return b""
+
+
+def check_initrd(path: Path) -> None:
+    """Raises `UserError` for an initramfs or compressed ramdisk that ends before its end."""
+    data = _read(path)
+    if not data:
+        raise UserError(f"{path} is empty")
+    if data[:3] == b"\x1f\x8b\x08":
+        unpacker = zlib.decompressobj(31)
+        try:
+            data = unpacker.decompress(data)
+        except zlib.error as error:
+            raise UserError(f"{path} is a damaged gzip file: {error}") from error
+        if not unpacker.eof:
+            raise UserError(f"{path} is truncated: its gzip data has no end; copy it again")
+    if data[:6] == NEWC and TRAILER not in data[-4096:]:
+        raise UserError(f"{path} is truncated: a newc archive without its trailer; copy it again")
+
+
+def module_vermagic(path: Path) -> str:
+    """The version that a module was built for. Raises `UserError` for what is no ARM module."""
+    with path.open("rb") as file:
+        section = _elf(path, file, "kernel module").get_section_by_name(".modinfo")
+        info = section.data() if section is not None else b""
+    for entry in info.split(b"\0"):
+        if entry.startswith(b"vermagic="):
+            return entry[9:].decode("utf-8", "replace")
+    raise UserError(f"{path} is no kernel module: it has no vermagic")
+
+
+def _elf(path: Path, file: IO[bytes], what: str) -> ELFFile:
+    try:
+        elf = ELFFile(file)
+    except ELFError as error:
+        raise UserError(f"{path} is no {what}: not an ELF file ({error})") from error
+    if elf["e_machine"] != "EM_ARM":
+        raise UserError(
+            f"{path} is built for {elf['e_machine']}, not for ARM: set ARCH=arm CROSS_COMPILE=…"
+        )
+    return elf
+
+
+def _check_elf(path: Path, what: str, how: str) -> None:
+    try:
+        with path.open("rb") as file:
+            elf = _elf(path, file, what)
+            if any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()):
+                raise UserError(f"{path} is linked dynamically; build it with {how}")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_module(path: Path, release: str) -> None:
+    """Raises `UserError` where the module was built for another kernel than `release`."""
+    magic = module_vermagic(path)
+    if release and magic.split()[0] != release:
+        raise UserError(
+            f"{path} was built for Linux {magic.split()[0]}, the kernel is {release}:"
+            " build the module against this kernel"
+        )

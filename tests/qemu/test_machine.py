@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""The machine layer on a real QEMU: clones, files, crashes, hangs, ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.guest import Guest
+from harness.machine import process
+from harness.machine.crash import Kind
+from harness.machine.errors import (
+    CommandFailed,
+    GuestCrash,
+    GuestFileError,
+    GuestStopped,
+    GuestTimeout,
+    QemuDied,
+)
+from harness.machine.machine import MachineConfig
+from harness.machine.template import TemplateStore
+from harness.pytest_plugin.fixtures import Boots
+
+PROVOKE = "/sys/kernel/debug/provoke-crash/DIRECT"
+
+
+class TestClones:
+    def test_what_one_clone_does_another_does_not_see(
+        self, boots: Boots, machine_config: MachineConfig
+    ) -> None:
+        one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
+        one.run("echo dirty >/tmp/file")
+        one.insmod()
+        assert two.run("[ -e /tmp/file ]", check=False).status != 0
+        assert "cma" not in two.modules()
+        assert one.run("cat /tmp/file").text == "dirty\n"
+
+    def test_each_machine_has_a_word_of_its_own(
+        self, boots: Boots, machine_config: MachineConfig
+    ) -> None:
+        one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
+        assert one.machine.word != two.machine.word
+
+    def test_clones_do_not_share_their_random_numbers(
+        self, boots: Boots, machine_config: MachineConfig
+    ) -> None:
+        read = "head -c 16 /dev/urandom | hexdump -v -e '1/1 \"%02x\"'"
+        one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
+        assert one.run(read).text != two.run(read).text
+
+    def test_time_goes_on_and_timers_fire(self, guest: Guest) -> None:
+        before = float(guest.read_text("/proc/uptime").split()[0])
+        guest.run("sleep 0.2")
+        assert 0.15 < float(guest.read_text("/proc/uptime").split()[0]) - before < 10
+
+    @pytest.mark.machine("loaded")
+    def test_a_template_after_insmod_has_the_driver(self, guest: Guest) -> None:
+        assert "cma" in guest.modules()
+        assert guest.run_app()[0].phys.start == 0x69800000
+
+    def test_a_damaged_template_is_made_again(
+        self, qemu_session: object, machine_config: MachineConfig, tmp_path: Path, boots: Boots
+    ) -> None:
+        store = TemplateStore(tmp_path)
+        template = store.get(machine_config)
+        (template.directory / "state").write_bytes(b"no state")
+        boots.templates = store
+        guest = boots.clone(machine_config, "booted", None)
+        assert guest.run("echo alive").text == "alive\n"
+        assert "incoming" in " ".join(guest.machine.argv)
+
+
+class TestCommands:
+    @pytest.mark.parametrize("status", [0, 1, 2, 127])
+    def test_the_exit_status_comes_back(self, guest: Guest, status: int) -> None:
+        assert guest.run(f"(exit {status})", check=False).status == status
+
+    def test_output_that_looks_like_a_prompt_is_output(self, guest: Guest) -> None:
+        assert guest.run("echo '/ # '; printf 'no newline'").text == "/ # \nno newline"
+
+    def test_bytes_come_through_unchanged(self, guest: Guest) -> None:
+        data = bytes(range(256)) * 64
+        guest.write_file("/tmp/x", data, 0o640)
+        assert guest.read_file("/tmp/x") == data
+        assert guest.run("cat /tmp/x").stdout == data
+        assert guest.run("stat -c %a /tmp/x").text == "640\n"
+
+    def test_a_file_that_cannot_be_written_says_why(self, guest: Guest) -> None:
+        with pytest.raises(GuestFileError, match="No such file"):
+            guest.write_file("/nowhere/x", b"")
+        guest.run("mkdir /tmp/full && mount -t tmpfs -o size=8k full /tmp/full")
+        with pytest.raises(GuestFileError, match="No space"):
+            guest.write_file("/tmp/full/x", bytes(1 << 16))
+
+    def test_a_shell_that_exits_is_replaced(self, guest: Guest) -> None:
+        assert guest.run("exit 5", check=False).status == 5
+        assert guest.run("echo next").text == "next\n"
+
+    def test_a_failing_command_says_what_it_said(self, guest: Guest) -> None:
+        with pytest.raises(CommandFailed, match=r"status 3: sorry"):
+            guest.run("echo sorry >&2; exit 3")
+
+    def test_a_command_that_hangs_is_ended_and_the_next_one_works(self, guest: Guest) -> None:
+        with pytest.raises(GuestTimeout, match="`sleep 99`"):
+            guest.run("sleep 99", timeout=0.5)
+        assert guest.run("echo next").text == "next\n"
+        assert guest.run("pidof sleep", check=False).text == ""
+
+
+def provoke(guest: Guest, what: str, timeout: float = 30) -> None:
+    guest.run(f"echo {what} >{PROVOKE}", timeout, check=False)
+    guest.machine.settle()
+
+
+class TestCrashes:
+    @pytest.mark.parametrize(
+        ("what", "kind"),
+        [
+            ("PANIC", Kind.PANIC),
+            ("BUG", Kind.BUG),
+            ("EXCEPTION", Kind.OOPS),
+            ("WARNING", Kind.WARNING),
+        ],
+    )
+    def test_a_crash_ends_the_wait_within_a_second(
+        self, guest: Guest, what: str, kind: Kind
+    ) -> None:
+        start = time.monotonic()
+        with pytest.raises(GuestCrash) as caught:
+            provoke(guest, what)
+        assert time.monotonic() - start < 1.5
+        assert caught.value.crash.kind is kind
+        assert "lkdtm" in caught.value.crash.trace
+
+    def test_a_panic_on_oops_is_told_as_both(self, guest: Guest) -> None:
+        guest.run("echo 1 >/proc/sys/kernel/panic_on_oops")
+        with pytest.raises(GuestCrash, match=r"oops \(then panic\)"):
+            provoke(guest, "EXCEPTION")
+
+    def test_an_expected_crash_passes_and_the_guest_goes_on(self, guest: Guest) -> None:
+        with guest.expect_crash("lkdtm") as crashes:
+            provoke(guest, "WARNING")
+        assert crashes[0].kind is Kind.WARNING
+        assert guest.run("echo alive").text == "alive\n"
+
+    def test_another_crash_than_the_expected_one_is_an_error(self, guest: Guest) -> None:
+        with pytest.raises(GuestCrash), guest.expect_crash("something else"):
+            provoke(guest, "WARNING")
+
+    def test_an_expected_crash_that_does_not_come_is_an_error(self, guest: Guest) -> None:
+        with pytest.raises(GuestTimeout, match="no crash like"), guest.expect_crash("x", 0.2):
+            guest.run("true")
+
+    def test_running_out_of_memory_is_seen(self, guest: Guest) -> None:
+        with guest.expect_crash("out of memory", 60):
+            fill = "mount -t tmpfs -o size=2g big /mnt; dd if=/dev/zero of=/mnt/x bs=1M"
+            guest.run(fill, timeout=60, check=False)
+
+
+class TestEnds:
+    @pytest.mark.parametrize(("command", "did"), [("poweroff", "powered off"), ("reboot", "reset")])
+    def test_a_guest_that_ends_by_itself_is_no_crash(
+        self, guest: Guest, command: str, did: str
+    ) -> None:
+        start = time.monotonic()
+        with pytest.raises(GuestStopped, match=did):
+            guest.run(f"{command} -f", timeout=30)
+        assert time.monotonic() - start < 2
+
+    def test_a_killed_qemu_is_not_the_guest_s_fault(self, guest: Guest) -> None:
+        os.kill(guest.machine.pid, signal.SIGKILL)
+        with pytest.raises(QemuDied, match="-9"):
+            guest.run("true", timeout=30)
+
+    def test_a_hang_with_interrupts_off_is_a_timeout_that_says_where(self, guest: Guest) -> None:
+        with pytest.raises(GuestTimeout, match=r"lkdtm|HARDLOCKUP"):
+            guest.run(f"echo HARDLOCKUP >{PROVOKE}", timeout=1)
+
+    def test_nothing_is_left_after_close(self, guest: Guest) -> None:
+        pid = guest.machine.pid
+        guest.machine.close()
+        assert not Path(f"/proc/{pid}").exists()
+        assert not any(line.startswith(f"{pid} ") for line in process.leaked())
+
+
+def test_a_kernel_that_says_nothing_is_a_timeout_with_the_command(
+    boots: Boots, machine_config: MachineConfig
+) -> None:
+    images = dataclasses.replace(machine_config.images, append="rdinit=/nowhere panic=0")
+    with pytest.raises((GuestTimeout, GuestCrash)):
+        boots.cold(dataclasses.replace(machine_config, images=images), timeout=4)
