@@ -7,6 +7,7 @@ No address is judged on a map that the witnesses do not agree on: `reconcile` ra
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable
 
 from harness.memory.agreement import Statement, check_agreement
@@ -286,11 +287,10 @@ def _check_ram(areas: list[CmaArea], readings: list[Reading]) -> None:
 
 
 def _check_overlaps(areas: list[CmaArea]) -> None:
-    highest: CmaArea | None = None
-    for area in areas:
-        if highest is not None and highest.range.overlaps(area.range):
-            raise AreasOverlap(highest, area)
-        highest = area if highest is None or area.range.end > highest.range.end else highest
+    # in address order: where any two overlap, two neighbours do
+    for area, following in itertools.pairwise(areas):
+        if area.range.overlaps(following.range):
+            raise AreasOverlap(area, following)
 
 
 def _names(items: Iterable[CmaArea | str]) -> str:

@@ -130,7 +130,11 @@ def test_a_missing_iomem_line_is_an_error_of_its_own() -> None:
 
 
 def test_an_absent_iomem_of_a_patched_kernel_is_missing_its_line() -> None:
-    witnesses = [dtb(), observed(placed()), Absent("iomem", "permission denied")]
+    witnesses: list[Reading | Absent] = [
+        dtb(),
+        observed(placed()),
+        Absent("iomem", "permission denied"),
+    ]
     with pytest.raises(MissingIomemLine, match="permission denied"):
         reconcile(witnesses, require=["BiscuitOS_cma"], features=["iomem-cma"])
     assert reconcile(witnesses, require=["BiscuitOS_cma"])

@@ -40,6 +40,9 @@ def test_5_0_names_are_completed_from_the_other_witnesses() -> None:
     files = files_of(capture("5.0", "debugfs"))
     known = ["BiscuitOS_cma", "linux,cma"]
     assert {area.name for area in parse_debugfs(files, known_names=known)} == set(known)
+    # a name that is not cut is not completed
+    short = {path.replace("a/", "cma-linu/"): text for path, text in AREA.items()}
+    assert parse_debugfs(short, known_names=known)[0].name == "linu"
     # without them, or where two fit, nothing is guessed
     assert "BiscuitOS_c" in {area.name for area in parse_debugfs(files)}
     two = [*known, "BiscuitOS_cma2"]

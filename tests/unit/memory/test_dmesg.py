@@ -119,6 +119,8 @@ def test_a_pool_whose_name_is_lost_gets_no_other_name() -> None:
     "lines",
     [
         POOL.replace(", size 8 MiB", "\n") + NAME,  # cut
+        POOL.replace(", size 8 MiB", "\n"),
+        "cma: Reserved 16 Mi",
         NAME,  # the pool's line is lost
         POOL.replace("0x69800000", "0x6980") + NAME,
     ],
@@ -137,7 +139,7 @@ def test_a_dma_pool_is_no_cma_area() -> None:
 
 def test_only_the_last_boot_counts() -> None:
     log = parse_dmesg(BOOT + POOL + NAME + BOOT + POOL.replace("0x698", "0x710") + NAME)
-    assert named(log.pools) == {"BiscuitOS_cma": (0x71000000, 8 * MIB)}
+    assert [(pool.name, pool.base) for pool in log.pools] == [("BiscuitOS_cma", 0x71000000)]
 
 
 def test_a_log_without_its_beginning_proves_nothing_by_silence() -> None:
@@ -166,6 +168,16 @@ def test_a_log_without_its_beginning_proves_nothing_by_silence() -> None:
 def test_failures_are_kept_in_the_kernels_words(line: str, area: str | None) -> None:
     (failure,) = parse_dmesg(f"<3>[    0.000000] {line}\n").failures
     assert (failure.area, failure.text) == (area, line)
+
+
+def test_a_failure_without_a_name_gets_only_the_name_of_its_own_node() -> None:
+    nameless = "Reserved memory: unable to setup CMA region\n"
+    other = "cma: CMA area other could not be activated\n"
+    assert [f.area for f in parse_dmesg(nameless + other).failures] == [None, "other"]
+    fail = "OF: reserved mem: node other compatible matching fail\n"
+    assert [f.area for f in parse_dmesg(nameless + fail).failures] == ["other", "other"]
+    between = parse_dmesg(nameless + POOL + NAME + fail).failures
+    assert [failure.area for failure in between] == [None, "other"]
 
 
 def test_an_overlap_of_two_lines_names_its_first_area() -> None:
