@@ -14,12 +14,12 @@ fail() {
 	exit "$status"
 }
 
-# host_family [OS-RELEASE]: prints debian (Debian, Ubuntu and their like) or other.
+# host_family OS-RELEASE: prints debian (Debian, Ubuntu and their like) or other.
 host_family() {
 	local ID="" ID_LIKE=""
 	# shellcheck disable=SC1090
-	if [ -r "${1:-/etc/os-release}" ]; then
-		. "${1:-/etc/os-release}"
+	if [ -r "$1" ]; then
+		. "$1"
 	fi
 	case " $ID $ID_LIKE " in
 	*" debian "* | *" ubuntu "*) echo debian ;;
@@ -27,7 +27,7 @@ host_family() {
 	esac
 }
 
-# missing_programs [LIST]: prints "PROGRAM PACKAGE" for each that is not there.
+# missing_programs LIST: prints "PROGRAM PACKAGE" for each that is not there.
 missing_programs() {
 	local program package
 	while read -r program package _; do
@@ -36,7 +36,7 @@ missing_programs() {
 		/*) [ -e "$program" ] || echo "$program $package" ;;
 		*) command -v "$program" >/dev/null || echo "$program $package" ;;
 		esac
-	done <"${1:-$root/scripts/packages.txt}"
+	done <"$1"
 }
 
 python_works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -72,28 +72,25 @@ can_be_root() {
 }
 
 apt_install() {
-	local log
-	log=$(mktemp)
+	local output
 	local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
 	say "installing Debian packages: $*"
-	# The package lists may be missing or old: then, and only then, they are fetched.
-	if ! as_root "${get[@]}" install --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
-		say "fetching package lists"
-		as_root "${get[@]}" update >"$log" 2>&1 </dev/null || true
-		if ! as_root "${get[@]}" install --no-install-recommends "$@" >>"$log" 2>&1 </dev/null; then
-			grep -m 3 -E '^(E|W|Err)' "$log" >&2 || tail -n 5 "$log" >&2
-			rm -f "$log"
-			fail 3 "apt-get could not install: $*"
-		fi
+	if as_root "${get[@]}" install --no-install-recommends "$@" >/dev/null 2>&1 </dev/null; then
+		return
 	fi
-	rm -f "$log"
+	# The package lists are missing or old. One that fails must not sink the rest.
+	say "fetching package lists"
+	as_root "${get[@]}" update >/dev/null 2>&1 </dev/null || true
+	output=$(as_root "${get[@]}" install --no-install-recommends "$@" 2>&1 </dev/null) && return
+	grep -m 3 -E '^(E|W|Err)' <<<"$output" >&2 || tail -n 5 <<<"$output" >&2
+	fail 3 "apt-get could not install: $*"
 }
 
-# set_up_packages [OS-RELEASE [LIST]]: installs what is missing, or says what and exits 2.
+# set_up_packages OS-RELEASE LIST: installs what is missing, or says what and exits 2.
 set_up_packages() {
 	local missing packages python
-	missing=$(missing_programs "${2:-}")
+	missing=$(missing_programs "$2")
 	if [ ! -x "$root/.venv/bin/python" ]; then
 		if ! python=$(find_python); then
 			[ -z "${PYTHON:-}" ] || exit 2
@@ -106,7 +103,7 @@ set_up_packages() {
 	fi
 	[ -n "$missing" ] || return 0
 	mapfile -t packages < <(awk 'NF { print $2 }' <<<"$missing" | sort -u)
-	if [ "$(host_family "${1:-}")" != debian ]; then
+	if [ "$(host_family "$1")" != debian ]; then
 		fail 2 "this is neither Debian nor Ubuntu; these programs are missing:" \
 			"$(awk 'NF { print $1 }' <<<"$missing" | paste -sd' ')"
 	fi
@@ -115,7 +112,7 @@ set_up_packages() {
 			"sudo apt-get install --no-install-recommends ${packages[*]}"
 	fi
 	apt_install "${packages[@]}"
-	missing=$(missing_programs "${2:-}")
+	missing=$(missing_programs "$2")
 	[ -z "$missing" ] || fail 3 "still missing after the installation: $(paste -sd';' <<<"$missing")"
 }
 
@@ -157,12 +154,13 @@ set_up_venv() {
 # Two at once: the second waits and finds all done. The lock is on a file that is there anyway, and
 # the subshell ends it before the program proper starts.
 set_up() {
-	[ -z "$(missing_programs)" ] && venv_is_good && return
-	# Unlocked first: programs that are missing here include flock itself.
-	command -v flock >/dev/null || set_up_packages
+	local list=$root/scripts/packages.txt
+	[ -z "$(missing_programs "$list")" ] && venv_is_good && return
+	# Without the lock: what is missing may be flock itself.
+	command -v flock >/dev/null || set_up_packages /etc/os-release "$list"
 	(
 		flock -n 9 || { say "waiting for another set-up in this checkout" && flock 9; }
-		set_up_packages
+		set_up_packages /etc/os-release "$list"
 		set_up_venv
 	) 9<"$root/requirements.txt"
 }

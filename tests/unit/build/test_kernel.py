@@ -94,7 +94,8 @@ def test_a_patch_that_does_not_fit_names_itself(tmp_path: Path, tree: Path, room
 
 
 @pytest.mark.parametrize(
-    "line", ["Skip-if: nothing", "Skip-if: x in ../y", "Skip-if: x in /etc/passwd", "Skip-if: ( in y"]
+    "line",
+    ["Skip-if: nothing", "Skip-if: x in ../y", "Skip-if: x in /etc/passwd", "Skip-if: ( in y"],
 )
 def test_a_condition_that_cannot_be_read(tmp_path: Path, line: str) -> None:
     with pytest.raises(UserError, match=r"0001-x\.patch:1: "):

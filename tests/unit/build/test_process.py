@@ -183,7 +183,9 @@ def test_the_callers_variables_do_not_reach_the_build(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("CCACHE_DIR", "kept")
     found = clean_environment()
-    assert not {"ARCH", "MAKEFLAGS", "KCFLAGS", "CFLAGS", "KBUILD_OUTPUT", "O", "GIT_DIR"} & {*found}
+    assert not {"ARCH", "MAKEFLAGS", "KCFLAGS", "CFLAGS", "KBUILD_OUTPUT", "O", "GIT_DIR"} & {
+        *found
+    }
     assert found["CCACHE_DIR"] == "kept"
     assert found["PATH"] == os.environ["PATH"]
     assert found["LC_ALL"] == "C"

@@ -81,9 +81,7 @@ def test_deb822_for_the_distribution() -> None:
         ("http://mirror.example/debian", "bookworm-updates", ("main",)),
         ("http://mirror.example/debian-security", "bookworm-security", ("main",)),
     ]
-    assert dict(found[0].options) == {
-        "Signed-By": "/usr/share/keyrings/debian-archive-keyring.gpg"
-    }
+    assert dict(found[0].options) == {"Signed-By": "/usr/share/keyrings/debian-archive-keyring.gpg"}
 
 
 def test_a_key_inside_the_file_is_kept_and_the_architecture_is_not() -> None:
@@ -154,7 +152,7 @@ def test_debian_stays_and_an_override_wins() -> None:
 
 def test_os_release_with_and_without_quotes(tmp_path: Path) -> None:
     path = tmp_path / "os-release"
-    path.write_text('# x\nID=debian\nPRETTY_NAME="Debian 12"\nVERSION_CODENAME=\'bookworm\'\n')
+    path.write_text("# x\nID=debian\nPRETTY_NAME=\"Debian 12\"\nVERSION_CODENAME='bookworm'\n")
     found = os_release(path)
     assert found == {"ID": "debian", "PRETTY_NAME": "Debian 12", "VERSION_CODENAME": "bookworm"}
     assert os_release(tmp_path / "gone") == {}
