@@ -39,11 +39,15 @@ IOMEM_FEATURE = "iomem-cma"
 
 @dataclasses.dataclass(frozen=True)
 class Unplaced:
-    """An area that was declared or named, and is not on the map; and why."""
+    """An area that was declared or named, and is not on the map; and why.
+
+    ``refused``: the running kernel is known not to have it; otherwise too little is known of it.
+    """
 
     name: str
     reason: str
     failures: tuple[Failure, ...] = ()
+    refused: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +73,9 @@ class MemoryMap:
                 return area
         for unplaced in self.unplaced:
             if unplaced.name == name[:MAX_NAME]:
-                raise AreaNotCreated(name, unplaced.reason, unplaced.failures)
+                if unplaced.refused:
+                    raise AreaNotCreated(name, unplaced.reason, unplaced.failures)
+                raise CannotPlace(name, unplaced.reason)
         raise AreaNotCreated(name, f"the areas are {_names(self.areas)}")
 
     def overlapping(self, place: AddressRange) -> tuple[CmaArea, ...]:
@@ -185,7 +191,7 @@ class _Evidence:
         if must:
             nameless = tuple(f for r in self._readings for f in r.failures if f.area is None)
             raise AreaNotCreated(name, words, failures or nameless)
-        return Unplaced(name, words, failures)
+        return Unplaced(name, words, failures, refused=True)
 
     def _unseen(self, declared: list[str]) -> str:
         seen = "; ".join(declared) or f"no witness knows it, they know {_names(self.names)}"

@@ -151,6 +151,8 @@ def test_a_declaration_alone_places_nothing() -> None:
     assert "dmesg: lost" in str(caught.value)
     assert caught.value.verdict is Verdict.INFRASTRUCTURE
     memory_map = reconcile([dtb()])
+    with pytest.raises(CannotPlace, match="no witness of the running kernel"):
+        memory_map.area("BiscuitOS_cma")
     assert memory_map.areas == ()
     assert {item.name for item in memory_map.unplaced} == set(NAMES)
 
