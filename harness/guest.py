@@ -123,7 +123,8 @@ class Guest:
 
     def run_app(self, options: str = "") -> list[AppRegion]:
         """Runs the application to its end and gives the regions it printed."""
-        return parse_app_output(self.run(f"{self.app_path()} {options}", timeout=30).text)
+        text = self.run(f"{self.app_path()} {options}", timeout=30).text
+        return parse_app_output(text, titled="--pattern" not in options)
 
     def judge(self, allocation: AddressRange, memory_map: MemoryMap | None = None) -> Placement:
         """Where the allocation is. Raises a `MisplacedAllocation` where it is not in `area`
@@ -150,7 +151,7 @@ class Guest:
             f" until grep -q ^Virt: {out} || ! kill -0 $!; do usleep 2000; done"
         )
         try:
-            yield parse_app_output(self.read_text(out))
+            yield parse_app_output(self.read_text(out), titled="--pattern" not in options)
         finally:
             result = self.run(f"exec 7>&-; wait; cat {shlex.quote(out)}", check=False)
             self.held_output = result.text

@@ -38,7 +38,8 @@ SETUP = (
     "for _d in /tmp /run /dev /; do (: >$_d/.h.o) 2>/dev/null && break; done; _d=$_d/.h",
     "_nl=$(echo; echo .); _nl=${_nl%.}",
     '_l() { _n=0; while read -r _x; do echo "@$_w $_q $1$_n $_x"; _n=$((_n+1)); done; }',
-    "_a() { _t=$1; base64 <$_d.o | _l o; base64 <$_d.e | _l e; set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
+    "_a() { _t=$1; base64 <$_d.o | _l o; base64 <$_d.e | _l e;"
+    " set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
     ' for _x in 1 2 3; do echo "@$_w $_q end $_t $_s $1 $3"; done; }',
     '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a 0; }',
 )

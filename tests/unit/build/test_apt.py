@@ -58,7 +58,8 @@ def publish(archive: Path, suite: str, debs: list[Path]) -> None:
         for name, content in (("Packages", plain), ("Packages.gz", packed))
     ]
     (archive / "dists" / suite / "Release").write_text(
-        f"Date: {formatdate(usegmt=True)}\nSuite: {suite}\nCodename: {suite}\nArchitectures: armhf\nComponents: main\n"
+        f"Date: {formatdate(usegmt=True)}\nSuite: {suite}\nCodename: {suite}\n"
+        "Architectures: armhf\nComponents: main\n"
         f"SHA256:\n{''.join(lines)}"
     )
 

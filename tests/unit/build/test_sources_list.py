@@ -64,7 +64,7 @@ Components: main
 LIST = """\
 # deb http://comment.example/debian bookworm main
 deb http://mirror.example/debian bookworm main non-free # trailing
-deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg trusted=yes] http://m.example/debian bookworm main
+deb [arch=amd64 signed-by=/usr/share/x.gpg trusted=yes] http://m.example/debian bookworm main
 deb-src http://mirror.example/debian bookworm main
 deb https://third.example/linux/debian bookworm stable
 deb https://third.example/browser stable main
@@ -99,7 +99,7 @@ def test_one_line_form_for_the_distribution() -> None:
     ]
     assert found[0].components == ("main",)
     assert dict(found[1].options) == {
-        "Signed-By": "/usr/share/keyrings/x.gpg",
+        "Signed-By": "/usr/share/x.gpg",
         "Trusted": "yes",
     }
 
@@ -161,7 +161,8 @@ def test_os_release_with_and_without_quotes(tmp_path: Path) -> None:
 UPDATE = """\
 Get:1 http://mirror.example/debian bookworm InRelease [151 kB]
 Err:5 http://mirror.example/debian-security bookworm-security/main armhf Packages
-E: Failed to fetch http://mirror.example/debian-security/dists/bookworm-security/main/binary-armhf/Packages.xz  File has unexpected size (1 != 2). Mirror sync in progress?
+E: Failed to fetch http://mirror.example/debian-security/dists/bookworm-security/main/Packages.xz \
+ File has unexpected size (1 != 2). Mirror sync in progress?
 E: Some index files failed to download. They have been ignored, or old ones used instead.
 """
 

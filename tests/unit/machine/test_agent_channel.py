@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command channel against a scripted guest on a pty: nothing hangs, nothing is wrongly passed."""
+"""The command channel against a scripted guest on a pty: no hang, no wrong pass."""
 
 from __future__ import annotations
 

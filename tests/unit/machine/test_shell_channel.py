@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The channel over a shared serial line: a real shell on a pty, with a kernel that talks into it."""
+"""The channel over a shared serial line: a real shell on a pty, and a kernel that talks into it."""
 
 from __future__ import annotations
 
