@@ -46,6 +46,12 @@ def files_of(text: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 
+def framed_files(text: str, root: str) -> dict[str, str]:
+    """Files shown as `== /absolute/path` and their contents, as relative path below ``root``."""
+    blocks = text.split("== " + root + "/")[1:]
+    return dict(block.split("\n", 1) for block in blocks)
+
+
 def live_tree(version: str) -> dict[str, bytes]:
     """The captured `/proc/device-tree` as path to property bytes."""
     pairs = (line.split(":", 1) for line in capture(version, "live-tree").splitlines() if line)

@@ -33,6 +33,12 @@ def test_the_ends_are_exclusive(version: str) -> None:
     assert region.title == "BiscuitOS CMA area"
 
 
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
+def test_kernel_messages_before_the_output_of_a_guest_do_not_matter(version: str) -> None:
+    (region,) = parse_app_output(capture(version, "app-messages"))
+    assert region.phys == AddressRange(0x69800000, 0x69900000)
+
+
 def test_several_regions_come_in_their_order() -> None:
     regions = parse_app_output(capture("6.1", "app-count"))
     assert [r.phys.start for r in regions] == [0x69800000, 0x69900000, 0x69A00000]

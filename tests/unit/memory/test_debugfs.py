@@ -16,7 +16,7 @@ from harness.memory import (
     parse_bitmap,
     parse_debugfs,
 )
-from tests.unit.memory.builders import MIB, capture, files_of, quick
+from tests.unit.memory.builders import MIB, capture, files_of, framed_files, quick
 
 PAGE = 4096
 AREA = {"a/base_pfn": "432128\n", "a/count": "2048\n", "a/order_per_bit": "0\n"}
@@ -34,6 +34,15 @@ def test_kernels_give_exact_ranges_and_the_bitmap(version: str) -> None:
     reading = debugfs_reading(areas.values())
     assert reading.coverage is Coverage.ALL
     assert reading.claims[0].source == "/sys/kernel/debug/cma/BiscuitOS_cma"
+
+
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
+def test_held_memory_is_where_the_application_printed_it(version: str) -> None:
+    files = framed_files(capture(version, "debugfs-held"), "/sys/kernel/debug/cma")
+    areas = {area.name: area for area in parse_debugfs(files)}
+    # two regions of 1 MiB
+    assert areas["BiscuitOS_cma"].allocated == (AddressRange.from_size(0x69800000, 2 * MIB),)
+    assert areas["BiscuitOS_cma"].used == 2 * MIB // PAGE
 
 
 def test_5_0_names_are_completed_from_the_other_witnesses() -> None:

@@ -58,6 +58,12 @@ def test_zeros_mean_a_reader_without_rights_and_are_no_range() -> None:
     assert not isinstance(caught.value, JudgementError)
 
 
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
+def test_what_a_kernel_shows_to_a_user_without_rights_is_zeros(version: str) -> None:
+    with pytest.raises(ZeroedIomem):
+        parse_iomem(capture(version, "iomem-unpriv"))
+
+
 def test_one_zero_line_among_others_is_a_range() -> None:
     assert parse_iomem("00000000-00000000 : a\n00000001-00000001 : b\n").named("a")
 
