@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Ratios against peers, measured in one run: see `harness.bench.run`."""

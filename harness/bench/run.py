@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""``scripts/bench``: this harness against labgrid and against ten lines of pexpect.
+
+All on the same images and machine, in one run, interleaved; medians and ratios. A peer that
+cannot do a row has null there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.bench.plot import plot
+from harness.build.cache import cache_root
+from harness.build.imageset import build_image_set
+from harness.errors import HarnessError, UserError
+
+HERE = Path(__file__).resolve().parent
+PEERS = ("here", "labgrid", "pexpect")
+ROWS = {
+    "command": "a command there and back, guest idle",
+    "pristine": "pristine machine → app result",
+    "clone": "clone start → first command answered",
+    "suite": "{tests} tests, a pristine machine each, 2 workers",
+    "memory": "private memory of 8 machines after the main job",
+}
+Results = dict[str, dict[str, float | None]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the bench; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="of the short rows (default: 7)")
+    parser.add_argument("--tests", type=int, default=100, help="in the suite (default: 100)")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the plot there")
+    options = parser.parse_args(argv)
+    wanted = options.rows.split(",")
+    if unknown := [row for row in wanted if row not in ROWS]:
+        parser.error(f"--rows: {unknown[0]} is none of {', '.join(ROWS)}")
+    try:
+        results = measure(wanted, options.rounds, options.tests)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 3
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(table(results, options.tests))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    if options.svg:
+        options.svg.write_text(plot(results, titles(options.tests)))
+    return 0
+
+
+def titles(tests: int) -> dict[str, str]:
+    """What each row measures, in words."""
+    return {row: text.format(tests=tests) for row, text in ROWS.items()}
+
+
+def measure(wanted: Sequence[str], rounds: int, tests: int) -> Results:
+    """Medians of all rounds, and the ratio of labgrid's to ours (how many times faster we are)."""
+    images = build_image_set()
+    given: dict[str, Any] = {
+        "kernel": str(images.kernel),
+        "dtb": str(images.dtb),
+        "initrd": str(images.initrd),
+        "module": str(images.module),
+        "app": str(images.app),
+        "append": images.append,
+        "release": images.release,
+        "features": sorted(images.features),
+        "templates": str(cache_root() / "templates"),
+        "tests": tests,
+    }
+    pythons = {"here": sys.executable, "pexpect": sys.executable, "labgrid": labgrid_python()}
+    samples: dict[str, dict[str, list[float]]] = {row: {p: [] for p in PEERS} for row in wanted}
+    with contextlib.ExitStack() as stack:
+        workers = {p: stack.enter_context(worker(p, pythons[p], given)) for p in PEERS}
+        for row in (row for row in wanted if row != "suite"):
+            # The first round warms each peer and is not counted.
+            for number in range((1 if row == "memory" else rounds) + 1):
+                for peer, ask in workers.items():
+                    value = ask(row)
+                    say(f"{row} {number}/{rounds} {peer}: {value}")
+                    if value is not None and (number or row == "memory"):
+                        samples[row][peer].append(value)
+    if "suite" in wanted:
+        for peer in PEERS:
+            samples["suite"][peer].append(suite(peer, pythons[peer], given))
+            say(f"suite {peer}: {samples['suite'][peer][-1]:.1f} s")
+    results: Results = {}
+    for row, peers in samples.items():
+        medians = {p: statistics.median(v) if v else None for p, v in peers.items()}
+        here, labgrid = medians["here"], medians["labgrid"]
+        results[row] = {**medians, "ratio": labgrid / here if here and labgrid else None}
+    return results
+
+
+def say(text: str) -> None:
+    """Progress, for whoever watches."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def worker(peer: str, python: str, given: dict[str, Any]) -> Iterator[Any]:
+    """A process that measures one peer; yields a function from row to figure."""
+    module = ["-m", "harness.bench.here"] if peer == "here" else [str(HERE / f"{peer}_peer.py")]
+    process = subprocess.Popen(
+        [python, *module, json.dumps(given)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def ask(row: str) -> float | None:
+        stdin.write(f"{row}\n")
+        stdin.flush()
+        answer = stdout.readline()
+        if not answer:
+            raise HarnessError(f"the bench's {peer} worker ended with status {process.wait()}")
+        value: float | None = json.loads(answer)
+        return value
+
+    try:
+        yield ask
+    finally:
+        stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a worker: our packages are importable."""
+    paths = [str(HERE.parents[1]), str(HERE)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def suite(peer: str, python: str, given: dict[str, Any]) -> float:
+    """Seconds of a pytest run of N tests with two xdist workers, its start included."""
+    argv = [python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--noconftest"]
+    argv += ["-c", os.devnull, "--rootdir", str(HERE), str(HERE / "suite.py")]
+    bench = json.dumps({**given, "peer": peer})
+    begun = time.perf_counter()
+    run = subprocess.run(
+        argv,
+        env={**environment(), "BENCH": bench},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=HERE,
+    )
+    seconds = time.perf_counter() - begun
+    if run.returncode:
+        raise HarnessError(f"the suite failed with {peer}:\n{run.stdout[-2000:]}{run.stderr[-500:]}")
+    return seconds
+
+
+def labgrid_python() -> str:
+    """labgrid in an environment of its own, in the cache; made at first use."""
+    requirements = HERE / "requirements-labgrid.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+    place = cache_root() / "bench" / f"labgrid-{digest}"
+    python = place / "bin" / "python"
+    if not (place / "done").exists():
+        say("installing labgrid into an environment of its own")
+        shutil.rmtree(place, ignore_errors=True)
+        venv.create(place, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-cache-dir", "--require-hashes"]
+        made = subprocess.run([*pip, "-r", str(requirements)], check=False)
+        if made.returncode:
+            raise HarnessError("pip could not install labgrid")
+        (place / "done").touch()
+    return str(python)
+
+
+def table(results: Results, tests: int) -> str:
+    """The results as text."""
+    words = titles(tests)
+    lines = [f"{'':<50}{'here':>12}{'labgrid':>12}{'pexpect':>12}{'ratio':>8}"]
+    for row, values in results.items():
+        cells = "".join(f"{shown(row, values[peer]):>12}" for peer in PEERS)
+        ratio = values["ratio"]
+        times = f"{ratio:.1f}x" if ratio is not None else "-"
+        lines.append(f"{words[row]:<50}{cells}{times:>8}")
+    return "\n".join(lines)
+
+
+def shown(row: str, value: float | None) -> str:
+    """A figure with its unit."""
+    if value is None:
+        return "-"
+    if row == "memory":
+        return f"{value / 2**20:.0f} MiB"
+    return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
