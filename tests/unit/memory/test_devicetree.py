@@ -132,6 +132,13 @@ def test_bytes_after_the_blob_do_not_matter() -> None:
     assert read_dtb(BLOB + b"\xff" * 100) == read_dtb(BLOB)
 
 
+def test_what_lies_beyond_the_size_in_the_header_is_not_read() -> None:
+    blob = bytearray(BLOB)
+    struct.pack_into(">I", blob, 4, len(BLOB) - 8)
+    with pytest.raises(MalformedDeviceTree, match="structure of the device tree is damaged"):
+        read_dtb(bytes(blob))
+
+
 def test_no_reserved_memory_is_an_error_only_for_who_asks_for_an_area() -> None:
     tree = read_live_tree({"#address-cells": b"\0\0\0\1", "#size-cells": b"\0\0\0\1"})
     assert tree.reading().claims == ()
