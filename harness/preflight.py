@@ -55,7 +55,7 @@ def _read(path: Path) -> bytes:
 
 def check_kernel(path: Path) -> None:
     """Raises `UserError` unless the file is an ARM zImage."""
-    head = _read(path)[:0x30]
+    head = _read(path)[:0x40]
     if int.from_bytes(head[0x24:0x28], "little") == ZIMAGE_MAGIC:
         return
     looks = "an ELF file (vmlinux?)" if head[:4] == b"\x7fELF" else "something else"

@@ -172,7 +172,8 @@ def suite(peer: str, python: str, given: dict[str, Any]) -> float:
     )
     seconds = time.perf_counter() - begun
     if run.returncode:
-        raise HarnessError(f"the suite failed with {peer}:\n{run.stdout[-2000:]}{run.stderr[-500:]}")
+        said = run.stdout[-2000:] + run.stderr[-500:]
+        raise HarnessError(f"the suite failed with {peer}:\n{said}")
     return seconds
 
 
