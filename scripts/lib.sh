@@ -140,7 +140,7 @@ set_up_venv() {
 	say "installing Python packages into .venv"
 	rm -rf "$root/.venv"
 	"$python" -m venv "$root/.venv"
-	"$root/.venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+	"$root/.venv/bin/python" -m pip install -qq --no-cache-dir --disable-pip-version-check \
 		--no-input --only-binary :all: --require-hashes -r "$root/requirements.txt" ||
 		fail 3 "pip could not install the packages of requirements.txt"
 	new=$root/.venv/stamp.new
