@@ -82,7 +82,7 @@ class Guest:
 
     def release(self) -> str:
         """The running kernel's ``uname -r``."""
-        return self.run("uname -r").text.strip()
+        return self.read_text("/proc/sys/kernel/osrelease").strip()
 
     def module_path(self) -> str:
         """Where ``cma.ko`` is in the guest; it is put there where the root image has none."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable
 
 from harness.images import ImageSet
@@ -30,6 +28,20 @@ for _f in {root}/*/* {root}/*/*/*/*; do
   case $_f in */alloc|*/free) continue;; esac
   _x=; [ -f "$_f" ] && {{ read -r _x <"$_f" || [ -n "$_x" ]; }} && echo "$_f=$_x"
 done; [ -d {root} ]"""
+
+# Two programs for all properties: their sizes and names, an empty line, their contents.
+PROPERTIES = f"""\
+if cd {LIVE_TREE}; then
+  set --
+  for _f in '#address-cells' '#size-cells' memory*/* reserved-memory/* reserved-memory/*/*; do
+    [ -f "$_f" ] && set -- "$@" "$_f"
+  done
+  stat -c '%s %n' "$@" && echo && cat "$@"
+  _s=$?; cd /
+else
+  _s=1
+fi
+[ $_s = 0 ]"""
 
 
 class Witnesses:
@@ -59,20 +71,15 @@ class Witnesses:
 
     def live_tree(self) -> Reading | Absent:
         """``/proc/device-tree``: what the kernel itself unpacked."""
-        result = self._channel.run(
-            f"cd {LIVE_TREE} && tar -cf - '#address-cells' '#size-cells' memory* reserved-memory;"
-            " _s=$?; cd /; (exit $_s)",
-            TIMEOUT,
-        )
-        if not result.stdout:
+        result = self._channel.run(PROPERTIES, TIMEOUT)
+        if result.status:
             reason = result.stderr.decode("utf-8", "replace").strip()
             return Absent("live device tree", reason or f"{LIVE_TREE} cannot be read")
+        sizes, _, content = result.stdout.partition(b"\n\n")
         files: dict[str, bytes] = {}
-        with tarfile.open(fileobj=io.BytesIO(result.stdout)) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    files[member.name] = content.read()
+        for line in sizes.decode("utf-8", "replace").splitlines():
+            size, _, name = line.partition(" ")
+            files[name], content = content[: int(size)], content[int(size) :]
         try:
             return read_live_tree(files).reading()
         except DeviceTreeError as error:
