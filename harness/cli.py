@@ -23,7 +23,7 @@ from harness.images import ImageSet
 DEFAULT_AREA = "BiscuitOS_cma"
 DEFAULT_MEMORY = 512
 PRUNE_DAYS = 30.0
-_GIVEN = ("kernel", "dtb", "initrd")
+_GIVEN = ("kernel", "dtb", "initrd", "module", "app")
 
 
 class Terminated(BaseException):
@@ -174,11 +174,11 @@ def _run(options: argparse.Namespace) -> int:
     for name, path in given.items():
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
-    images = _images(options)
-    if "kernel" in given:
-        # Symbols and release are the built kernel's, not this one's.
-        given |= {"vmlinux": None, "system_map": None, "release": ""}
-    images = dataclasses.replace(images, **given)
+    from harness.preflight import check_kernel, with_given
+
+    if "kernel" in given:  # known to be none before anything is built
+        check_kernel(given["kernel"])
+    images = with_given(_images(options), given)
     if options.append:
         images = dataclasses.replace(images, append=f"{images.append} {options.append}")
     from harness.mainjob import run

@@ -43,6 +43,9 @@ class Guest:
         self.machine = machine
         self.area = area
         """The CMA area that allocations must come from."""
+        self.held_output = ""
+        """What the application of the last `holding` printed from its start to its end."""
+        self._provided: dict[str, str] = {}
 
     @property
     def images(self) -> ImageSet:
@@ -87,20 +90,26 @@ class Guest:
     def module_path(self) -> str:
         """Where ``cma.ko`` is in the guest; it is put there where the root image has none."""
         path = f"/lib/modules/{self.release()}/extra/cma.ko"
-        return self._provide(path, self.images.module, 0o644, "module cma.ko", "--qemu-module")
+        return self._provide(path, "module", self.images.module, 0o644)
 
     def app_path(self) -> str:
         """Where the application is in the guest; it is put there where the root image has none."""
-        return self._provide(f"/usr/bin/{APP}", self.images.app, 0o755, APP, "--qemu-app")
+        return self._provide(f"/usr/bin/{APP}", "app", self.images.app, 0o755)
 
-    def _provide(self, path: str, ours: Path | None, mode: int, what: str, option: str) -> str:
-        if not self.run(f"[ -f {path} ]", check=False).status:
-            return path
-        if ours is None:
-            raise UserError(f"the guest has no {path}, and no {what} was given: use {option} FILE")
-        name = path.rsplit("/", 1)[1]
-        self.write_file(f"/tmp/{name}", ours.read_bytes(), mode)
-        return f"/tmp/{name}"
+    def _provide(self, path: str, part: str, ours: Path | None, mode: int) -> str:
+        """`path` in the guest, or where the host's file was brought in; the latter once."""
+        if part in self._provided:
+            return self._provided[part]
+        foreign = part in self.images.foreign
+        if foreign or self.run(f"[ -f {path} ]", check=False).status:
+            if ours is None:
+                raise UserError(
+                    f"the guest has no {path}, and none was given: use --qemu-{part} FILE"
+                )
+            path = f"/tmp/{path.rsplit('/', 1)[1]}"
+            self.write_file(path, ours.read_bytes(), mode)
+        self._provided[part] = path
+        return path
 
     def insmod(self, arguments: str = "") -> None:
         """Loads ``cma.ko``. Raises `CommandFailed` with the kernel's reason."""

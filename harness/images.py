@@ -37,6 +37,8 @@ class ImageSet:
     release: str = ""
     """``uname -r``; empty where it is not known before the boot."""
     features: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
+    """Which of ``module`` and ``app`` are not what the root image holds, and must be brought in."""
 
     def digest(self) -> str:
         """SHA-256 over the contents of all files and the fields, as hex. Raises `UserError` on

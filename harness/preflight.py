@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import lzma
 import re
 import shutil
 import subprocess
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +29,33 @@ COMPRESSED = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x5d\x00\x00", "lzma"),
 )
+AGENT, AGENT_PATH = "agent", b"sbin/agent\0"
 NEWC, TRAILER = b"070701", b"TRAILER!!!"
+
+
+def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
+    """The image set with parts replaced by the user's: ``kernel``, ``dtb``, ``initrd``, …
+
+    What is known of the built parts is not claimed of the user's: symbols and release are the built
+    kernel's, and a root image is not taken to hold our agent unless it does.
+    """
+    changes: dict[str, object] = dict(given)
+    features = images.features
+    if "kernel" in given:
+        check_kernel(given["kernel"])
+        changes |= {"vmlinux": None, "system_map": None, "release": kernel_release(given["kernel"])}
+        features &= {AGENT}
+    if "initrd" in given and AGENT_PATH not in _unpacked(_read(given["initrd"])):
+        features -= {AGENT}
+    changes["features"] = features
+    changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
+    return dataclasses.replace(images, **changes)  # type: ignore[arg-type]
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data[:3] != b"\x1f\x8b\x08":
+        return data
+    return _decompressed(data, "gzip")
 
 
 def check(images: ImageSet, area: str, command_line: str) -> None:

@@ -9,12 +9,28 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
 from harness.guest import Guest
 from harness.images import ImageSet
 from harness.machine.machine import MachineConfig
 from harness.machine.template import Template, TemplateStore
+
+
+def template_of(given: dict[str, Any]) -> Template:
+    """The template of the image set that the bench names."""
+    images = ImageSet(
+        Path(given["kernel"]),
+        Path(given["dtb"]),
+        Path(given["initrd"]),
+        Path(given["module"]),
+        Path(given["app"]),
+        append=given["append"],
+        release=given["release"],
+        features=frozenset(given["features"]),
+    )
+    return TemplateStore(Path(given["templates"])).get(MachineConfig(images))
 
 
 def main_job(guest: Guest) -> None:
@@ -58,15 +74,4 @@ def rows(template: Template) -> None:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    images = ImageSet(
-        Path(given["kernel"]),
-        Path(given["dtb"]),
-        Path(given["initrd"]),
-        Path(given["module"]),
-        Path(given["app"]),
-        append=given["append"],
-        release=given["release"],
-        features=frozenset(given["features"]),
-    )
-    rows(TemplateStore(Path(given["templates"])).get(MachineConfig(images)))
+    rows(template_of(json.loads(sys.argv[1])))

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from labgrid import Environment
-from protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
+
+from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
 
 CONFIG = """\
 targets:
@@ -86,7 +87,7 @@ def rows(given: dict[str, Any]) -> None:
             machines = [stack.enter_context(booted(given)) for _ in range(MEMORY_MACHINES)]
             for _qemu, shell in machines:
                 main_job(shell, given)
-            return sum(private_bytes(qemu._child.pid) for qemu, _shell in machines)
+            return float(sum(private_bytes(qemu._child.pid) for qemu, _shell in machines))
 
     serve({"command": command, "pristine": pristine, "memory": memory})
 

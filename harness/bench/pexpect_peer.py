@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pexpect
-from protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
+
+from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
 
 PROMPT = "/ # "
 
@@ -70,7 +71,7 @@ def rows(given: dict[str, Any]) -> None:
             children = [stack.enter_context(booted(given)) for _ in range(MEMORY_MACHINES)]
             for child in children:
                 main_job(child, given)
-            return sum(private_bytes(child.pid) for child in children)
+            return float(sum(private_bytes(child.pid) for child in children))
 
     serve({"command": command, "pristine": pristine, "memory": memory})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,18 +20,8 @@ def test_main_job_on_a_pristine_machine(number: int) -> None:
     if GIVEN["peer"] == "here":
         from harness.bench import here
         from harness.guest import Guest
-        from harness.images import ImageSet
-        from harness.machine.machine import MachineConfig
-        from harness.machine.template import TemplateStore
 
-        images = ImageSet(
-            **{name: Path(GIVEN[name]) for name in ("kernel", "dtb", "initrd", "module", "app")},
-            append=GIVEN["append"],
-            release=GIVEN["release"],
-            features=frozenset(GIVEN["features"]),
-        )
-        template = TemplateStore(Path(GIVEN["templates"])).get(MachineConfig(images))
-        with template.clone() as machine:
+        with here.template_of(GIVEN).clone() as machine:
             here.main_job(Guest(machine))
         return
     peer = __import__(f"{GIVEN['peer']}_peer")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from harness import preflight
 from harness.images import ImageSet
 from harness.pytest_plugin.options import Settings
 
@@ -54,9 +54,9 @@ class Session:
                 for name in ("kernel", "dtb", "initrd", "module", "app")
                 if (path := getattr(settings, name)) is not None
             }
-            if "kernel" in given:
-                given |= {"vmlinux": None, "system_map": None}
-            self._built[version] = dataclasses.replace(built, **given)
+            images = preflight.with_given(built, given)
+            preflight.check(images, settings.area, f"{images.append} {settings.append}")
+            self._built[version] = images
         return self._built[version]
 
 

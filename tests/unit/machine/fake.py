@@ -10,6 +10,7 @@ import tty
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pexpect.fdpexpect
@@ -35,7 +36,7 @@ class FakeAgent:
         self._thread.start()
 
     def _serve(self) -> None:
-        line = pexpect.fdpexpect.fdspawn(self.fd, timeout=30)
+        line: Any = pexpect.fdpexpect.fdspawn(self.fd, timeout=30)
         with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT, OSError, ValueError):
             while True:
                 line.expect([HEADER])
