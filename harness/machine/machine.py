@@ -76,7 +76,6 @@ class MachineConfig:
         if self.icount:
             argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
         if self.disk is not None:
-            argv += ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={self.disk}"]
             argv += ["-device", "virtio-blk-device,drive=root"]
         return argv
 
@@ -86,6 +85,11 @@ class MachineConfig:
         if self.images.initrd is not None:
             argv += ["-initrd", str(self.images.initrd)]
         return argv
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value in QEMU's comma-separated options."""
+    return str(path).replace(",", ",,")
 
 
 class Machine:
@@ -101,6 +105,7 @@ class Machine:
         live: IO[str] | None = None,
         *,
         ram: str | None = None,
+        drive: str | None = None,
         incoming: bool = False,
         stamped: bool = False,
         gdb: bool = False,
@@ -127,6 +132,10 @@ class Machine:
                 "-append",
                 f"{config.command_line} harness.word={self.word}",
             ]
+        if config.disk is not None:
+            # Written to an unnamed temporary file, never to the user's image.
+            drive = drive or f"format=raw,snapshot=on,file={_escaped(config.disk)}"
+            self.argv += ["-drive", f"if=none,id=root,{drive}"]
         self.argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
         self.argv += ["-incoming", "defer"] if incoming else []
         self._private = contextlib.ExitStack()
@@ -235,6 +244,9 @@ class Machine:
         config = self.config
         argv = [config.qemu, *config.devices(), *config.boot(), "-serial", "mon:stdio"]
         argv += ["-object", f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
+        if config.disk is not None:
+            file = _escaped(config.disk)
+            argv += ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={file}"]
         return shlex.join([*argv, "-append", config.command_line])
 
     # What befalls it

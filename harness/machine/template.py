@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -28,12 +29,12 @@ FORMAT = 1
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 FREEZE_TIMEOUT = 30.0
-RAM, STATE, META = "ram", "state", "meta.json"
+RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """A frozen machine on disk: ``ram``, ``state`` and ``meta.json`` in one directory."""
+    """A frozen machine on disk: ``ram``, ``state``, ``meta.json``, and an overlay of its disk."""
 
     config: MachineConfig
     directory: Path
@@ -52,6 +53,7 @@ class Template:
             artifacts,
             live,
             ram=ram,
+            drive=f"format=qcow2,snapshot=on,file={self.directory / DISK}",
             incoming=True,
             stamped=self._meta()["stamped"],
             gdb=gdb,
@@ -86,6 +88,19 @@ def freeze(machine: Machine, directory: Path) -> None:
     machine.save(directory / STATE)
     meta = {"stamped": machine.watcher.stamped}
     (directory / META).write_text(json.dumps(meta))
+
+
+def overlay(image: Path, path: Path) -> str:
+    """Makes a qcow2 file over a raw image, which stays as it is; returns QEMU's drive options."""
+    backing = str(image.resolve())
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, str(path)]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("qemu-img is not on this machine's PATH: install qemu-utils") from None
+    if made.returncode:
+        raise UserError(f"no overlay over {image}: {made.stderr.strip()}")
+    return f"format=qcow2,file={path}"
 
 
 def qemu_version(qemu: str) -> str:
@@ -156,7 +171,8 @@ class TemplateStore:
         try:
             size = config.memory_mib
             ram = f"memory-backend-file,id=ram,size={size}M,share=on,mem-path={partial / RAM}"
-            with Machine(config, artifacts, ram=ram) as machine:
+            drive = None if config.disk is None else overlay(config.disk, partial / DISK)
+            with Machine(config, artifacts, ram=ram, drive=drive) as machine:
                 machine.open()
                 # A first command costs the guest page faults that its clones need not pay again.
                 machine.channel.run("echo warm; echo up >&2", PROBE_TIMEOUT)

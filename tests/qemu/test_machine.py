@@ -22,7 +22,7 @@ from harness.machine.errors import (
     GuestTimeout,
     QemuDied,
 )
-from harness.machine.machine import MachineConfig
+from harness.machine.machine import Machine, MachineConfig
 from harness.machine.template import TemplateStore
 from harness.pytest_plugin.fixtures import Boots
 
@@ -73,6 +73,30 @@ class TestClones:
         guest = boots.clone(machine_config, "booted", None)
         assert guest.run("echo alive").text == "alive\n"
         assert "incoming" in " ".join(guest.machine.argv)
+
+    def test_a_disk_is_never_written_and_each_clone_writes_its_own(
+        self, boots: Boots, machine_config: MachineConfig, tmp_path: Path
+    ) -> None:
+        image = tmp_path / "user, image.img"
+        image.write_bytes(b"user's data" + bytes((1 << 20) - 11))
+        before = image.read_bytes(), image.stat()
+        config = dataclasses.replace(machine_config, disk=image)
+
+        def prepare(machine: Machine) -> None:
+            machine.channel.run("printf template | dd of=/dev/vda conv=notrunc; sync", 10).check()
+
+        boots.templates = TemplateStore(tmp_path / "store")
+        one = boots.clone(config, "written", prepare)
+        one.run("printf 'clone one' | dd of=/dev/vda conv=notrunc; sync")
+        two = boots.clone(config, "written", prepare)
+        read = "head -c 11 /dev/vda"
+        assert "incoming" in " ".join(two.machine.argv)
+        assert two.run(read).stdout == b"templatedata"[:8] + b"ata"
+        assert one.run(read).stdout == b"clone oneta"
+        three = boots.cold(config)
+        assert three.run(read).stdout == b"user's data"
+        assert image.read_bytes() == before[0]
+        assert image.stat().st_mtime_ns == before[1].st_mtime_ns
 
 
 class TestCommands:
