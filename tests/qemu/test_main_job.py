@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import UserError
-from harness.guest import DEVICE, Guest
+from harness.guest import APP, DEVICE, Guest
 from harness.machine.errors import CommandFailed
 from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange
@@ -127,7 +127,7 @@ def test_without_the_driver_the_application_says_so(guest: Guest) -> None:
 
 
 def test_a_module_that_is_nowhere_is_asked_for(guest: Guest) -> None:
-    guest.run(f"rm {guest.module_path()} {guest.app_path()}")
+    guest.run(f"rm /lib/modules/{guest.release()}/extra/cma.ko /usr/bin/{APP}")
     guest.insmod()  # it is brought in from the host
     assert "cma" in guest.modules()
     assert guest.run_app()[0].phys.start == BISCUITOS.start
