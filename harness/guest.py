@@ -15,9 +15,11 @@ from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
 from harness.machine.machine import Machine
 from harness.memory.app import AppRegion, parse_app_output
+from harness.memory.errors import MisplacedAllocation
 from harness.memory.judge import Placement, judge
 from harness.memory.memorymap import MemoryMap, reconcile
 from harness.memory.ranges import AddressRange
+from harness.memory.render import render_map
 from harness.witnesses import Witnesses
 
 AREA = "BiscuitOS_cma"
@@ -139,7 +141,12 @@ class Guest:
         """Where the allocation is. Raises a `MisplacedAllocation` where it is not in `area`
         alone.
         """
-        return judge(allocation, self.area, memory_map or self.memory_map())
+        memory_map = memory_map or self.memory_map()
+        try:
+            return judge(allocation, self.area, memory_map)
+        except MisplacedAllocation as error:
+            error.add_note(render_map(memory_map, [allocation], expected=self.area))
+            raise
 
     def main_job(self) -> Verdict:
         """insmod, allocate, judge: the look of an eye that this project makes a proof."""

@@ -41,6 +41,7 @@ class AgentChannel(Channel):
     """Frames over a serial line of their own; standard output and error apart, binary-safe."""
 
     def __init__(self, line: Line, guard: Guard) -> None:
+        super().__init__()
         self._line = line
         self._guard = guard
         self._nonce = "0"
@@ -68,8 +69,8 @@ class AgentChannel(Channel):
                 self._seq += 1
                 self._send("hello", os.urandom(16), deadline)
 
-    def run(self, command: str, timeout: float) -> CommandResult:
-        """See `Channel.run`."""
+    def _run(self, command: str, timeout: float) -> CommandResult:
+        """See `Channel.run`. A command that times out is killed."""
         deadline = Deadline(timeout)
         self._finish(command, deadline)
         self._request("run", command.encode(), deadline)

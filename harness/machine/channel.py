@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import abc
+import collections
 import dataclasses
 from collections.abc import Callable
 
 from harness.machine.errors import CommandFailed, ConsoleError, GuestTimeout
 
+HISTORY = 8
 Guard = Callable[[], None]
 """Raises what has befallen the machine (a crash, its end); returns where nothing has."""
 
@@ -51,6 +53,8 @@ class CommandResult:
 class Channel(abc.ABC):
     """A way to run commands and move files. One command at a time.
 
+    `history` has the last commands with their ends, for a failure report.
+
     All calls raise `GuestTimeout` at the deadline, `ConsoleError` where the channel delivered
     something damaged, and what the machine's guard raises (`GuestCrash`, `GuestStopped`,
     `QemuDied`).
@@ -59,13 +63,27 @@ class Channel(abc.ABC):
     idle = True
     """False while a command that timed out may still be running: nothing can be asked then."""
 
+    def __init__(self) -> None:
+        self.history: collections.deque[str] = collections.deque(maxlen=HISTORY)
+
     @abc.abstractmethod
     def open(self, nonce: str, timeout: float) -> None:
         """Gets the guest's ear and gives the machine its word (hex), which every answer repeats."""
 
-    @abc.abstractmethod
     def run(self, command: str, timeout: float) -> CommandResult:
-        """Runs a shell command and waits for its end. A command that times out is killed."""
+        """Runs a shell command and waits for its end."""
+        first = command.strip().partition("\n")[0][:120]
+        try:
+            result = self._run(command, timeout)
+        except Exception as error:
+            self.history.append(f"{first}  -> {type(error).__name__}")
+            raise
+        self.history.append(f"{first}  -> {result.status}, {result.elapsed * 1e3:.0f} ms")
+        return result
+
+    @abc.abstractmethod
+    def _run(self, command: str, timeout: float) -> CommandResult:
+        """As `run`."""
 
     @abc.abstractmethod
     def get(self, path: str, timeout: float) -> bytes:

@@ -72,7 +72,8 @@ class MachineConfig:
         """The part of QEMU's arguments that template and clones must share."""
         argv = ["-M", "vexpress-a9,secure=off,memory-backend=ram", "-m", f"{self.memory_mib}M"]
         argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
-        argv += ["-audiodev", "none,id=audio0", "-device", "virtio-rng-device"]
+        argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
+        argv += ["-device", "virtio-rng-device"]
         if self.icount:
             argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
         if self.disk is not None:
@@ -330,7 +331,13 @@ class Machine:
 
     def silence(self) -> str:
         """What there is to tell of a guest that gives no answer."""
-        return f"{self.where_it_hangs()}\n{self.transcript.tails()}"
+        return f"{self.where_it_hangs()}\n{self.last_words()}"
+
+    def last_words(self, lines: int = 5) -> str:
+        """The last commands, the last lines of each stream, and where the transcript is."""
+        history = "\n".join(f"    {entry}" for entry in self.channel.history)
+        commands = f"last commands:\n{history}\n" if history else ""
+        return commands + self.transcript.tails(lines)
 
     def where_it_hangs(self) -> str:
         """For a silent guest: the processor's program counter with its symbol, and its state."""

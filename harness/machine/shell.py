@@ -76,6 +76,7 @@ class ShellChannel(Channel):
     """Commands over the shared serial line. Needs BusyBox's (or any) ``base64`` and ``md5sum``."""
 
     def __init__(self, line: Line, guard: Guard) -> None:
+        super().__init__()
         self._line = line
         self._guard = guard
         self._word = ""
@@ -129,7 +130,7 @@ class ShellChannel(Channel):
                 piece = shlex.quote(line[start : start + PIECE])
                 self._say(f'_c="$_c"{newline if not start else ""}{piece}', deadline)
 
-    def run(self, command: str, timeout: float) -> CommandResult:
+    def _run(self, command: str, timeout: float) -> CommandResult:
         """See `Channel.run`. A command that times out cannot be killed here; the next one says
         so.
         """

@@ -40,8 +40,12 @@ def readable(data: bytes) -> str:
 class Stream:
     """One append-only source of bytes. Safe to append from one thread and read from others."""
 
-    def __init__(self, name: str, changed: threading.Condition | None = None) -> None:
+    def __init__(
+        self, name: str, changed: threading.Condition | None = None, framed: bool = False
+    ) -> None:
         self.name = name
+        self.framed = framed
+        """Whether it carries frames, which are no text for a person."""
         self.closed = False
         self._data = bytearray()
         self._offsets: list[int] = []
@@ -190,7 +194,7 @@ class Transcript:
 
     def stream(self, name: str, framed: bool = False) -> Stream:
         """Adds a stream. A `framed` one is kept raw but not shown live: it is no text."""
-        stream = Stream(name, self._changed)
+        stream = Stream(name, self._changed, framed)
         self.streams[name] = stream
         if self.directory is not None:
             raw = (self.directory / f"{name}.log").open("ab", buffering=0)
@@ -228,7 +232,7 @@ class Transcript:
         """The last lines of each stream that said anything, and where the whole is."""
         parts = []
         for name, stream in self.streams.items():
-            lines = stream.last_lines(count)
+            lines = [] if stream.framed else stream.last_lines(count)
             if lines:
                 parts.append(f"last of {name}:\n" + "\n".join(f"    {line}" for line in lines))
         if self.directory is not None:

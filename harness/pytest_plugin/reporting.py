@@ -21,11 +21,12 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         return
     item.user_properties.append(("verdict", verdict.value))
     if isinstance(error, HarnessError):
-        report.longrepr = f"{type(error).__name__} ({verdict.value}): {error}"
+        told = [f"{type(error).__name__} ({verdict.value}): {error}"]
+        report.longrepr = "\n".join(told + getattr(error, "__notes__", []))
     lines = [f"verdict: {verdict.value}"]
     for number, machine in enumerate(item.stash[Session.BOOTS].machines):
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
-        lines += [machine.transcript.tails(12)]
+        lines += [machine.last_words(12)]
     report.sections.append(("guest", "\n".join(lines)))
     if session_of(item.config).settings.shell and item.stash[Session.BOOTS].machines:
         from harness.pytest_plugin.terminal import open_shell

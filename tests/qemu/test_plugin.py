@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The plugin as its user sees it: failures that explain themselves, the shell, the fall-back."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from harness.errors import HarnessError
+from harness.machine.machine import Machine, MachineConfig
+from harness.pytest_plugin.fixtures import Boots
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST = """
+def test_it(guest):
+    {body}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, machine_config: MachineConfig) -> Path:
+    """A directory with a conftest like ours; the images come from the cache."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.pytest_plugin"]\n')
+    return tmp_path
+
+
+def run(project: Path, body: str, *options: str, keys: str = "") -> str:
+    """Runs one test on a terminal, types `keys` where a shell opens; what was printed."""
+    (project / "test_it.py").write_text(TEST.format(body=body))
+    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "--color=no"]
+    child: Any = pexpect.spawn(
+        sys.executable,
+        [*argv, "-p", "no:cacheprovider", *options, "test_it.py"],
+        cwd=str(project),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(50, 200),
+    )
+    said = ""
+    if keys:
+        child.expect("leave: Ctrl-]")
+        said = child.before
+        child.send("\r")
+        child.expect("/ # ")
+        child.send(keys + "\r")
+        child.expect(r"answer=\d+")
+        said += child.after
+        child.send("\x1d")
+    child.expect(pexpect.EOF)
+    return f"{said}{child.before}"
+
+
+def test_a_failed_judgement_is_told_with_verdict_and_command(project: Path) -> None:
+    said = run(project, "guest.insmod('area=default'); guest.judge(guest.run_app()[0].phys)")
+    assert re.search(r"WrongArea \(product\): 0x69\w+-0x69\w+ is in linux,cma", said)
+    assert re.search(r"BiscuitOS_cma .* expected", said), "the map is drawn"
+    assert "insmod" in said, "the last commands are listed"
+    assert "expected BiscuitOS_cma (0x69800000-0x69ffffff)" in said
+    assert "verdict: product" in said
+    assert re.search(r"the same again:\s+qemu-system-arm -M vexpress-a9", said)
+
+
+def test_a_warning_that_nobody_waited_for_fails_the_test(project: Path) -> None:
+    said = run(
+        project, "guest.run('echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT', check=False)"
+    )
+    assert "1 failed" in said
+    assert "verdict: crash" in said
+    assert "lkdtm" in said
+
+
+def test_the_console_is_shown_live(project: Path) -> None:
+    said = run(project, "guest.run('echo seen >/dev/console')", "--qemu-console")
+    assert re.search(r"ttyAMA0 +seen", said)
+
+
+def test_a_failed_test_s_machine_opens_on_the_terminal(project: Path) -> None:
+    said = run(
+        project,
+        "guest.run('echo 42 >/tmp/left'); assert False",
+        "--qemu-shell",
+        keys="echo answer=$(cat /tmp/left)",
+    )
+    assert "answer=42" in said
+    assert "1 failed" in said
+
+
+def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
+    boots: Boots, machine_config: MachineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(machine: Machine, path: Path, timeout: float = 0) -> None:
+        raise HarnessError("no restore today")
+
+    monkeypatch.setattr(Machine, "restore", refuse)
+    with pytest.warns(UserWarning, match=r"cloning failed, booting instead: .*no restore today"):
+        guest = boots.clone(machine_config, "booted", None)
+    assert guest.run("echo alive").text == "alive\n"
+    assert "-incoming" not in guest.machine.argv
