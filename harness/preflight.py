@@ -7,6 +7,7 @@ import dataclasses
 import lzma
 import re
 import shutil
+import struct
 import subprocess
 import zlib
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from harness.images import ImageSet
 from harness.memory.devicetree import read_dtb
 
 ZIMAGE_MAGIC = 0x016F2818
-"""At offset 0x24 of an ARM zImage (``arch/arm/boot/compressed/head.S``)."""
+"""At offset 0x24 of an ARM zImage; its start and end addresses follow it
+(``arch/arm/boot/compressed/head.S``).
+"""
 BANNER = re.compile(rb"Linux version (\S+) ")
 COMPRESSED = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -83,8 +86,14 @@ def _read(path: Path) -> bytes:
 
 def check_kernel(path: Path) -> None:
     """Raises `UserError` unless the file is an ARM zImage."""
-    head = _read(path)[:0x40]
-    if int.from_bytes(head[0x24:0x28], "little") == ZIMAGE_MAGIC:
+    data = _read(path)
+    head = data[:0x40]
+    magic, start, end = struct.unpack("<3I", head[0x24:0x30].ljust(12, b"\0"))
+    if magic == ZIMAGE_MAGIC:
+        if len(data) < end - start:
+            raise UserError(
+                f"{path} is truncated: it has {len(data)} of {end - start} bytes; copy it again"
+            )
         return
     looks = "an ELF file (vmlinux?)" if head[:4] == b"\x7fELF" else "something else"
     looks = "an arm64 Image" if head[0x38:0x3C] == b"ARM\x64" else looks

@@ -62,7 +62,10 @@ class AgentChannel(Channel):
         # announces itself with the word "0" once it has, and is greeted again.
         self._send("hello", os.urandom(16), deadline)
         while True:
-            frame = self._frame("hello", deadline, skip=True)
+            try:
+                frame = self._frame("hello", deadline, skip=True)
+            except pexpect.TIMEOUT:
+                raise timed_out("hello", deadline.elapsed, self._line.tails()) from None
             if frame.kind == "ready" and frame.seq == self._seq:
                 return
             if frame.kind == "ready" and frame.seq == 0:

@@ -31,6 +31,17 @@ def test_the_release_is_read_out_of_the_compressed_kernel(tmp_path: Path, compre
     assert preflight.kernel_release(path) == "5.0.0-cma"
 
 
+def test_a_truncated_kernel_is_refused(tmp_path: Path) -> None:
+    path = zimage(tmp_path / "zImage", gzip.compress(BANNER))
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<II", data, 0x28, 0, len(data))
+    path.write_bytes(data)
+    preflight.check_kernel(path)
+    path.write_bytes(data[:-1])
+    with pytest.raises(UserError, match="truncated"):
+        preflight.check_kernel(path)
+
+
 def test_a_kernel_whose_release_cannot_be_found_has_none(tmp_path: Path) -> None:
     assert preflight.kernel_release(zimage(tmp_path / "zImage", b"nothing")) == ""
 
