@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from harness.images import ImageSet
 from harness.machine.channel import Channel
-from harness.machine.errors import GuestFileError
 from harness.memory.cmdline import read_command_line
 from harness.memory.counters import parse_sysfs, sysfs_reading
 from harness.memory.debugfs import debugfs_reading, parse_debugfs
@@ -21,27 +18,19 @@ TIMEOUT = 20.0
 DEBUGFS, SYSFS = "/sys/kernel/debug/cma", "/sys/kernel/mm/cma"
 LIVE_TREE = "/proc/device-tree"
 
-# Builtins only: a program started for each of these files would cost ten times as much. The last
-# line of a file may lack its newline; the bitmap is one long line.
-LIST = """\
-for _f in {root}/*/* {root}/*/*/*/*; do
-  case $_f in */alloc|*/free) continue;; esac
-  _x=; [ -f "$_f" ] && {{ read -r _x <"$_f" || [ -n "$_x" ]; }} && echo "$_f=$_x"
-done; [ -d {root} ]"""
-
-# Two programs for all properties: their sizes and names, an empty line, their contents.
-PROPERTIES = f"""\
-if cd {LIVE_TREE}; then
-  set --
-  for _f in '#address-cells' '#size-cells' memory*/* reserved-memory/* reserved-memory/*/*; do
-    [ -f "$_f" ] && set -- "$@" "$_f"
-  done
-  stat -c '%s %n' "$@" && echo && cat "$@"
-  _s=$?; cd /
-else
-  _s=1
-fi
-[ $_s = 0 ]"""
+FILES = (
+    "/proc/iomem",
+    "/proc/cmdline",
+    f"{LIVE_TREE}/#address-cells",
+    f"{LIVE_TREE}/#size-cells",
+    f"{LIVE_TREE}/memory*/*",
+    f"{LIVE_TREE}/reserved-memory/*",
+    f"{LIVE_TREE}/reserved-memory/*/*",
+    f"{DEBUGFS}/*/*",
+    f"{DEBUGFS}/*/ranges/*/*",
+    f"{SYSFS}/*/*",
+)
+"""All that the witnesses read, fetched at once."""
 
 
 class Witnesses:
@@ -50,20 +39,33 @@ class Witnesses:
     def __init__(self, channel: Channel, images: ImageSet) -> None:
         self._channel = channel
         self._images = images
+        self._files = channel.get_many(FILES, TIMEOUT)
 
     def all(self) -> list[Reading | Absent]:
         """Every witness: the DTB on the host, then the guest's own."""
         blob = self.dtb()
         names = [node.name for node in blob.cma_nodes]
-        asked: list[Callable[[], Reading | Absent]] = [
-            lambda: self.live_tree(),
-            lambda: self.iomem(names),
-            lambda: self.kernel_log(),
-            lambda: self.debugfs(names),
-            lambda: self.sysfs(),
-        ]
         line = self.command_line()
-        return [blob.reading(), *(ask() for ask in asked), *([line] if line else [])]
+        return [
+            blob.reading(),
+            self.live_tree(),
+            self.iomem(names),
+            self.kernel_log(),
+            self.debugfs(names),
+            self.sysfs(),
+            *([line] if line else []),
+        ]
+
+    def _below(self, root: str) -> dict[str, bytes]:
+        """Path below `root` → content."""
+        return {
+            path.removeprefix(f"{root}/"): content
+            for path, content in self._files.items()
+            if path.startswith(f"{root}/")
+        }
+
+    def _texts(self, root: str) -> dict[str, str]:
+        return {path: data.decode("utf-8", "replace") for path, data in self._below(root).items()}
 
     def dtb(self) -> DeviceTree:
         """The device tree that the machine was given. Raises a `DeviceTreeError`."""
@@ -71,15 +73,9 @@ class Witnesses:
 
     def live_tree(self) -> Reading | Absent:
         """``/proc/device-tree``: what the kernel itself unpacked."""
-        result = self._channel.run(PROPERTIES, TIMEOUT)
-        if result.status:
-            reason = result.stderr.decode("utf-8", "replace").strip()
-            return Absent("live device tree", reason or f"{LIVE_TREE} cannot be read")
-        sizes, _, content = result.stdout.partition(b"\n\n")
-        files: dict[str, bytes] = {}
-        for line in sizes.decode("utf-8", "replace").splitlines():
-            size, _, name = line.partition(" ")
-            files[name], content = content[: int(size)], content[int(size) :]
+        files = self._below(LIVE_TREE)
+        if not files:
+            return Absent("live device tree", f"{LIVE_TREE} cannot be read")
         try:
             return read_live_tree(files).reading()
         except DeviceTreeError as error:
@@ -87,10 +83,9 @@ class Witnesses:
 
     def iomem(self, names: list[str]) -> Reading | Absent:
         """``/proc/iomem``. Raises `ZeroedIomem` where the reader may not see addresses."""
-        try:
-            text = self._channel.get("/proc/iomem", TIMEOUT).decode("utf-8", "replace")
-        except GuestFileError as error:
-            return Absent("iomem", str(error))
+        if "/proc/iomem" not in self._files:
+            return Absent("iomem", "/proc/iomem cannot be read")
+        text = self._files["/proc/iomem"].decode("utf-8", "replace")
         lists_cma = "iomem-cma" in self._images.features
         return parse_iomem(text).reading(lists_cma=lists_cma, names=names)
 
@@ -104,29 +99,21 @@ class Witnesses:
             return Absent("kernel log", "the ring buffer does not reach back to the boot")
         return parse_dmesg(text).reading()
 
-    def _files(self, root: str) -> dict[str, str] | None:
-        """Path below `root` → content, of all one-line files; None where `root` is not there."""
-        result = self._channel.run(LIST.format(root=root), TIMEOUT)
-        if result.status:
-            return None
-        lines = (line.partition("=") for line in result.text.splitlines())
-        return {path.removeprefix(f"{root}/"): content for path, _, content in lines}
-
     def debugfs(self, names: list[str]) -> Reading | Absent:
         """``/sys/kernel/debug/cma``: base and count in pages (CONFIG_CMA_DEBUGFS)."""
-        files = self._files(DEBUGFS)
-        if files is None:
+        files = self._texts(DEBUGFS)
+        if not files:
             return Absent("debugfs", f"no {DEBUGFS} (CONFIG_CMA_DEBUGFS, debugfs mounted)")
         return debugfs_reading(parse_debugfs(files, known_names=names))
 
     def sysfs(self) -> Reading | Absent:
         """``/sys/kernel/mm/cma``: which areas there are (CONFIG_CMA_SYSFS, from 5.13)."""
-        files = self._files(SYSFS)
-        if files is None:
+        files = self._texts(SYSFS)
+        if not files:
             return Absent("sysfs", f"no {SYSFS} (CONFIG_CMA_SYSFS, from 5.13 on)")
         return sysfs_reading(parse_sysfs(files))
 
     def command_line(self) -> Reading | None:
         """``cma=`` on the kernel's command line, if it is there."""
-        text = self._channel.get("/proc/cmdline", TIMEOUT).decode("utf-8", "replace")
+        text = self._files.get("/proc/cmdline", b"").decode("utf-8", "replace")
         return read_command_line(text)

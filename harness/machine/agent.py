@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import zlib
+from collections.abc import Sequence
 
 import pexpect
 
@@ -130,6 +131,21 @@ class AgentChannel(Channel):
             data += frame.payload
         self._sum(what, frame, bytes(data))
         return bytes(data)
+
+    def get_many(self, patterns: Sequence[str], timeout: float) -> dict[str, bytes]:
+        """See `Channel.get_many`."""
+        what = f"get {' '.join(patterns)}"
+        deadline = Deadline(timeout)
+        files: dict[str, bytearray] = {}
+        content = bytearray()
+        self._request("many", "\n".join(patterns).encode(), deadline)
+        while (frame := self._checked(what, deadline)).kind in ("file", "data"):
+            if frame.kind == "file":
+                content = files[frame.payload.decode("utf-8", "surrogateescape")] = bytearray()
+            else:
+                content += frame.payload
+        self._sum(what, frame, b"".join(files.values()))
+        return {path: bytes(content) for path, content in files.items()}
 
     def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:
         """See `Channel.put`."""

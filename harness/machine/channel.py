@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.machine.errors import CommandFailed, ConsoleError, GuestTimeout
 
@@ -88,6 +88,13 @@ class Channel(abc.ABC):
     @abc.abstractmethod
     def get(self, path: str, timeout: float) -> bytes:
         """Reads a file, checked by length and CRC-32. Raises `GuestFileError`."""
+
+    @abc.abstractmethod
+    def get_many(self, patterns: Sequence[str], timeout: float) -> dict[str, bytes]:
+        """Path → content of all regular files that match the shell patterns.
+
+        What cannot be read is left out: pseudo file systems have files for writing only.
+        """
 
     @abc.abstractmethod
     def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import re
 import shlex
+from collections.abc import Sequence
 
 import pexpect
 
@@ -44,6 +45,11 @@ SETUP = (
     '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a 0; }',
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# A pseudo file's size is known only once it was read, hence the copy.
+MANY = """\
+for _f in {patterns}; do
+  [ -f "$_f" ] && cat "$_f" >$_d.m 2>/dev/null && echo "$(wc -c <$_d.m) $_f" && cat $_d.m
+done; :"""
 LOOP = 'exec 2>/dev/null; while read -r _k; do eval "$_k"; done'
 
 
@@ -190,6 +196,19 @@ class ShellChannel(Channel):
                 f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}"
             )
         return result.stdout
+
+    def get_many(self, patterns: Sequence[str], timeout: float) -> dict[str, bytes]:
+        """See `Channel.get_many`."""
+        command = MANY.format(
+            patterns=" ".join(pattern.replace("#", "\\#") for pattern in patterns)
+        )
+        output = self.run(command, timeout).stdout
+        files: dict[str, bytes] = {}
+        while output:
+            head, _, rest = output.partition(b"\n")
+            size, _, path = head.decode("utf-8", "surrogateescape").partition(" ")
+            files[path], output = rest[: int(size)], rest[int(size) :]
+        return files
 
     def put(self, path: str, data: bytes, mode: int, timeout: float) -> None:
         """See `Channel.put`."""

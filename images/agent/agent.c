@@ -21,12 +21,15 @@
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
  *            kill             kills that shell and all it started -> exit of the run
  *            get  PATH        -> data*, end "SIZE CRC"
+ *            many PATTERNS    the files that match, one pattern a line -> (file PATH, data*)*,
+ *                             end "SIZE CRC" over all contents; what cannot be read is left out
  *            put  "MODE PATH" -> ok; then data frames, each -> ok; an empty one ends it -> end "SIZE CRC"
  * Anything that cannot be done -> fail "ERRNO words".
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/random.h>
 #include <poll.h>
 #include <signal.h>
@@ -239,28 +242,61 @@ static void run(unsigned long seq, const char *text, size_t len)
 	write_all(shell_in, line, n);
 }
 
-static void get(unsigned long seq, const char *path)
+struct sum {
+	unsigned long size;
+	uint32_t crc;
+};
+
+/* Sends a file's content; false, with errno, where it cannot be read to its end. */
+static bool send_content(unsigned long seq, int fd, struct sum *sum)
 {
 	char data[CHUNK];
-	unsigned long size = 0;
-	uint32_t sum = 0;
 	ssize_t n;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0) {
-		send_errno(seq, path);
-		return;
-	}
 	while ((n = read(fd, data, sizeof(data))) > 0) {
 		send_frame(seq, "data", data, n);
-		sum = crc(sum, data, n);
-		size += n;
+		sum->crc = crc(sum->crc, data, n);
+		sum->size += n;
 	}
-	if (n < 0)
+	return n == 0;
+}
+
+static void get(unsigned long seq, const char *path)
+{
+	struct sum sum = { 0, 0 };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || !send_content(seq, fd, &sum))
 		send_errno(seq, path);
 	else
-		send_text(seq, "end", "%lu %08x", size, sum);
-	close(fd);
+		send_text(seq, "end", "%lu %08x", sum.size, sum.crc);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void many(unsigned long seq, char *patterns)
+{
+	struct sum sum = { 0, 0 };
+
+	for (char *pattern = strtok(patterns, "\n"); pattern; pattern = strtok(NULL, "\n")) {
+		glob_t found;
+
+		if (glob(pattern, 0, NULL, &found))
+			continue;
+		for (size_t i = 0; i < found.gl_pathc; i++) {
+			struct stat status;
+			int fd = open(found.gl_pathv[i], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+			if (fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode)) {
+				send_text(seq, "file", "%s", found.gl_pathv[i]);
+				send_content(seq, fd, &sum);
+			}
+			if (fd >= 0)
+				close(fd);
+		}
+		globfree(&found);
+	}
+	send_text(seq, "end", "%lu %08x", sum.size, sum.crc);
 }
 
 static void put(unsigned long seq, const char *argument)
@@ -366,6 +402,8 @@ static void serve(unsigned long seq, const char *kind, char *payload, size_t len
 		ping(seq, payload);
 	else if (!strcmp(kind, "get"))
 		get(seq, payload);
+	else if (!strcmp(kind, "many"))
+		many(seq, payload);
 	else if (!strcmp(kind, "put"))
 		put(seq, payload);
 	else if (!strcmp(kind, "data"))
