@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Fetches ARM packages through a private apt state: no root, and nothing changes on the machine.
+"""Fetches packages through a private apt state: no root, and nothing changes on the machine.
 
-The state (lists, cache, configuration) is in the cache. Its architecture is armhf; packages for
-all architectures, such as the kernel's sources, are in the same lists. Formats: apt.conf(5),
-apt-get(8).
+The state (lists, cache, configuration) is in the cache: one for ARM's packages, and one for the
+machine's own architecture, from which the kernels' sources come (they are in all lists; but ARM's
+are the ones that a mirror may lack, or be late with). Formats: apt.conf(5), apt-get(8).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _CONFIGURATION = """\
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 #clear DPkg::Post-Invoke;
-APT::Architecture "armhf";
-APT::Architectures {{ "armhf"; }};
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
@@ -50,11 +50,12 @@ Dir::Etc::SourceParts "{root}/sources.d";
 
 
 class PrivateApt:
-    """apt with a state of its own in the cache."""
+    """apt with a state of its own in the cache, for ARM or for the machine's own architecture."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, arm: bool = True) -> None:
         self._cache = cache
-        self.root = cache.directory("apt")
+        self._arm = arm
+        self.root = cache.directory("apt" if arm else "apt-native")
 
     def refresh(self) -> None:
         """Fetches the package lists if they are old; a suite that fails is left out, aloud.
@@ -67,7 +68,7 @@ class PrivateApt:
         release = sources_list.os_release()
         mirror = os.environ.get(MIRROR, "")
         own = sources_list.distribution_sources(sources_list.read_sources(), release)
-        sources = sources_list.for_arm(own, release, mirror)
+        sources = sources_list.for_arm(own, release, mirror) if self._arm else own
         if not sources:
             raise UserError(
                 f"no apt source of {release.get('PRETTY_NAME', 'this system')} itself found in "
@@ -76,7 +77,8 @@ class PrivateApt:
         with FileLock(self.root / "lock") as lock:
             lock.exclusive(lambda who: self._cache.say(f"waiting for {who}, which fetches lists"))
             if not self._is_fresh():
-                self._cache.say("fetching package lists for ARM")
+                what = "ARM" if self._arm else "kernel sources"
+                self._cache.say(f"fetching package lists for {what}")
                 self._update(sources)
                 (self.root / "updated").touch()
 
@@ -94,9 +96,10 @@ class PrivateApt:
             broken = [source for source in sources if failed(source, output)]
             rest = [source for source in sources if source not in broken]
             if not broken or not rest:
+                hint = f"(a mirror that has the architecture armhf can be named in {MIRROR})"
                 raise BuildError(
-                    f"apt could not fetch the package lists for ARM\n{apt_error(output)}\n"
-                    f"(a mirror that has the architecture armhf can be named in {MIRROR})"
+                    f"apt could not fetch the package lists\n{apt_error(output)}"
+                    + (f"\n{hint}" if self._arm else "")
                 )
             names = ", ".join(f"{source.uri} {source.suite}" for source in broken)
             self._cache.say(f"going on without {names}: {apt_error(output)}")
@@ -107,7 +110,10 @@ class PrivateApt:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         for name in ("state/status", "sources.list"):
             (self.root / name).touch()
-        (self.root / "apt.conf").write_text(_CONFIGURATION.format(root=self.root))
+        _, native, _ = capture(["dpkg", "--print-architecture"])
+        architecture = "armhf" if self._arm else native.decode().strip()
+        text = _CONFIGURATION.format(root=self.root, architecture=architecture)
+        (self.root / "apt.conf").write_text(text)
         stanzas = "\n".join(source.stanza() for source in sources)
         (self.root / "sources.d" / "harness.sources").write_text(stanzas)
 
@@ -188,7 +194,8 @@ def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) ->
 
 def unpin(cache: Cache) -> None:
     """Forgets all pinned versions: the next build takes what apt has then."""
-    (cache.root / "apt" / "updated").unlink(missing_ok=True)
+    for name in ("apt", "apt-native"):
+        (cache.root / name / "updated").unlink(missing_ok=True)
     for path in (cache.root / "pins").glob("*.json"):
         path.unlink(missing_ok=True)
 

@@ -49,7 +49,7 @@ def resolve(kernel: str | Path | None, cache: Cache) -> KernelSource:
     if found is None and cache.offline:
         raise UserError(f"it is not known yet which linux-source-{version} apt has")
     if found is None:
-        client = apt.PrivateApt(cache)
+        client = apt.PrivateApt(cache, arm=False)
         others = _versions(client.names("linux-source-"))
         # What runs by default must run on a distribution with other kernels too; what was asked
         # for by its number is not replaced.
@@ -90,6 +90,7 @@ def _from_package(
             tools.run(argv, f"unpacking {tarball}")
 
         return KernelSource(version, f"{package} {installed}", unpack_installed)
+    client = client or apt.PrivateApt(cache, arm=False)
     pinned = apt.pinned_version(cache, package, client)
     if pinned is None:
         return None

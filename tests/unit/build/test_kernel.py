@@ -199,7 +199,7 @@ def test_what_is_no_kernel_tree(tmp_path: Path, tree: Path) -> None:
 class NoApt:
     """An apt that has some kernel sources and no others."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, arm: bool = True) -> None:
         self.cache = cache
 
     def candidate(self, package: str) -> str | None:
