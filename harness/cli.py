@@ -16,9 +16,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, UserError, Verdict
 from harness.images import ImageSet
+
+if TYPE_CHECKING:
+    from harness.machine.template import TemplateStore
 
 DEFAULT_AREA = "BiscuitOS_cma"
 DEFAULT_MEMORY = 512
@@ -213,7 +217,11 @@ def _cache_ls(options: argparse.Namespace) -> int:
             f"{entry.slug:<{width}}  {_mib(entry.size):>10}  made {_day(entry.created)}"
             f"  used {_day(entry.used)}"
         )
-    print(f"{len(entries)} entries, {_mib(total)}, in {cache.root}")
+    templates = _templates(cache.root).unused()
+    for path, size in templates:
+        print(f"{'template-' + path.name:<{width}}  {_mib(size):>10}")
+        total += size
+    print(f"{len(entries) + len(templates)} entries, {_mib(total)}, in {cache.root}")
     return 0
 
 
@@ -233,10 +241,22 @@ def _cache_prune(options: argparse.Namespace) -> int:
     if options.all and not keep and not in_use:
         cache.prune_help()
     freed = sum(entry.size for entry in removed)
-    print(f"removed {len(removed)} entries, {_mib(freed)}, from {cache.root}")
+    store = _templates(cache.root)
+    templates = store.unused(None if any_age else days * 86400)
+    for path, size in templates:
+        store.remove(path)
+        freed += size
+    count = len(removed) + len(templates)
+    print(f"removed {count} entries, {_mib(freed)}, from {cache.root}")
     for entry in in_use:
         print(f"left {entry.slug}: in use by another process")
     return 0
+
+
+def _templates(root: Path) -> TemplateStore:
+    from harness.machine.template import TemplateStore
+
+    return TemplateStore(root / "templates")
 
 
 def _mib(size: int) -> str:

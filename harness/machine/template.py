@@ -13,8 +13,10 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -147,6 +149,8 @@ class TemplateStore:
         """
         name = key(config, point)
         directory = self.root / name
+        with contextlib.suppress(OSError):
+            os.utime(directory / META)  # its age is the time since its last use
         if not (directory / META).is_file():
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f"{name}.lock"):
@@ -155,10 +159,24 @@ class TemplateStore:
                     self._make(config, directory, prepare, artifacts)
         return Template(config, directory)
 
+    def unused(self, older_than: float | None = None) -> list[tuple[Path, int]]:
+        """Templates not used for `older_than` seconds (None: all), with their bytes on disk."""
+        found = []
+        for meta in self.root.glob(f"*/{META}"):
+            with contextlib.suppress(OSError):
+                if older_than is None or time.time() - meta.stat().st_mtime >= older_than:
+                    files = meta.parent.iterdir()
+                    found.append((meta.parent, sum(file.stat().st_blocks * 512 for file in files)))
+        return sorted(found)
+
+    def remove(self, directory: Path) -> None:
+        """Removes a template. Its clones go on: they hold its files open."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.with_suffix(".lock").unlink(missing_ok=True)
+
     def discard(self, template: Template) -> None:
         """Removes a template that does not come to life, so that the next `get` makes it anew."""
-        with contextlib.suppress(OSError):
-            (template.directory / META).unlink()
+        (template.directory / META).unlink(missing_ok=True)
         shutil.rmtree(template.directory, ignore_errors=True)
 
     def _make(

@@ -91,3 +91,18 @@ def test_the_key_of_a_template_is_that_of_everything_in_it(machine_config: Machi
     for change in ({"memory_mib": 256}, {"append": "quiet"}, {"icount": True}):
         keys.add(key(dataclasses.replace(machine_config, **change), "booted"))
     assert len(keys) == 5
+
+
+def test_templates_are_listed_by_their_age_and_removed(
+    machine_config: MachineConfig, tmp_path: Path
+) -> None:
+    store = TemplateStore(tmp_path)
+    template = store.get(machine_config)
+    with template.clone() as machine:
+        assert store.unused(older_than=60) == []
+        ((directory, size),) = store.unused()
+        assert size > 10 << 20
+        store.remove(directory)
+        assert store.unused() == []
+        assert machine.channel.run("echo goes on", 10).text == "goes on\n"
+    assert not list(tmp_path.glob("*"))
