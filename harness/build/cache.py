@@ -259,7 +259,9 @@ class Cache:
             return UserError(f"no space left for {where} ({free} free)\n{self._advice()}")
         named = Path(os.fsdecode(error.filename)) if error.filename else self.root
         ours = self.root in (named, *named.parents) or named in self.root.parents
-        if ours and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        # ENOENT: a pseudo file system that lets nobody make a directory.
+        refused = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+        if ours and error.errno in refused:
             return UserError(f"{where} cannot be written: {error.strerror}\n{self._advice()}")
         if error.errno in (errno.ENOTDIR, errno.EEXIST) and not self.root.is_dir():
             return UserError(f"{where} is not a directory\n{self._advice()}")
@@ -267,7 +269,7 @@ class Cache:
 
     def _advice(self) -> str:
         return (
-            f"make room there, remove old entries with `harness cache prune`, or name another "
+            f"make room there, remove old entries with `scripts/harness cache prune`, or name another "
             f"directory in {ENVIRONMENT}"
         )
 

@@ -318,3 +318,8 @@ def test_disk_size_counts_a_hard_link_once(tmp_path: Path) -> None:
     assert cache_module.disk_size(tmp_path) == once
     shutil.copy(tmp_path / "a", tmp_path / "c")
     assert cache_module.disk_size(tmp_path) == 2 * once
+
+
+def test_a_place_where_nothing_can_be_made_is_said_to_be_so() -> None:
+    with pytest.raises(UserError, match="/proc/nowhere cannot be written"):
+        Cache(Path("/proc/nowhere")).directory("locks")
