@@ -269,8 +269,8 @@ class Cache:
 
     def _advice(self) -> str:
         return (
-            f"make room there, remove old entries with `scripts/harness cache prune`, or name another "
-            f"directory in {ENVIRONMENT}"
+            f"make room there, remove old entries with `scripts/harness cache prune`, or name "
+            f"another directory in {ENVIRONMENT}"
         )
 
 
