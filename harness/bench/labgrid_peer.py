@@ -33,6 +33,7 @@ targets:
         nic: user
       ShellDriver:
         prompt: '/ # '
+        console_ready: 'Please press Enter to activate this console.'
         login_prompt: 'login: '
         username: root
 tools:

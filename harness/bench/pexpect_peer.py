@@ -27,6 +27,8 @@ def booted(given: dict[str, Any]) -> Iterator[Any]:
         f' -append "{given["append"]}"',
         timeout=60,
     )
+    child.expect("press Enter")
+    child.sendline()
     child.expect(PROMPT)
     try:
         yield child
