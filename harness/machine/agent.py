@@ -38,6 +38,12 @@ def encode(nonce: str, seq: int, kind: str, payload: bytes) -> bytes:
     return b"@%s %08x\n%s\n" % (head, zlib.crc32(payload, zlib.crc32(head + b"\n")), payload)
 
 
+def _advance(frame: Frame) -> float:
+    """Seconds by which the guest's clock advanced over its sleep of 1 ms."""
+    before, after = (int(word) for word in frame.payload.split()[:2])
+    return (after - before) / 1e9
+
+
 class AgentChannel(Channel):
     """Frames over a serial line of their own; standard output and error apart, binary-safe."""
 
@@ -53,7 +59,7 @@ class AgentChannel(Channel):
         self.stray = bytearray()
         """What processes left in the background wrote after their command had ended."""
 
-    def open(self, nonce: str, timeout: float) -> None:
+    def open(self, nonce: str, timeout: float) -> float:
         """See `Channel.open`. Whatever is on the line before the answer is passed over."""
         self._position = len(self._line.stream)
         self._nonce = nonce
@@ -68,7 +74,7 @@ class AgentChannel(Channel):
             except pexpect.TIMEOUT:
                 raise timed_out("hello", deadline.elapsed, self._line.tails()) from None
             if frame.kind == "ready" and frame.seq == self._seq:
-                return
+                return _advance(frame)
             if frame.kind == "ready" and frame.seq == 0:
                 self._seq += 1
                 self._send("hello", os.urandom(16), deadline)
@@ -165,10 +171,9 @@ class AgentChannel(Channel):
         word = os.urandom(4).hex()
         self._request("ping", word.encode(), deadline)
         frame = self._checked("ping", deadline)
-        before, after, echo = frame.payload.split()
-        if frame.kind != "pong" or echo.decode() != word:
+        if frame.kind != "pong" or frame.payload.split()[-1].decode() != word:
             raise self._unexpected("ping", frame)
-        return (int(after) - int(before)) / 1e9
+        return _advance(frame)
 
     def _sum(self, what: str, frame: Frame, data: bytes) -> None:
         if frame.kind != "end":

@@ -67,8 +67,11 @@ class Channel(abc.ABC):
         self.history: collections.deque[str] = collections.deque(maxlen=HISTORY)
 
     @abc.abstractmethod
-    def open(self, nonce: str, timeout: float) -> None:
-        """Gets the guest's ear and gives the machine its word (hex), which every answer repeats."""
+    def open(self, nonce: str, timeout: float) -> float:
+        """Gets the guest's ear and gives the machine its word (hex), which every answer repeats.
+
+        Proves that the guest lives, and returns what `probe` does.
+        """
 
     def run(self, command: str, timeout: float) -> CommandResult:
         """Runs a shell command and waits for its end."""

@@ -107,7 +107,7 @@ class Machine:
         *,
         ram: str | None = None,
         drive: str | None = None,
-        incoming: bool = False,
+        incoming: Path | None = None,
         stamped: bool = False,
         gdb: bool = False,
     ) -> None:
@@ -138,8 +138,12 @@ class Machine:
             drive = drive or f"format=raw,snapshot=on,file={_escaped(config.disk)}"
             self.argv += ["-drive", f"if=none,id=root,{drive}"]
         self.argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
-        self.argv += ["-incoming", "defer"] if incoming else []
         self._private = contextlib.ExitStack()
+        self._state: int | None = None
+        if incoming:
+            self._state = os.open(incoming, os.O_RDONLY | os.O_CLOEXEC)
+            self._private.callback(os.close, self._state)
+            self.argv += ["-incoming", "defer"]
         if gdb:
             self.argv += self._wait_for_gdb()
         try:
@@ -188,6 +192,7 @@ class Machine:
         out, into = os.pipe()
         os.set_blocking(out, False)
         fds = tuple(theirs.fileno() for theirs in self._theirs)
+        fds += () if self._state is None else (self._state,)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = process.spawn(self.argv, fds, into)
@@ -207,9 +212,9 @@ class Machine:
             else ShellChannel(self.console, self.guard)
         )
 
-    def open(self, timeout: float = BOOT_TIMEOUT) -> None:
-        """Waits for the guest to answer, and gives it its word."""
-        self.channel.open(self.word, timeout)
+    def open(self, timeout: float = BOOT_TIMEOUT) -> float:
+        """Waits for the guest to answer, and gives it its word; returns as `Channel.probe`."""
+        return self.channel.open(self.word, timeout)
 
     def close(self) -> None:
         """Ends QEMU and everything that belongs to the machine. May be called again."""
@@ -355,22 +360,17 @@ class Machine:
 
     # Its state
 
-    def ignore_shared_ram(self) -> None:
-        """Leaves RAM that is a shared file out of what `save` writes and `restore` reads."""
-        capability = {"capability": "x-ignore-shared", "state": True}
-        self.qmp.execute("migrate-set-capabilities", capabilities=[capability])
-
     def save(self, path: Path, timeout: float = 30) -> None:
-        """Writes the device state to a file. Raises `MachineError` where QEMU cannot."""
+        """Writes the device state, without the RAM, and stops. Raises `MachineError`."""
+        self.qmp.migration_capabilities("events", "x-ignore-shared")
         self.qmp.execute("migrate", uri=f"exec:cat > {shlex.quote(str(path))}")
         self._migrated(timeout)
 
-    def restore(self, path: Path, timeout: float = 20) -> None:
-        """Loads a device state into a machine that waits for one, and lets it run."""
-        self.qmp.execute("migrate-incoming", uri=f"exec:cat {shlex.quote(str(path))}")
+    def restore(self, timeout: float = 20) -> None:
+        """Loads the device state that the machine was started for; it runs then."""
+        self.qmp.migration_capabilities("events", "x-ignore-shared")
+        self.qmp.execute("migrate-incoming", uri=f"fd:{self._state}")
         self._migrated(timeout)
-        if not self._gdb:
-            self.qmp.execute("cont")
 
     def _migrated(self, timeout: float) -> None:
         status = self.qmp.wait_migrated(timeout)

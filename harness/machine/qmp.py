@@ -44,8 +44,6 @@ class Qmp:
     async def _connect(self) -> None:
         self._watch = asyncio.ensure_future(self._watch_events())
         await self._client.connect(self._peer)
-        events = {"capability": "events", "state": True}
-        await self._client.execute("migrate-set-capabilities", {"capabilities": [events]})
 
     async def _watch_events(self) -> None:
         async for event in self._client.events:
@@ -55,6 +53,11 @@ class Qmp:
                 self._migration_status = event["data"]["status"]  # type: ignore[index]
                 if self._migration_status in ("completed", "failed", "cancelled"):
                     self._migration.set()
+
+    def migration_capabilities(self, *names: str) -> None:
+        """Turns them on. ``x-ignore-shared`` leaves RAM that is a shared file out of the stream."""
+        wanted = [{"capability": name, "state": True} for name in names]
+        self.execute("migrate-set-capabilities", capabilities=wanted)
 
     def wait_migrated(self, timeout: float) -> str:
         """Waits for the migration under way to end; returns its status (``completed``, …)."""

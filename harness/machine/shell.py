@@ -94,7 +94,7 @@ class ShellChannel(Channel):
         """See `Channel.idle`."""
         return not self._pending
 
-    def open(self, nonce: str, timeout: float) -> None:
+    def open(self, nonce: str, timeout: float) -> float:
         """See `Channel.open`. Knocks (Enter, then a question) until a shell answers."""
         deadline = Deadline(timeout)
         self._word = nonce
@@ -121,6 +121,7 @@ class ShellChannel(Channel):
                 "the guest's shell has no base64 or no md5sum: without them nothing on a shared"
                 " serial line can be checked (BusyBox: CONFIG_BASE64, CONFIG_MD5SUM)"
             )
+        return self.probe(deadline.remaining)
 
     def _say(self, line: str, deadline: Deadline) -> None:
         self._line.send(line.encode() + b"\n", deadline, self._guard)

@@ -27,7 +27,7 @@ from harness.errors import UserError
 from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
 
-FORMAT = 1
+FORMAT = 2
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 FREEZE_TIMEOUT = 30.0
@@ -56,15 +56,13 @@ class Template:
             live,
             ram=ram,
             drive=f"format=qcow2,snapshot=on,file={self.directory / DISK}",
-            incoming=True,
+            incoming=self.directory / STATE,
             stamped=self._meta()["stamped"],
             gdb=gdb,
         )
         try:
-            self._restore(machine)
-            machine.open(PROBE_TIMEOUT)
-            advanced = machine.channel.probe(PROBE_TIMEOUT)
-            if not advanced > 0:
+            machine.restore()
+            if not machine.open(PROBE_TIMEOUT) > 0:
                 raise MachineError("the clone's clock stands still")
         except BaseException:
             machine.close()
@@ -78,15 +76,13 @@ class Template:
             raise MachineError(f"the template {self.directory} is damaged: {error}") from error
         return meta
 
-    def _restore(self, machine: Machine) -> None:
-        machine.ignore_shared_ram()
-        machine.restore(self.directory / STATE)
-
 
 def freeze(machine: Machine, directory: Path) -> None:
-    """Writes the device state of a machine whose RAM is `directory`'s file, and ends it."""
-    machine.ignore_shared_ram()
-    machine.qmp.execute("stop")
+    """Writes the device state of a machine whose RAM is `directory`'s file; it stops with that.
+
+    It is not stopped before: the state says then that the machine runs, and its clones start
+    without being told to.
+    """
     machine.save(directory / STATE)
     meta = {"stamped": machine.watcher.stamped}
     (directory / META).write_text(json.dumps(meta))

@@ -15,7 +15,8 @@
  * answered by `dup` and is not served again.
  *
  * Requests:  hello BYTES      takes NONCE as the machine's word, stirs BYTES into the kernel's
- *                             random pool (clones of one template share its state) -> ready
+ *                             random pool (clones of one template share its state) -> ready,
+ *                             with the same as pong
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
  *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
@@ -372,13 +373,14 @@ static unsigned long long now_ns(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static void ping(unsigned long seq, const char *text)
+/* Proves that the clock runs and that timers fire. */
+static void ping(unsigned long seq, const char *kind, const char *text)
 {
 	const struct timespec wait = { .tv_nsec = 1000000 };
 	unsigned long long before = now_ns();
 
 	nanosleep(&wait, NULL);
-	send_text(seq, "pong", "%llu %llu %s", before, now_ns(), text);
+	send_text(seq, kind, "%llu %llu %s", before, now_ns(), text);
 }
 
 static void stir(const char *bytes, size_t len)
@@ -399,7 +401,7 @@ static void serve(unsigned long seq, const char *kind, char *payload, size_t len
 	else if (!strcmp(kind, "kill"))
 		kill(-shell, SIGKILL);	/* shell_ended() answers for the run */
 	else if (!strcmp(kind, "ping"))
-		ping(seq, payload);
+		ping(seq, "pong", payload);
 	else if (!strcmp(kind, "get"))
 		get(seq, payload);
 	else if (!strcmp(kind, "many"))
@@ -443,7 +445,7 @@ static size_t take_frame(char *at, size_t have)
 		strcpy(nonce, word);
 		served = seq;
 		stir(eol + 1, len);
-		send_text(seq, "ready", "agent 1 pid %d", getpid());
+		ping(seq, "ready", "agent 1");
 	} else if (strcmp(word, nonce)) {
 		send_text(seq, "fail", "%d this machine's word is another", EPERM);
 	} else if (seq <= served) {
@@ -522,7 +524,7 @@ int main(int argc, char **argv)
 	}
 	crc_setup();
 	shell_start();
-	send_text(0, "ready", "agent 1 pid %d", getpid());
+	send_text(0, "ready", "0 0 agent 1");
 	for (;;) {
 		struct pollfd polls[] = {
 			{ .fd = tty, .events = POLLIN },

@@ -123,7 +123,7 @@ def bench(answer: Answer, directory: Path | None = None) -> Iterator[tuple[Bench
 
     def greet_first(agent: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
         if kind == "hello":
-            agent.say(seq, "ready", b"agent 1 pid 1")
+            agent.say(seq, "ready", b"0 1000000 agent 1")
         elif kind == "kill":
             agent.say(seq - 1, "exit", b"137 0 0")
         else:

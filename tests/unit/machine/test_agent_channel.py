@@ -92,7 +92,7 @@ def test_another_machines_answer_is_refused() -> None:
 def test_an_agent_that_was_started_again_is_noticed() -> None:
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
         a.word = "0"
-        a.say(0, "ready", b"agent 1 pid 77")
+        a.say(0, "ready", b"0 0 agent 1")
 
     with bench(answer) as (b, _), pytest.raises(ConsoleError, match="started again"):
         b.channel.run("anything", 5)
