@@ -160,6 +160,27 @@ def test_nothing_outside_the_cache_is_written(machine: Machine) -> None:
     assert [(path.stat().st_mtime_ns, sorted(path.iterdir())) for path in system] == before
 
 
+def test_the_machines_own_settings_do_not_get_in(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    publish(machine.archive, CODENAME, [make_deb(machine.archive, "busybox-static", "1.2-3")])
+    machine.configure(CODENAME)
+    hooked = tmp_path / "hooked"
+    settings = tmp_path / "apt.conf"
+    settings.write_text(
+        'APT::Architectures { "amd64"; "s390x"; };\n'
+        f'APT::Update::Post-Invoke {{ "touch {hooked}"; }};\n'
+        f'APT::Update::Pre-Invoke {{ "touch {hooked}"; }};\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(settings))
+    assert apt.pinned_version(machine.cache, "busybox-static") == "1.2-3"
+    assert not hooked.exists()
+    conf = machine.cache.root / "apt" / "apt.conf"
+    shown = subprocess.run(["apt-config", "-c", conf, "dump"], check=True, capture_output=True)
+    lines = [line for line in shown.stdout.decode().splitlines() if "Architectures::" in line]
+    assert lines == ['APT::Architectures:: "armhf";']
+
+
 def test_room_is_used_for_the_download(machine: Machine, tmp_path: Path) -> None:
     publish(machine.archive, CODENAME, [make_deb(machine.archive, "busybox-static", "1.2-3")])
     machine.configure(CODENAME)

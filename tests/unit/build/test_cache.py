@@ -225,9 +225,12 @@ def test_a_lock_file_that_was_removed_is_not_taken_for_the_lock(tmp_path: Path) 
         old.exclusive()
         old.remove()
         old.close()
-        late.exclusive()
-        with FileLock(path) as third:
-            assert not third.try_exclusive()
+        with FileLock(path) as new:
+            # There is a file again, and it is not the one that `late` has open.
+            assert not late.try_exclusive()
+            new.shared()
+            late.shared()
+            assert not new.try_exclusive()
 
 
 def test_a_hand_damaged_entry_is_built_again(cache: Cache) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -157,8 +158,11 @@ def test_a_git_tree_is_built_as_it_is_on_disk_and_left_alone(
     (tree / "arch" / "arm" / "gone").write_text("")
     git(tree, "add", "arch")
     (tree / "arch" / "arm" / "gone").unlink()
+    # So git would find its index out of date, and no entry too young to be sure of.
+    os.utime(tree / "Makefile", (10**9, 10**9))
+    later = time.time() + 10
+    os.utime(tree / ".git" / "index", (later, later))
     index = (tree / ".git" / "index").read_bytes()
-    os.utime(tree / "Makefile")
     dirty = resolve(tree, cache)
     assert dirty.identity != clean.identity
     assert said == [f"{tree} has uncommitted changes (3 files): they are built too"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from harness.build import process as process_module
 from harness.build.cache import Room
+from harness.build.locking import FileLock
 from harness.build.process import Tools, capture, clean_environment, first_error
 from harness.errors import BuildError, UserError
 
@@ -178,6 +180,36 @@ Tools(room).run(["sh", "-c", "echo $$; sleep 60; :"], "x", on_line=lambda l: pri
     assert gone(tool)
 
 
+def test_a_tool_that_survives_its_harness_keeps_the_lock(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from harness.build.cache import Cache, Key, Room
+from harness.build.process import Tools
+def build(room):
+    script = "trap '' TERM; echo $$; while :; do sleep 60 & wait; done"
+    Tools(room).run(["sh", "-c", script], "x", on_line=lambda line: print(line, flush=True))
+Cache(Path(sys.argv[1])).entry(Key("thing", {}), build)
+"""
+    harness = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert harness.stdout is not None
+    tool = int(harness.stdout.readline())
+    harness.kill()
+    harness.wait()
+    harness.stdout.close()
+    try:
+        with FileLock(next((tmp_path / "locks").glob("thing-*"))) as lock:
+            assert alive(tool)
+            assert not lock.try_exclusive()
+            os.killpg(tool, signal.SIGKILL)
+            lock.exclusive()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(tool, signal.SIGKILL)
+
+
 def test_the_callers_variables_do_not_reach_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ARCH", "MAKEFLAGS", "KCFLAGS", "CFLAGS", "KBUILD_OUTPUT", "O", "GIT_DIR"):
         monkeypatch.setenv(name, "x")
@@ -189,6 +221,15 @@ def test_the_callers_variables_do_not_reach_the_build(monkeypatch: pytest.Monkey
     assert found["CCACHE_DIR"] == "kept"
     assert found["PATH"] == os.environ["PATH"]
     assert found["LC_ALL"] == "C"
+
+
+def test_a_tool_gets_the_clean_environment(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCH", "x86")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    lines: list[str] = []
+    script = 'echo "$ARCH $LC_ALL $EXTRA"'
+    Tools(room, {"EXTRA": "more"}).run(["sh", "-c", script], "asking", on_line=lines.append)
+    assert lines == [" C more"]
 
 
 def test_temporary_files_go_into_the_room(room: Room) -> None:

@@ -48,6 +48,8 @@ def test_it_is_the_same_each_time_and_belongs_to_root() -> None:
     # uid, gid and mtime of the first header (fields 3, 4 and 6 of 13).
     assert content[22:38] == b"0" * 16
     assert content[46:54] == b"0" * 8
+    # Links of the directory: 2.
+    assert content[38:46] == b"00000002"
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed")
