@@ -292,3 +292,13 @@ def test_a_copied_tree_can_be_patched_without_touching_the_first(
 )
 def test_steps_of_make(line: str, is_step: bool) -> None:
     assert bool(kernel._STEP.match(line)) is is_step
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
+def test_a_git_tree_of_another_user(tmp_path: Path, tree: Path) -> None:
+    git(tree, "init", "-q")
+    git(tree, "add", ".")
+    git(tree, "commit", "-qm", "x")
+    for path in (tree, tree / ".git"):
+        os.chown(path, 65534, 65534)
+    assert resolve(tree, Cache(tmp_path / "cache")).identity.startswith("git tree ")
