@@ -36,7 +36,8 @@ ASK_AGAIN = 2.0
 
 # Sent one line at a time. The reading loop is no interactive shell: it has no prompt and no editor.
 SETUP = (
-    "for _d in /tmp /run /dev /; do (: >$_d/.h.o) 2>/dev/null && break; done; _d=$_d/.h",
+    "for _d in ${TMPDIR:-/tmp} /run /dev /; do (: >$_d/.h$$.o) 2>/dev/null && break; done;"
+    " _d=$_d/.h$$",
     "_nl=$(echo; echo .); _nl=${_nl%.}",
     '_l() { _n=0; while read -r _x; do echo "@$_w $_q $1$_n $_x"; _n=$((_n+1)); done; }',
     "_a() { _t=$1; base64 <$_d.o | _l o; base64 <$_d.e | _l e;"

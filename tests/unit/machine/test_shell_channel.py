@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,13 +44,14 @@ def talkative(seed: int, share: float) -> Noise:
 def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
     """A channel to ``sh`` on a pty, whose output goes through `noise`."""
     ours, theirs = os.openpty()
+    files = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
         ["sh", "-i"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        env={**os.environ, "PS1": "/ # \x1b[6n"},
+        env={**os.environ, "PS1": "/ # \x1b[6n", "TMPDIR": files.name},
     )
     os.close(theirs)
     transcript = Transcript(None)
@@ -73,6 +75,7 @@ def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
         process.wait()
         thread.join(10)
         os.close(ours)
+        files.cleanup()
 
 
 def test_output_and_status_without_prompt_and_echo() -> None:
