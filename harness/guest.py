@@ -99,7 +99,7 @@ class Guest:
         return self._provide(f"/usr/bin/{APP}", "app", self.images.app, 0o755)
 
     def _provide(self, path: str, part: str, ours: Path | None, mode: int) -> str:
-        """`path` in the guest, or where the host's file was brought in; the latter once."""
+        """`path` in the guest, or where the host's file was brought in; looked for once."""
         if part in self._provided:
             return self._provided[part]
         foreign = part in self.images.foreign

@@ -21,8 +21,8 @@ def test_main_job_on_a_pristine_machine(number: int) -> None:
         from harness.bench import here
         from harness.guest import Guest
 
-        with here.template_of(GIVEN).clone() as machine:
-            here.main_job(Guest(machine))
+        with here.template_of(GIVEN, loaded=True).clone() as machine:
+            Guest(machine).run_app()
         return
     peer = __import__(f"{GIVEN['peer']}_peer")
     with peer.booted(GIVEN) as booted:
