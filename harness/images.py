@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 
 from harness.errors import UserError
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    """SHA-256 of a file, as hex, computed once for each state of the file in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +57,8 @@ class ImageSet:
             value = getattr(self, field.name)
             if isinstance(value, Path):
                 try:
-                    with value.open("rb") as file:
-                        value = hashlib.file_digest(file, "sha256").hexdigest()
+                    stat = value.stat()
+                    value = _file_digest(value, stat.st_size, stat.st_mtime_ns, stat.st_ino)
                 except OSError as error:
                     raise UserError(
                         f"cannot read {field.name} {value}: {error.strerror}"

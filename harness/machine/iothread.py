@@ -27,15 +27,16 @@ class IoThread:
     _shared: IoThread | None = None
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="machine-io", daemon=True)
         self._thread.start()
 
     @classmethod
     def shared(cls) -> IoThread:
-        """The process's own."""
+        """The process's own; a forked child has none of its parent's threads and gets its own."""
         with cls._lock:
-            if cls._shared is None:
+            if cls._shared is None or cls._shared._pid != os.getpid():
                 cls._shared = cls()
             return cls._shared
 

@@ -19,7 +19,15 @@ SESSION = uuid.uuid4().hex[:12]
 MARK = "HARNESS_SESSION"
 
 # PR_SET_PDEATHSIG acts when the *thread* that forked ends, so all forks come from one that lasts.
-_launcher = concurrent.futures.ThreadPoolExecutor(1, "machine-launcher")
+_launchers: dict[int, concurrent.futures.ThreadPoolExecutor] = {}
+
+
+def _launcher() -> concurrent.futures.ThreadPoolExecutor:
+    """This process's launching thread; a forked child has none of its parent's."""
+    pid = os.getpid()
+    if pid not in _launchers:
+        _launchers[pid] = concurrent.futures.ThreadPoolExecutor(1, "machine-launcher")
+    return _launchers[pid]
 
 
 def spawn(argv: list[str], pass_fds: tuple[int, ...], stderr: int) -> subprocess.Popen[bytes]:
@@ -34,16 +42,20 @@ def spawn(argv: list[str], pass_fds: tuple[int, ...], stderr: int) -> subprocess
             raise UserError(f"{program} is not on this machine's PATH: install it ({package})")
     guard = ["setpriv", "--pdeathsig", "KILL", "sh", "-c"]
     guard += ['[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
-    return _launcher.submit(
-        subprocess.Popen,
-        guard + argv,
-        stdin=subprocess.DEVNULL,
-        stdout=stderr,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        process_group=0,
-        env={**os.environ, MARK: SESSION},
-    ).result()
+    return (
+        _launcher()
+        .submit(
+            subprocess.Popen,
+            guard + argv,
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            process_group=0,
+            env={**os.environ, MARK: SESSION},
+        )
+        .result()
+    )
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 1.0) -> int:
