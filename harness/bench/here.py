@@ -18,8 +18,8 @@ from harness.machine.machine import MachineConfig
 from harness.machine.template import Template, TemplateStore
 
 
-def template_of(given: dict[str, Any], loaded: bool = False) -> Template:
-    """The template of the image set that the bench names; `loaded`: frozen after insmod."""
+def template_of(given: dict[str, Any]) -> Template:
+    """The template of the image set that the bench names."""
     images = ImageSet(
         Path(given["kernel"]),
         Path(given["dtb"]),
@@ -30,10 +30,7 @@ def template_of(given: dict[str, Any], loaded: bool = False) -> Template:
         release=given["release"],
         features=frozenset(given["features"]),
     )
-    store = TemplateStore(Path(given["templates"]))
-    if loaded:
-        return store.get(MachineConfig(images), "loaded", lambda machine: Guest(machine).insmod())
-    return store.get(MachineConfig(images))
+    return TemplateStore(Path(given["templates"])).get(MachineConfig(images))
 
 
 def main_job(guest: Guest) -> None:

@@ -33,7 +33,7 @@ ROWS = {
     "command": "a command there and back, guest idle",
     "pristine": "pristine machine → app result",
     "clone": "clone start → first command answered",
-    "suite": "{tests} tests, a pristine machine each, 2 workers",
+    "suite": "{tests} tests of a command, a pristine machine each",
     "memory": "private memory of 8 machines after the main job",
 }
 Results = dict[str, dict[str, float | None]]
