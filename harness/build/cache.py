@@ -231,6 +231,12 @@ class Cache:
                 build(room)
                 _write_manifest(key, room.out, begun)
                 room.out.rename(path)
+        except Exception:
+            raise
+        except BaseException:
+            # A kernel tree takes seconds to remove, on a slow disk more.
+            self.say(f"removing the unfinished {key.name} (interrupt again: the next build does)")
+            raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

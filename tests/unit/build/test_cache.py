@@ -118,6 +118,20 @@ def test_a_failed_build_leaves_nothing(cache: Cache) -> None:
     assert (cache.entry(KEY, write_thing) / "thing").exists()
 
 
+def test_an_interrupted_build_leaves_nothing_and_says_what_takes_the_time(tmp_path: Path) -> None:
+    said: list[str] = []
+    cache = Cache(tmp_path / "cache", said.append)
+
+    def interrupt(room: Room) -> None:
+        write_thing(room)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.entry(KEY, interrupt)
+    assert list((cache.root / "tmp").iterdir()) == []
+    assert said == ["removing the unfinished thing (interrupt again: the next build does)"]
+
+
 def test_temporary_files_are_no_part_of_the_entry(cache: Cache) -> None:
     def build(room: Room) -> None:
         write_thing(room)
