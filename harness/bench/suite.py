@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A suite of N tests, each a command on a pristine machine, for one peer: run by pytest under xdist.
+"""A suite of N tests, each a command on a pristine machine, for one peer; pytest runs it.
 
 ``BENCH`` in the environment has the images and N as JSON, and the peer's name.
 """

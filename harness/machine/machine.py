@@ -10,7 +10,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,10 +108,9 @@ class Machine:
         drive: str | None = None,
         incoming: Path | None = None,
         stamped: bool = False,
-        gdb: bool = False,
+        gdb: IO[str] | None = None,
     ) -> None:
         self.config = config
-        self._gdb = gdb
         self.word = os.urandom(4).hex()
         self.transcript = Transcript(directory, live)
         self.log = self.transcript.stream(LOG)
@@ -128,11 +126,8 @@ class Machine:
         self.argv = [config.qemu, *config.devices()]
         """QEMU's command."""
         if not incoming:
-            self.argv += [
-                *config.boot(),
-                "-append",
-                f"{config.command_line} harness.word={self.word}",
-            ]
+            line = f"{config.command_line} harness.word={self.word}"
+            self.argv += [*config.boot(), "-append", line]
         if config.disk is not None:
             # Written to an unnamed temporary file, never to the user's image.
             drive = drive or f"format=raw,snapshot=on,file={_escaped(config.disk)}"
@@ -144,8 +139,8 @@ class Machine:
             self._state = os.open(incoming, os.O_RDONLY | os.O_CLOEXEC)
             self._private.callback(os.close, self._state)
             self.argv += ["-incoming", "defer"]
-        if gdb:
-            self.argv += self._wait_for_gdb()
+        if gdb is not None:
+            self.argv += self._wait_for_gdb(gdb)
         try:
             self._start()
         except BaseException:
@@ -154,14 +149,14 @@ class Machine:
 
     # Life
 
-    def _wait_for_gdb(self) -> list[str]:
+    def _wait_for_gdb(self, terminal: IO[str]) -> list[str]:
         """QEMU's arguments for a gdb server on a socket that only this user can reach."""
         directory = self._private.enter_context(tempfile.TemporaryDirectory(prefix="harness-"))
         path = Path(directory) / "gdb"
         vmlinux = self.config.images.vmlinux or ""
         print(
             f"waiting for gdb: gdb-multiarch {vmlinux} -ex 'target remote {path}' -ex continue",
-            file=sys.__stderr__,
+            file=terminal,
             flush=True,
         )
         server = f"socket,id=gdb,path={path},server=on,wait=off"

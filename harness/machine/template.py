@@ -42,7 +42,11 @@ class Template:
     directory: Path
 
     def clone(
-        self, artifacts: Path | None = None, live: IO[str] | None = None, *, gdb: bool = False
+        self,
+        artifacts: Path | None = None,
+        live: IO[str] | None = None,
+        *,
+        gdb: IO[str] | None = None,
     ) -> Machine:
         """Starts a pristine copy, gives it a word of its own and probes it.
 

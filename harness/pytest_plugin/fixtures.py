@@ -81,7 +81,7 @@ class Boots:
 
     def cold(self, config: MachineConfig, timeout: float = BOOT_TIMEOUT) -> Guest:
         """Boots a machine of its own, with `timeout` seconds to its first answer."""
-        machine = Machine(config, self._place(), self._session.live, gdb=self._session.settings.gdb)
+        machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
         self.machines.append(machine)
         machine.open(timeout)
         return Guest(machine, self._session.settings.area)
@@ -103,12 +103,12 @@ class Boots:
         template = self._template(config, point, prepare)
         session = self._session
         try:
-            return template.clone(self._place(), session.live, gdb=session.settings.gdb)
+            return template.clone(self._place(), session.live, gdb=session.gdb)
         except HarnessError:
             # Once more from a template made anew: this one may be damaged, or of an older kind.
             self.templates.discard(template)
             template = self._template(config, point, prepare)
-            return template.clone(self._place(), session.live, gdb=session.settings.gdb)
+            return template.clone(self._place(), session.live, gdb=session.gdb)
 
     def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
         directory = self._session.settings.artifacts / "templates"

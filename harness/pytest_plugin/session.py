@@ -30,10 +30,14 @@ class Session:
         self.settings = Settings.of(config)
         self.versions = (GIVEN,) if self.settings.kernel else self.settings.versions
         self._built: dict[str, ImageSet] = {}
-        self.live: IO[str] | None = None
-        if self.settings.console:
+        terminal: IO[str] | None = None
+        if sys.__stderr__ is not None and (self.settings.console or self.settings.gdb):
             # Capturing puts something else into place of 2 while a test runs.
-            self.live = os.fdopen(os.dup(sys.__stderr__.fileno()), "w") if sys.__stderr__ else None
+            terminal = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
+        self.live = terminal if self.settings.console else None
+        """Where the guests' consoles are shown."""
+        self.gdb = terminal if self.settings.gdb else None
+        """Where a machine says that it waits for gdb."""
 
     @property
     def cache(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,28 @@ def test_a_failed_test_s_machine_opens_on_the_terminal(project: Path) -> None:
     )
     assert "answer=42" in said
     assert "1 failed" in said
+
+
+def test_a_machine_waits_for_gdb_and_no_deadline_ends_meanwhile(project: Path) -> None:
+    (project / "test_it.py").write_text(TEST.format(body="guest.run('true', timeout=0.01)"))
+    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "--qemu-gdb"]
+    child: Any = pexpect.spawn(
+        sys.executable,
+        [*argv, "-p", "no:cacheprovider", "test_it.py"],
+        cwd=str(project),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(50, 400),
+    )
+    child.expect(r"target remote (\S+)'")
+    with socket.socket(socket.AF_UNIX) as gdb:
+        gdb.connect(child.match[1])
+        gdb.sendall(b"$?#3f")
+        assert b"$T05" in gdb.recv(100), "the processor is stopped"
+        gdb.sendall(b"+$D#44")  # detach: it runs
+        child.expect("1 passed")
+    child.expect(pexpect.EOF)
 
 
 def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
