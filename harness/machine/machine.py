@@ -139,28 +139,26 @@ class Machine:
             self._state = os.open(incoming, os.O_RDONLY | os.O_CLOEXEC)
             self._private.callback(os.close, self._state)
             self.argv += ["-incoming", "defer"]
-        if gdb is not None:
-            self.argv += self._wait_for_gdb(gdb)
+        gdb_socket = self._gdb_server() if gdb is not None else None
         try:
             self._start()
+            if gdb is not None:
+                vmlinux = config.images.vmlinux or ""
+                attach = f"gdb-multiarch {vmlinux} -ex 'target remote {gdb_socket}' -ex continue"
+                print(f"waiting for gdb: {attach}", file=gdb, flush=True)
         except BaseException:
             self.close()
             raise
 
     # Life
 
-    def _wait_for_gdb(self, terminal: IO[str]) -> list[str]:
-        """QEMU's arguments for a gdb server on a socket that only this user can reach."""
+    def _gdb_server(self) -> Path:
+        """Makes QEMU wait for gdb on a socket that only this user can reach; returns its path."""
         directory = self._private.enter_context(tempfile.TemporaryDirectory(prefix="harness-"))
         path = Path(directory) / "gdb"
-        vmlinux = self.config.images.vmlinux or ""
-        print(
-            f"waiting for gdb: gdb-multiarch {vmlinux} -ex 'target remote {path}' -ex continue",
-            file=terminal,
-            flush=True,
-        )
         server = f"socket,id=gdb,path={path},server=on,wait=off"
-        return ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
+        self.argv += ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
+        return path
 
     def _pair(self, option: str) -> socket.socket:
         """A socket pair whose other end QEMU gets as the chardev `option` names."""

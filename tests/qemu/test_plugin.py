@@ -118,7 +118,7 @@ def test_a_machine_waits_for_gdb_and_no_deadline_ends_meanwhile(project: Path) -
 def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
     boots: Boots, machine_config: MachineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(machine: Machine, path: Path, timeout: float = 0) -> None:
+    def refuse(machine: Machine, timeout: float = 0) -> None:
         raise HarnessError("no restore today")
 
     monkeypatch.setattr(Machine, "restore", refuse)
