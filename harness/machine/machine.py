@@ -139,13 +139,11 @@ class Machine:
             self._state = os.open(incoming, os.O_RDONLY | os.O_CLOEXEC)
             self._private.callback(os.close, self._state)
             self.argv += ["-incoming", "defer"]
-        gdb_socket = self._gdb_server() if gdb is not None else None
+        self._gdb = (gdb, self._gdb_server()) if gdb is not None else None
         try:
             self._start()
-            if gdb is not None:
-                vmlinux = config.images.vmlinux or ""
-                attach = f"gdb-multiarch {vmlinux} -ex 'target remote {gdb_socket}' -ex continue"
-                print(f"waiting for gdb: {attach}", file=gdb, flush=True)
+            if not incoming:
+                self._announce_gdb()
         except BaseException:
             self.close()
             raise
@@ -159,6 +157,14 @@ class Machine:
         server = f"socket,id=gdb,path={path},server=on,wait=off"
         self.argv += ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
         return path
+
+    def _announce_gdb(self) -> None:
+        """Says how to attach, once gdb can say "continue" and be obeyed."""
+        if self._gdb is not None:
+            terminal, path = self._gdb
+            vmlinux = self.config.images.vmlinux or ""
+            attach = f"gdb-multiarch {vmlinux} -ex 'target remote {path}' -ex continue"
+            print(f"waiting for gdb: {attach}", file=terminal, flush=True)
 
     def _pair(self, option: str) -> socket.socket:
         """A socket pair whose other end QEMU gets as the chardev `option` names."""
@@ -364,6 +370,7 @@ class Machine:
         self.qmp.migration_capabilities("events", "x-ignore-shared")
         self.qmp.execute("migrate-incoming", uri=f"fd:{self._state}")
         self._migrated(timeout)
+        self._announce_gdb()
 
     def _migrated(self, timeout: float) -> None:
         status = self.qmp.wait_migrated(timeout)
