@@ -158,13 +158,15 @@ def environment() -> dict[str, str]:
 
 def suite(peer: str, python: str, given: dict[str, Any]) -> float:
     """Seconds of a pytest run of N tests with two xdist workers, its start included."""
-    argv = [python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--noconftest"]
+    argv = [python, "-m", "pytest", "-q", "-p", "xdist", "-n", "2", "--noconftest"]
+    argv += ["-p", "no:cacheprovider"]
     argv += ["-c", os.devnull, "--rootdir", str(HERE), str(HERE / "suite.py")]
     bench = json.dumps({**given, "peer": peer})
     begun = time.perf_counter()
     run = subprocess.run(
         argv,
-        env={**environment(), "BENCH": bench},
+        # xdist alone: what else is installed beside a peer is not the peer's doing.
+        env={**environment(), "BENCH": bench, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
