@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 import pexpect
 
+from harness.errors import HarnessError
 from harness.machine.channel import Channel, CommandResult, Guard, expect_sum, timed_out
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
@@ -82,7 +84,7 @@ class AgentChannel(Channel):
     def _run(self, command: str, timeout: float) -> CommandResult:
         """See `Channel.run`. A command that times out is killed."""
         deadline = Deadline(timeout)
-        self._finish(command, deadline)
+        self._finish(command)
         self._request("run", command.encode(), deadline)
         self._running = self._seq
         output = {"out": bytearray(), "err": bytearray()}
@@ -91,7 +93,7 @@ class AgentChannel(Channel):
                 output[frame.kind] += frame.payload
         except pexpect.TIMEOUT:
             error = timed_out(command, deadline.elapsed, self._line.tails())
-            self._kill(command)
+            self._kill()
             raise error from None
         if frame.kind != "exit":
             raise self._unexpected(command, frame)
@@ -105,27 +107,24 @@ class AgentChannel(Channel):
             command, bytes(output["out"]), bytes(output["err"]), status, deadline.elapsed
         )
 
-    def _finish(self, command: str, deadline: Deadline) -> None:
-        """Passes over the rest of a run that a crash interrupted; kills it if it does not end."""
-        if not self._running:
-            return
-        try:
-            self._pass_over(command, Deadline(min(RESYNC, deadline.remaining)))
-        except pexpect.TIMEOUT:
-            self._kill(command)
-
-    def _pass_over(self, command: str, deadline: Deadline) -> None:
-        while self._running:
-            self._frame(command, deadline)
-
-    def _kill(self, command: str) -> None:
-        """Ends a command that timed out, so that the next one finds a shell."""
+    def _finish(self, command: str) -> None:
+        """Passes over the rest of a run whose wait was broken off, by a crash or the deadline."""
         deadline = Deadline(RESYNC)
         try:
-            self._request("kill", b"", deadline)
-            self._pass_over(command, deadline)
+            while self._running:
+                self._frame(command, deadline)
         except pexpect.TIMEOUT:
-            self.idle = False  # the guest itself is silent
+            raise ConsoleError(
+                f"`{command}` cannot be run: the command before it has not ended\n"
+                f"{self._line.tails()}"
+            ) from None
+        self.idle = True
+
+    def _kill(self) -> None:
+        """Has a command that timed out killed, without waiting: the guest may be silent."""
+        self.idle = False
+        with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF, HarnessError):
+            self._request("kill", b"", Deadline(RESYNC))
 
     def get(self, path: str, timeout: float) -> bytes:
         """See `Channel.get`."""

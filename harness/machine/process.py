@@ -62,10 +62,12 @@ def end(process: subprocess.Popen[bytes], grace: float = 1.0) -> int:
     """Ends a process and its group: SIGTERM, then SIGKILL. Returns its status."""
     if process.poll() is None:
         process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            return process.wait(grace)
+        except subprocess.TimeoutExpired:
+            # Not reaped yet, so the number is still its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
 
