@@ -30,7 +30,6 @@ from harness.machine.machine import Machine, MachineConfig
 FORMAT = 2
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
-FREEZE_TIMEOUT = 30.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
 
 

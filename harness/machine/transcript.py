@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a machine said: append-only bytes with monotonic times, one stream per source.
+"""What a machine said: append-only bytes, one stream per source.
 
 Nothing is ever taken out of a stream. A wait is a `Cursor` over it, a pexpect object that starts
 at a position; two waits can read the same bytes, and a failed one loses none.
@@ -7,7 +7,6 @@ at a position; two waits can read the same bytes, and a failed one loses none.
 
 from __future__ import annotations
 
-import bisect
 import re
 import threading
 import time
@@ -48,8 +47,6 @@ class Stream:
         """Whether it carries frames, which are no text for a person."""
         self.closed = False
         self._data = bytearray()
-        self._offsets: list[int] = []
-        self._times: list[float] = []
         self._changed = changed or threading.Condition()
         self._listeners: list[Callable[[bytes, float], None]] = []
         self._closers: list[Callable[[], None]] = []
@@ -69,8 +66,6 @@ class Stream:
         """Adds what was read from the source just now."""
         now = time.monotonic()
         with self._changed:
-            self._offsets.append(len(self._data))
-            self._times.append(now)
             self._data += data
             self._changed.notify_all()
         for listener in self._listeners:
@@ -99,11 +94,6 @@ class Stream:
     def text(self, start: int = 0, end: int | None = None) -> str:
         """The same, for a person to read."""
         return readable(self.bytes(start, end))
-
-    def time_of(self, position: int) -> float:
-        """Monotonic time at which the byte at `position` came in."""
-        with self._changed:
-            return self._times[max(0, bisect.bisect_right(self._offsets, position) - 1)]
 
     def last_lines(self, count: int = 5) -> list[str]:
         """The last lines, for an error message."""

@@ -7,7 +7,7 @@ import dataclasses
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,6 @@ from harness.images import ImageSet
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 from harness.machine.template import Prepare, Template, TemplateStore
 from harness.pytest_plugin.session import Session, session_of
-
-GuestFactory = Callable[..., Guest]
 
 
 @pytest.fixture(scope="session")

@@ -34,14 +34,6 @@ Skip-if: ^EXPORT_SYMBOL(_GPL)?\\(find in it\\) in mm/cma.c
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Room:
-    for name in ("out", "tmp"):
-        (tmp_path / name).mkdir()
-    fd = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
-    return Room(tmp_path / "out", tmp_path / "tmp", tmp_path / "log", fd)
-
-
-@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "linux"
     (root / "arch" / "arm").mkdir(parents=True)

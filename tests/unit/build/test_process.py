@@ -45,14 +45,6 @@ make: *** [vmlinux] Error 1
 """
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Room:
-    for name in ("out", "tmp"):
-        (tmp_path / name).mkdir()
-    fd = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
-    return Room(tmp_path / "out", tmp_path / "tmp", tmp_path / "log", fd)
-
-
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
