@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections.abc import Callable
+from typing import NoReturn
 
 import pexpect
 
@@ -15,6 +17,9 @@ from harness.machine.transcript import Stream, Transcript, readable
 
 SLICE = 0.1
 """Seconds after which a blocked sender looks whether the guest still lives."""
+
+HUNG_UP = 10
+"""Seconds within which the reader of a line whose other end is gone learns it too."""
 
 
 class Line:
@@ -47,5 +52,15 @@ class Line:
                     raise timed_out(f"sending {what}", deadline.elapsed, self.tails()) from None
                 select.select([], [self.fd], [], min(SLICE, deadline.remaining))
             except OSError:
-                guard()
-                raise pexpect.EOF(f"{self.stream.name} is closed") from None
+                self._hung_up(guard)
+
+    def _hung_up(self, guard: Guard) -> NoReturn:
+        """The other end is gone. The reader learns it a moment later; only then can `guard` tell
+        what it was: a crash, a power-off, a QEMU that died."""
+        seen = len(self.stream)
+        deadline = Deadline(HUNG_UP)
+        with contextlib.suppress(pexpect.TIMEOUT):
+            while True:
+                self.stream.wait(seen, deadline.remaining, guard)
+                seen = len(self.stream)
+        raise pexpect.EOF(f"{self.stream.name} is closed") from None
