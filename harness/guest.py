@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.app_script import AppScript, running
+from harness.cma_state import CmaState, read_state
 from harness.errors import UserError
 from harness.images import ImageSet
 from harness.machine.channel import CommandResult
@@ -131,6 +133,16 @@ class Guest:
         """Physical memory as all of the guest's witnesses agree on it; raises where they do not."""
         witnesses = Witnesses(self.machine.channel, self.images).all()
         return reconcile(witnesses, require=[self.area], features=self.images.features)
+
+    def cma(self) -> CmaState:
+        """What is allocated in each area now, and the kernel's counters. Needs ``debugfs``."""
+        return read_state(self.machine.channel)
+
+    def script(
+        self, device: str = DEVICE, options: str = ""
+    ) -> contextlib.AbstractContextManager[AppScript]:
+        """The application as a server on `device`. Needs ``app-script`` and a loaded driver."""
+        return running(self, device, options)
 
     def run_app(self, options: str = "") -> list[AppRegion]:
         """Runs the application to its end and gives the regions it printed."""

@@ -24,7 +24,9 @@ class ImageSet:
 
     ``features`` names what this system can offer beyond a kernel and a shell:
     ``agent`` (our command agent on ttyAMA1), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
-    ``debugfs``, ``cma-sysfs``. A feature that is missing is *absent*, never an error by itself.
+    ``debugfs``, ``cma-sysfs``, ``fault-injection`` (failslab), ``page-tables`` (the kernel's own,
+    in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``. A feature that
+    is missing is *absent*, never an error by itself.
     """
 
     kernel: Path

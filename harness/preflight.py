@@ -33,6 +33,10 @@ COMPRESSED = (
     (b"\x5d\x00\x00", "lzma"),
 )
 AGENT, AGENT_PATH = "agent", b"sbin/agent\0"
+PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"churn SEED COUNT")}
+"""Features that a part's own bytes show, ours or not: the driver's parameter ``area``, the
+application's ``--script``.
+"""
 NEWC, TRAILER = b"070701", b"TRAILER!!!"
 
 
@@ -52,7 +56,17 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
         features -= {AGENT}
     changes["features"] = features
     changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
-    return dataclasses.replace(images, **changes)  # type: ignore[arg-type]
+    return with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]
+
+
+def with_parts(images: ImageSet) -> ImageSet:
+    """The image set with the features that its module and application show."""
+    features = images.features - PARTS.keys()
+    for feature, (part, mark) in PARTS.items():
+        path: Path | None = getattr(images, part)
+        if path is not None and mark in _read(path):
+            features |= {feature}
+    return dataclasses.replace(images, features=features)
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from harness import preflight
 from harness.build import apt, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
@@ -39,15 +40,15 @@ def build_image_set(
     images = tools.IMAGES
     # What needs the network comes first: a machine without learns it before the long build.
     busybox = userland.busybox(cache, userland.busybox_version(cache))
-    app = userland.build_program(cache, userland.APP, images / "app" / "cma_area_app.c", progress)
-    agent = userland.build_program(cache, "agent", images / "agent" / "agent.c", progress)
+    app = userland.build_program(cache, userland.APP, images / "app", progress)
+    agent = userland.build_program(cache, "agent", images / "agent", progress)
     source = resolve(kernel, cache)
     kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
     _, dtb = build_dtb(cache, built, kernel_key.slug)
     module = build_module(cache, built, kernel_key.slug, progress)
     parts = {"busybox": busybox, "app": app, "agent": agent, "module": module}
     _, initrd = build_rootfs(cache, built.release, parts)
-    return ImageSet(
+    images_built = ImageSet(
         kernel=built.zimage,
         dtb=dtb,
         initrd=initrd,
@@ -58,6 +59,7 @@ def build_image_set(
         release=built.release,
         features=built.features | {"agent"},
     )
+    return preflight.with_parts(images_built)
 
 
 class _Missing(Exception):

@@ -70,4 +70,8 @@ def features(config: Mapping[str, str]) -> set[str]:
         found.add("debugfs")
     if enabled(config, "CMA_SYSFS"):
         found.add("cma-sysfs")
+    if enabled(config, "FAULT_INJECTION") and enabled(config, "FAILSLAB"):
+        found.add("fault-injection")
+    if enabled(config, "ARM_PTDUMP_DEBUGFS"):
+        found.add("page-tables")
     return found

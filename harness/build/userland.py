@@ -17,21 +17,24 @@ BUSYBOX_PACKAGE = "busybox-static"
 FLAGS = ("-static", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id")
 
 
-def program_key(name: str, source: Path) -> Key:
+def program_key(name: str, directory: Path) -> Key:
     """Key of one program of ours."""
-    inputs = {"source": file_digest(source), "toolchain": tools.toolchain()}
-    return Key(name, {**inputs, "flags": " ".join(FLAGS)})
+    inputs = {path.name: file_digest(path) for path in sorted(directory.glob("*.[ch]"))}
+    return Key(name, {**inputs, "toolchain": tools.toolchain(), "flags": " ".join(FLAGS)})
 
 
-def build_program(cache: Cache, name: str, source: Path, progress: Progress) -> tuple[Key, Path]:
-    """A program from one C file. Raises `BuildError` with the compiler's first error."""
-    key = program_key(name, source)
+def build_program(cache: Cache, name: str, directory: Path, progress: Progress) -> tuple[Key, Path]:
+    """A program from all C files of `directory`. Raises `BuildError` with the compiler's first
+    error.
+    """
+    key = program_key(name, directory)
 
     def build(room: Room) -> None:
         progress.say(f"building {name}: {cache.why(key)}")
-        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", str(room.out / name), source.name]
-        # In the source's own directory, so that messages and nothing else depend on where it is.
-        Tools(room).run(argv, f"building {name}", cwd=source.parent)
+        sources = sorted(path.name for path in directory.glob("*.c"))
+        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", str(room.out / name), *sources]
+        # In the sources' own directory, so that messages and nothing else depend on where it is.
+        Tools(room).run(argv, f"building {name}", cwd=directory)
 
     return key, cache.entry(key, build) / name
 

@@ -57,6 +57,8 @@ class MachineConfig:
     append: str = ""
     """Words added to the image set's kernel command line."""
     qemu: str = "qemu-system-arm"
+    processors: int = 1
+    """Cortex-A9 cores, at most 4. QEMU runs each on a thread of its own."""
     icount: bool = False
     """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
     disk: Path | None = None
@@ -71,6 +73,8 @@ class MachineConfig:
         """The part of QEMU's arguments that template and clones must share."""
         argv = ["-M", "vexpress-a9,secure=off,memory-backend=ram", "-m", f"{self.memory_mib}M"]
         argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+        if self.processors != 1:
+            argv += ["-smp", str(self.processors)]
         argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
         argv += ["-device", "virtio-rng-device"]
         if self.icount:

@@ -119,6 +119,7 @@ def key(config: MachineConfig, point: str) -> str:
     """The digest of all that a template depends on: image set, arguments, QEMU, the point."""
     parts = [str(FORMAT), config.images.digest(), qemu_version(config.qemu), point]
     parts += [str(config.memory_mib), config.command_line, str(config.icount)]
+    parts.append(str(config.processors))
     if config.disk is not None:
         stat = config.disk.stat()
         parts.append(f"{config.disk.resolve()} {stat.st_size} {stat.st_mtime_ns}")

@@ -19,6 +19,7 @@ from harness.pytest_plugin.fixtures import (
     image_set,
     kernel_version,
     machine_config,
+    needs_are_met,
     qemu_session,
     templates,
 )
@@ -33,12 +34,14 @@ __all__ = [
     "image_set",
     "kernel_version",
     "machine_config",
+    "needs_are_met",
     "qemu_session",
     "templates",
 ]
 
 MARKS = (
     "machine(kind, append=''): which guest a test gets: clone (default), class, cold, loaded",
+    "needs(*features): skipped where the image set lacks one (see harness.images.ImageSet)",
     "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
 )
 

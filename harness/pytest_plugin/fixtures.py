@@ -45,6 +45,18 @@ def machine_config(qemu_session: Session, image_set: ImageSet) -> MachineConfig:
     return MachineConfig(image_set, settings.memory, settings.append)
 
 
+@pytest.fixture(autouse=True)
+def needs_are_met(request: pytest.FixtureRequest) -> None:
+    """Skips a test whose ``needs`` mark names what the system under test does not offer."""
+    needs = {name for mark in request.node.iter_markers("needs") for name in mark.args}
+    if not needs or "qemu_session" not in request.fixturenames:
+        return
+    images: ImageSet = request.getfixturevalue("image_set")
+    missing = sorted(needs - images.features)
+    if missing:
+        pytest.skip(f"the system under test has no {', '.join(missing)}")
+
+
 @pytest.fixture(scope="session")
 def templates(qemu_session: Session) -> TemplateStore:
     """Where frozen machines are kept."""

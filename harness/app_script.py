@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The application as a server: one line in, one line out (``images/app/script.c``)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from harness.errors import JudgementError
+from harness.memory.ranges import AddressRange
+
+if TYPE_CHECKING:
+    from harness.guest import Guest
+
+ANSWER_TIMEOUT = 20.0
+"""Seconds for one answer of the application, which needs milliseconds."""
+_WORD = 8
+_STEP = 0x9E3779B97F4A7C15
+
+
+def pattern(nonce: int, length: int) -> bytes:
+    """What the application's ``fill`` writes: 8-byte words, ``nonce + i * 0x9e3779b97f4a7c15``."""
+    mask = (1 << 64) - 1
+    words = ((nonce + index * _STEP) & mask for index in range(length // _WORD))
+    return b"".join(word.to_bytes(_WORD, "little") for word in words)
+
+
+class AppError(JudgementError):
+    """The application's answer was an error; ``name`` is that of the errno (``ENOMEM``), or
+    ``USAGE``, ``DIRTY``, ``DAMAGED``, ``LOST``.
+    """
+
+    def __init__(self, command: str, text: str) -> None:
+        super().__init__(f"{command!r} was answered {text!r}")
+        self.name = [*text.split(), "", ""][1]
+
+
+class AppScript:
+    """One running application. Start it with `running`; a method is one command and its answer.
+
+    Methods raise `AppError` for an error that the application reports.
+    """
+
+    def __init__(self, guest: Guest, number: int, process: int) -> None:
+        self._guest = guest
+        self._files = f"/tmp/script-{number}"
+        self.process = process
+        """Its process id in the guest."""
+
+    def ask(self, commands: Iterable[str], timeout: float = ANSWER_TIMEOUT) -> list[str]:
+        """Sends all commands at once; returns one line of answer for each, errors included."""
+        lines = list(commands)
+        self.send(lines)
+        return self.answers(len(lines), timeout)
+
+    def send(self, commands: Iterable[str]) -> None:
+        """Sends commands without waiting for their answers."""
+        words = " ".join(shlex.quote(line) for line in commands)
+        self._guest.run(f"printf '%s\\n' {words} 1<>{self._files}.in")
+
+    def answers(self, count: int, timeout: float = ANSWER_TIMEOUT) -> list[str]:
+        """The next `count` answers. Raises `CommandFailed` where they do not come in time."""
+        # Opened for reading and writing: a reader of a FIFO that nobody writes would wait forever.
+        script = (
+            f"exec 8<>{self._files}.out; n=0; while [ $n -lt {count} ]; do"
+            f" read -t {timeout:.0f} -r line <&8 || {{ echo 'no answer' >&2; exec 8<&-; false;"
+            ' break; }; printf "%s\\n" "$line"; n=$((n+1)); done; s=$?; exec 8<&-; [ $s = 0 ]'
+        )
+        return self._guest.run(script, timeout + 10).text.splitlines()
+
+    def command(self, text: str, timeout: float = ANSWER_TIMEOUT) -> list[str]:
+        """One command; the words after ``ok``."""
+        return _checked(text, self.ask([text], timeout)[0])
+
+    def error(self, text: str) -> str:
+        """One command that must fail; the name of its error."""
+        answer = self.ask([text])[0]
+        try:
+            _checked(text, answer)
+        except AppError as error:
+            return error.name
+        raise JudgementError(f"{text!r} was to fail, and was answered {answer!r}")
+
+    def alloc(self, size: int) -> AddressRange:
+        """Allocates `size` bytes; the physical range."""
+        phys, length, _ = (int(word, 16) for word in self.command(f"alloc {size}"))
+        return AddressRange.from_size(phys, length)
+
+    def release(self, region: AddressRange) -> None:
+        """Gives a region back."""
+        self.command(f"release {region.start} {region.size}")
+
+    def mmap(self, region: AddressRange) -> None:
+        """Maps physical memory and keeps it mapped."""
+        self.command(f"mmap {region.start} {region.size}")
+
+    def munmap(self, region: AddressRange) -> None:
+        """Ends what `mmap` made."""
+        self.command(f"munmap {region.start}")
+
+    def fill(self, nonce: int, region: AddressRange) -> None:
+        """Writes `pattern` through a mapping."""
+        self.command(f"fill {nonce:x} {region.start} {region.size}")
+
+    def check(self, nonce: int, region: AddressRange) -> None:
+        """Raises `AppError` ``DAMAGED`` unless the pattern is there."""
+        self.command(f"check {nonce:x} {region.start} {region.size}")
+
+    def read(self, address: int, length: int) -> bytes:
+        """At most 64 bytes as the application sees them."""
+        return bytes.fromhex(self.command(f"read {address} {length}")[0])
+
+    def kill(self) -> None:
+        """SIGKILL, and waits until the process is gone."""
+        self._guest.run(f"kill -9 {self.process}; wait {self.process} || :")
+
+
+def _checked(command: str, answer: str) -> list[str]:
+    words = answer.split()
+    if not words or words[0] != "ok":
+        raise AppError(command, answer)
+    return words[1:]
+
+
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def running(guest: Guest, device: str, options: str = "") -> Iterator[AppScript]:
+    """An application that serves `device` until the block ends; its regions end with it."""
+    number = next(_numbers)
+    files = f"/tmp/script-{number}"
+    app = guest.app_path()
+    text = guest.run(
+        f"mkfifo {files}.in {files}.out;"
+        f" {app} --script --device {device} {options} 0<>{files}.in 1<>{files}.out"
+        f" 2>{files}.err & echo $!"
+    ).text
+    script = AppScript(guest, number, int(text))
+    try:
+        pid = int(script.command("pid")[0])
+        if pid != script.process:
+            raise JudgementError(f"process {script.process} says that it is {pid}")
+        yield script
+    finally:
+        # The machine may be gone by now; a test's own error must not be hidden by that.
+        with contextlib.suppress(Exception):
+            script.kill()
+            guest.run(f"rm -f {files}.in {files}.out {files}.err")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""What a running guest counts of its CMA memory at one moment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from harness.machine.channel import Channel
+from harness.memory.counters import (
+    CmaCounters,
+    CmaMeminfo,
+    parse_meminfo,
+    parse_sysfs,
+    parse_vmstat,
+)
+from harness.memory.debugfs import DebugArea, parse_debugfs
+from harness.memory.errors import WitnessDisagreement
+from harness.memory.ranges import AddressRange
+
+DEBUGFS, SYSFS = "/sys/kernel/debug/cma", "/sys/kernel/mm/cma"
+TIMEOUT = 20.0
+FILES = (
+    "/proc/meminfo",
+    "/proc/vmstat",
+    f"{DEBUGFS}/*/*",
+    f"{DEBUGFS}/*/ranges/*/*",
+    f"{SYSFS}/*/*",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CmaState:
+    """One moment. ``areas`` and ``counters`` are by the area's name; sizes are in bytes."""
+
+    areas: Mapping[str, DebugArea]
+    counters: Mapping[str, CmaCounters]
+    meminfo: CmaMeminfo
+    vmstat: Mapping[str, int]
+
+    def allocated(self, area: str) -> tuple[AddressRange, ...]:
+        """The ranges whose bits are set in the area's bitmap, merged, in order."""
+        return self.areas[area].allocated or ()
+
+    def used(self, area: str) -> int:
+        """Bytes of the area that are allocated."""
+        return sum(place.size for place in self.allocated(area))
+
+    @property
+    def reserved(self) -> Mapping[str, tuple[AddressRange, ...]]:
+        """What is allocated in each area: equal before and after whatever gives all back."""
+        return {name: self.allocated(name) for name in self.areas}
+
+
+def read_state(channel: Channel) -> CmaState:
+    """Reads all counters at once. Raises `WitnessDisagreement` where ``used`` or ``maxchunk`` is
+    not what the bitmap says, and `MalformedDebugfs`, `MalformedCounter`.
+    """
+    files = {
+        path: data.decode("utf-8", "replace")
+        for path, data in channel.get_many(FILES, TIMEOUT).items()
+    }
+
+    def below(root: str) -> dict[str, str]:
+        return {p.removeprefix(f"{root}/"): t for p, t in files.items() if p.startswith(f"{root}/")}
+
+    areas = {area.name: area for area in parse_debugfs(below(DEBUGFS))}
+    for area in areas.values():
+        _check(area)
+    counters = {area.name: area for area in parse_sysfs(below(SYSFS))}
+    meminfo = parse_meminfo(files["/proc/meminfo"]) or CmaMeminfo(0, 0)
+    return CmaState(areas, counters, meminfo, parse_vmstat(files["/proc/vmstat"]))
+
+
+def _check(area: DebugArea) -> None:
+    if area.allocated is None or area.range is None:
+        return
+    page = 1 << area.page_shift
+    used = sum(place.size for place in area.allocated)
+    free, end = 0, area.range.start
+    for place in (*area.allocated, AddressRange(area.range.end, area.range.end + 1)):
+        free, end = max(free, place.start - end), place.end
+    for name, value, bitmap in (("used", area.used, used), ("maxchunk", area.maxchunk, free)):
+        if value is not None and value * page != bitmap:
+            said = (f"debugfs {name}", area.directory, f"{value} pages")
+            raise WitnessDisagreement(
+                area.name, said, ("bitmap", area.directory, f"{bitmap // page} pages")
+            )
