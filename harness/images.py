@@ -6,9 +6,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
+
+_PATHS = frozenset({"kernel", "dtb", "initrd", "module", "app", "vmlinux", "system_map"})
+_WORDS = frozenset({"features", "foreign"})
 
 
 @functools.lru_cache(maxsize=64)
@@ -65,7 +70,58 @@ class ImageSet:
                     raise UserError(
                         f"cannot read {field.name} {value}: {error.strerror}"
                     ) from error
-            elif isinstance(value, frozenset):
+            elif isinstance(value, set | frozenset):
                 value = sorted(value)
             digest.update(f"{field.name}={value}\n".encode())
         return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Writes the set's manifest, JSON with absolute paths, for `read`."""
+        content: dict[str, object] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, set | frozenset):
+                value = sorted(value)
+            elif isinstance(value, Path):
+                value = str(value.absolute())
+            content[field.name] = value
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> ImageSet:
+        """The set that a manifest names; its paths are relative to the manifest's directory.
+
+        Raises `UserError` for a file that is no manifest, and for one that names no such file.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path} is no image set: not JSON ({error})") from error
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(content, dict) or not {"kernel", "dtb"} <= content.keys() <= names:
+            raise UserError(
+                f"{path} is no image set: expected an object with kernel and dtb, and else only"
+                f" {', '.join(sorted(names - {'kernel', 'dtb'}))}"
+            )
+        values = {name: _field(path, name, value) for name, value in content.items()}
+        return cls(**values)
+
+
+def _field(manifest: Path, name: str, value: object) -> Any:
+    """A manifest's value as the field's type. Raises `UserError`."""
+    if name in _WORDS:
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return frozenset(value)
+        raise UserError(f"{manifest}: {name} is not a list of words")
+    if value is None and name in _PATHS - {"kernel", "dtb"}:
+        return None
+    if not isinstance(value, str):
+        raise UserError(f"{manifest}: {name} is not a string")
+    if name not in _PATHS:
+        return value
+    file = manifest.absolute().parent / value
+    if not file.is_file():
+        raise UserError(f"{manifest}: {name}: there is no file {file}")
+    return file

@@ -30,6 +30,7 @@ class Option:
 
 
 VALUES = (
+    Option("image-set", "", "FILE", "manifest of an image set: nothing is built (ImageSet.write)"),
     Option("kernel", "", "FILE", "zImage to test instead of the one that is built"),
     Option("dtb", "", "FILE", "device tree blob"),
     Option("initrd", "", "FILE", "initramfs or ramdisk"),
@@ -70,6 +71,7 @@ class Settings:
     """The options' values, checked."""
 
     enabled: bool
+    image_set: Path | None
     kernel: Path | None
     dtb: Path | None
     initrd: Path | None
@@ -116,6 +118,7 @@ class Settings:
             raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
         return cls(
             bool(config.getoption("--qemu")),
+            file("image-set"),
             file("kernel"),
             file("dtb"),
             file("initrd"),

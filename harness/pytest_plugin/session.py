@@ -28,8 +28,10 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = Settings.of(config)
-        self.versions = (GIVEN,) if self.settings.kernel else self.settings.versions
+        given = self.settings.kernel or self.settings.image_set
+        self.versions = (GIVEN,) if given else self.settings.versions
         self._built: dict[str, ImageSet] = {}
+        self._variants: dict[tuple[str, str], ImageSet] = {}
         terminal: IO[str] | None = None
         if sys.__stderr__ is not None and (self.settings.console or self.settings.gdb):
             # Capturing puts something else into place of 2 while a test runs.
@@ -49,10 +51,8 @@ class Session:
     def image_set(self, version: str) -> ImageSet:
         """The images of a kernel: built or from the cache, with what the options replace."""
         if version not in self._built:
-            from harness.build.imageset import build_image_set
-
             settings = self.settings
-            built = build_image_set(settings.versions[0] if version == GIVEN else version)
+            built = self._base(version)
             given = {
                 name: path
                 for name in ("kernel", "dtb", "initrd", "module", "app")
@@ -62,6 +62,29 @@ class Session:
             preflight.check(images, settings.area, f"{images.append} {settings.append}")
             self._built[version] = images
         return self._built[version]
+
+    def variant(self, version: str, name: str) -> ImageSet | None:
+        """The same with a variant of its kernel; None where the kernel was given, not built."""
+        if version == GIVEN:
+            return None
+        if (version, name) not in self._variants:
+            from harness.build.cache import Cache
+            from harness.build.progress import LazyProgress
+            from harness.build.variant import build_variant
+
+            progress = LazyProgress()
+            cache = Cache(say=progress.say)
+            built = build_variant(cache, self.image_set(version), name, progress)
+            self._variants[version, name] = built
+        return self._variants[version, name]
+
+    def _base(self, version: str) -> ImageSet:
+        """What is there before the options for single parts replace something."""
+        if self.settings.image_set is not None:
+            return ImageSet.read(self.settings.image_set)
+        from harness.build.imageset import build_image_set
+
+        return build_image_set(self.settings.versions[0] if version == GIVEN else version)
 
 
 def session_of(config: pytest.Config) -> Session:

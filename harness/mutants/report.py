@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""The table, the summary and the JSON of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.mutants.patchfile import Mutant
+from harness.mutants.runner import GOOD, Result, Status
+
+PASSED, FAILED, INFRASTRUCTURE = 0, 1, 3
+_EXPLAINED = {
+    Status.DOES_NOT_APPLY,
+    Status.DOES_NOT_BUILD,
+    Status.INFRASTRUCTURE,
+    Status.NO_TEST,
+    Status.FALSE_ALARM,
+}
+
+
+class Table:
+    """Lines for a terminal, each when its result is there."""
+
+    def __init__(self, mutants: Sequence[Mutant]) -> None:
+        self._name = max([len(mutant.name) for mutant in mutants] + [6])
+        self._status = max(len(status.value) for status in Status)
+
+    def head(self) -> str:
+        """The columns' titles; seconds are those of the build and of the tests."""
+        return self._line("MUTANT", "BUILD", "TESTS", "VERDICT", "WHAT IT BREAKS")
+
+    def line(self, result: Result) -> str:
+        """One result, and below it the test that turned red, or what went wrong."""
+        subject = result.mutant.subject
+        if result.mutant.harmless:
+            subject = f"nothing: {subject}"
+        seconds = (f"{result.build_seconds:.1f}", f"{result.test_seconds:.1f}")
+        line = self._line(result.mutant.name, *seconds, result.status.value, subject)
+        more = []
+        if result.test:
+            more.append(f"{result.test} ({result.verdict})")
+        if result.status in _EXPLAINED:
+            more += result.message.splitlines()[:4]
+        return "\n".join([line, *(f"    {text}" for text in more)])
+
+    def _line(self, name: str, build: str, tests: str, status: str, what: str) -> str:
+        return (
+            f"{name:<{self._name}}  {build:>5}  {tests:>5}  {status:<{self._status}}  {what}"
+        ).rstrip()
+
+
+def summary(results: Sequence[Result]) -> str:
+    """``N of M mutants caught, K of L harmless passed``."""
+    counted = [result for result in results if result.status is not Status.OTHER_KERNEL]
+    mutants = [result for result in counted if not result.mutant.harmless]
+    harmless = [result for result in counted if result.mutant.harmless]
+    caught = sum(result.status in GOOD for result in mutants)
+    passed = sum(result.status in GOOD for result in harmless)
+    text = f"{caught} of {len(mutants)} mutants caught, {passed} of {len(harmless)} harmless passed"
+    elsewhere = sum(result.status is Status.ELSEWHERE for result in mutants)
+    return f"{text} ({elsewhere} caught by another test than named)" if elsewhere else text
+
+
+def exit_status(results: Sequence[Result]) -> int:
+    """0 if all is as it should be, 3 where something is not known, else 1."""
+    if any(result.status is Status.INFRASTRUCTURE for result in results):
+        return INFRASTRUCTURE
+    return PASSED if all(result.status in GOOD for result in results) else FAILED
+
+
+def as_json(results: Sequence[Result], **run: Any) -> Mapping[str, Any]:
+    """The run as plain data."""
+    return {
+        **run,
+        "summary": summary(results),
+        "mutants": [
+            {
+                "name": result.mutant.name,
+                "subject": result.mutant.subject,
+                "kind": "harmless" if result.mutant.harmless else "mutant",
+                "status": result.status.value,
+                "test": result.test,
+                "verdict": result.verdict,
+                "message": result.message,
+                "build_seconds": result.build_seconds,
+                "test_seconds": result.test_seconds,
+            }
+            for result in sorted(results, key=lambda result: result.mutant.name)
+        ],
+    }

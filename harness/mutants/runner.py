@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""Takes the mutants one by one: apply, build, test, restore, and say what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness.build.workshop import PatchError, Workshop
+from harness.errors import BuildError, HarnessError
+from harness.images import ImageSet
+from harness.mutants.patchfile import Mutant
+from harness.mutants.suite import ALL, CMA, NOTHING, Outcome, Suite
+
+
+class Status(enum.Enum):
+    """What came of a mutant."""
+
+    CAUGHT = "caught"
+    ELSEWHERE = "caught elsewhere"
+    """By a test that its ``Caught-by`` does not name."""
+    SURVIVED = "SURVIVED"
+    PASSED = "passed"
+    """A harmless change that the suite took for harmless."""
+    FALSE_ALARM = "FALSE ALARM"
+    """A harmless change that turned a test red."""
+    NO_TEST = "names no test"
+    """``Caught-by`` selects none."""
+    DOES_NOT_APPLY = "does not apply"
+    DOES_NOT_BUILD = "does not build"
+    OTHER_KERNEL = "other kernel"
+    """It is for other kernels than this: not counted."""
+    INFRASTRUCTURE = "infrastructure"
+    """The run failed, twice, and not through the system under test: nothing is known."""
+
+
+GOOD = {Status.CAUGHT, Status.ELSEWHERE, Status.PASSED, Status.OTHER_KERNEL}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One mutant's."""
+
+    mutant: Mutant
+    status: Status
+    build_seconds: float = 0.0
+    test_seconds: float = 0.0
+    test: str = ""
+    """The test that turned red."""
+    verdict: str = ""
+    message: str = ""
+
+
+class NotGreen(HarnessError):
+    """The suite fails on the system as it is, so that a red test would prove nothing."""
+
+
+class Runner:
+    """One run over many mutants."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        suite: Suite,
+        kernel: str,
+        artifacts: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._workshop = workshop
+        self._suite = suite
+        self._kernel = kernel
+        self._artifacts = artifacts
+        self._say = say
+
+    def check_suite(self, mutants: Sequence[Mutant]) -> None:
+        """Runs what will be run on the mutants on the system without any. Raises `NotGreen`."""
+        fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
+        if not fitting:
+            return
+        expressions = sorted({f"({mutant.caught_by})" for mutant in fitting if mutant.caught_by})
+        whole = any(mutant.harmless for mutant in fitting)
+        place = self._artifacts / "unchanged"
+        images = self._workshop.build(place / "images")
+        outcome = self._suite.run(
+            images,
+            place / "run",
+            "" if whole else " or ".join(expressions),
+            stop_after=5,
+        )
+        if not outcome.passed and outcome.status != NOTHING:
+            names = "\n".join(f"  {f.test} ({f.verdict}) {f.message}" for f in outcome.failures)
+            raise NotGreen(
+                f"the suite does not pass on the system without a mutant"
+                f" (pytest's exit status {outcome.status})\n{names}\nlog: {outcome.log}"
+            )
+        self._say(f"{outcome.tests} tests pass without a mutant ({outcome.seconds:.0f} s)")
+        shutil.rmtree(place, ignore_errors=True)
+
+    def run(self, mutants: Sequence[Mutant]) -> Iterator[Result]:
+        """The results in the order in which they come: what needs no kernel first."""
+        for mutant in sorted(mutants, key=lambda mutant: mutant.of_kernel):
+            yield self._one(mutant)
+
+    def _one(self, mutant: Mutant) -> Result:
+        if not mutant.fits(self._kernel):
+            return Result(mutant, Status.OTHER_KERNEL)
+        place = self._artifacts / mutant.name
+        shutil.rmtree(place, ignore_errors=True)
+        begun = time.monotonic()
+        try:
+            self._workshop.apply(mutant.path)
+            images = self._workshop.build(place / "images")
+            built = time.monotonic() - begun
+            result = self._test(mutant, images, place)
+        except PatchError as error:
+            return Result(mutant, Status.DOES_NOT_APPLY, message=str(error))
+        except BuildError as error:
+            return Result(mutant, Status.DOES_NOT_BUILD, message=str(error))
+        finally:
+            self._workshop.restore()
+            shutil.rmtree(place / "images", ignore_errors=True)
+        if result.status in GOOD:
+            shutil.rmtree(place, ignore_errors=True)
+        return dataclasses.replace(
+            result,
+            build_seconds=round(built, 1),
+            test_seconds=round(time.monotonic() - begun - built, 1),
+        )
+
+    def _test(self, mutant: Mutant, images: ImageSet, place: Path) -> Result:
+        if mutant.harmless:
+            outcome = self._run(images, place / "suite", targets=CMA, stop_after=5)
+            good, bad = Status.PASSED, Status.FALSE_ALARM
+            return _result(mutant, outcome, good if outcome.passed else bad)
+        named = self._run(images, place / "named", mutant.caught_by)
+        if named.status == NOTHING:
+            return Result(mutant, Status.NO_TEST, message=f"-k {mutant.caught_by!r}")
+        if named.caught or named.infrastructure:
+            return _result(mutant, named, Status.CAUGHT)
+        outcome = self._run(images, place / "suite")
+        return _result(mutant, outcome, Status.ELSEWHERE if outcome.caught else Status.SURVIVED)
+
+    def _run(
+        self,
+        images: ImageSet,
+        to: Path,
+        expression: str = "",
+        targets: Sequence[str] = ALL,
+        stop_after: int = 1,
+    ) -> Outcome:
+        """A run; once more where it says nothing of the system."""
+        outcome = self._suite.run(images, to, expression, targets, stop_after)
+        if outcome.infrastructure:
+            outcome = self._suite.run(images, to, expression, targets, stop_after)
+        return outcome
+
+
+def _result(mutant: Mutant, outcome: Outcome, status: Status) -> Result:
+    """`status`, unless the run says nothing."""
+    failure = outcome.caught or next(iter(outcome.failures), None)
+    if outcome.infrastructure:
+        status = Status.INFRASTRUCTURE
+    if failure is None:
+        return Result(mutant, status, message=f"pytest's exit status {outcome.status}")
+    return Result(
+        mutant, status, test=failure.test, verdict=failure.verdict, message=failure.message
+    )
