@@ -18,7 +18,7 @@ from typing import IO
 import pexpect
 
 from harness.images import ImageSet
-from harness.machine import process
+from harness.machine import physical, process
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
 from harness.machine.crash import Crash, CrashWatcher
@@ -389,3 +389,7 @@ class Machine:
             path = Path(directory) / "memory"
             self.qmp.execute("pmemsave", val=address, size=length, filename=str(path))
             return path.read_bytes()
+
+    def write_physical(self, address: int, data: bytes) -> None:
+        """Puts `data` at guest physical `address`, past the guest. Raises `MachineError`."""
+        physical.write(self.qmp.monitor, self.pid, address, data)
