@@ -65,9 +65,10 @@ class AppScript:
         """The next `count` answers. Raises `CommandFailed` where they do not come in time."""
         # Opened for reading and writing: a reader of a FIFO that nobody writes would wait forever.
         script = (
-            f"exec 8<>{self._files}.out; n=0; while [ $n -lt {count} ]; do"
-            f" read -t {timeout:.0f} -r line <&8 || {{ echo 'no answer' >&2; exec 8<&-; false;"
-            ' break; }; printf "%s\\n" "$line"; n=$((n+1)); done; s=$?; exec 8<&-; [ $s = 0 ]'
+            f"exec 8<>{self._files}.out; n=0; while [ $n -lt {count} ] &&"
+            f" read -t {timeout:.0f} -r line <&8; do"
+            f' printf "%s\\n" "$line"; n=$((n+1)); done; exec 8<&-; [ $n = {count} ] ||'
+            f" {{ echo 'no answer from the application' >&2; cat {self._files}.err >&2; false; }}"
         )
         return self._guest.run(script, timeout + 10).text.splitlines()
 
@@ -134,10 +135,11 @@ def running(guest: Guest, device: str, options: str = "") -> Iterator[AppScript]
     number = next(_numbers)
     files = f"/tmp/script-{number}"
     app = guest.app_path()
+    # The shell opens both ends before the application runs: what is written into a FIFO that
+    # nobody has open is lost.
     text = guest.run(
-        f"mkfifo {files}.in {files}.out;"
-        f" {app} --script --device {device} {options} 0<>{files}.in 1<>{files}.out"
-        f" 2>{files}.err & echo $!"
+        f"mkfifo {files}.in {files}.out; {{ {app} --script --device {device} {options}"
+        f" <&3 >&4 2>{files}.err 3<&- 4>&- & }} 3<>{files}.in 4<>{files}.out; echo $!"
     ).text
     script = AppScript(guest, number, int(text))
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from harness.app_script import AppScript, running
@@ -129,10 +129,13 @@ class Guest:
 
     # Memory
 
-    def memory_map(self) -> MemoryMap:
-        """Physical memory as all of the guest's witnesses agree on it; raises where they do not."""
+    def memory_map(self, require: Collection[str] | None = None) -> MemoryMap:
+        """Physical memory as all of the guest's witnesses agree on it; raises where they do not,
+        and where an area of `require` (by default the one under test) is not there.
+        """
         witnesses = Witnesses(self.machine.channel, self.images).all()
-        return reconcile(witnesses, require=[self.area], features=self.images.features)
+        names = [self.area] if require is None else require
+        return reconcile(witnesses, require=names, features=self.images.features)
 
     def cma(self) -> CmaState:
         """What is allocated in each area now, and the kernel's counters. Needs ``debugfs``."""

@@ -334,17 +334,26 @@ static void do_check(struct script *script, char **words)
 	answer("ok");
 }
 
-static void do_reopen(struct script *script, char **words)
+static void open_device(struct script *script, const char *path)
 {
-	int fd;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
 
-	(void)words;
-	fd = open(script->device, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return answer_errno();
 	close(script->fd);
 	script->fd = fd;
 	answer("ok");
+}
+
+static void do_reopen(struct script *script, char **words)
+{
+	(void)words;
+	open_device(script, script->device);
+}
+
+static void do_device(struct script *script, char **words)
+{
+	open_device(script, words[0]);
 }
 
 /*
@@ -405,6 +414,7 @@ static const struct {
 	{ "fill", 3, do_fill },			/* HEX PHYS LEN */
 	{ "check", 3, do_check },		/* HEX PHYS LEN */
 	{ "reopen", 0, do_reopen },		/* close and open the device */
+	{ "device", 1, do_device },		/* PATH         close it, and open another */
 	{ "fork", 0, do_fork },			/*              -> ok PID */
 	{ "reap", 1, do_reap },			/* PID          kill and wait */
 	{ "pid", 0, do_pid },			/*              -> ok PID */

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Kernels that differ from a built one by a few options: made from a copy of its tree."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+from harness.build import kconfig, tools
+from harness.build.cache import Cache, Key, Room
+from harness.build.kernel import KernelTree, copy_tree, file_digest, make_kernel, make_words
+from harness.build.process import Tools
+from harness.build.progress import Progress
+from harness.errors import BuildError
+from harness.images import ImageSet
+
+DIRECTORY = tools.IMAGES / "kernel" / "config" / "variants"
+COPY_BYTES = 900 * 2**20
+"""A built kernel without its sources, which are links."""
+_KEPT = ("arch/arm/boot/zImage", "vmlinux", "System.map", ".config")
+
+
+def variants() -> list[str]:
+    """The names of all variants: the fragments in ``images/kernel/config/variants``."""
+    return sorted(path.stem for path in DIRECTORY.glob("*.config"))
+
+
+def build_variant(cache: Cache, images: ImageSet, name: str, progress: Progress) -> ImageSet:
+    """The image set with its kernel built once more with the fragment `name` on top.
+
+    Raises `BuildError`, also where the tree does not honour an option of the fragment.
+    """
+    fragment = DIRECTORY / f"{name}.config"
+    entry = images.kernel.parents[5]  # ENTRY/tree/obj/arch/arm/boot/zImage
+    key = Key(f"variant-{name}", {"kernel": entry.name, "fragment": file_digest(fragment)})
+
+    def build(room: Room) -> None:
+        progress.say(f"building variant {name} of {entry.name}: {cache.why(key)}")
+        environment = {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache.root / "ccache")}
+        runner = Tools(room, environment)
+        copy = copy_tree(
+            KernelTree.of(entry), room.tmp / "tree", lambda argv: runner.run([*argv], "copying")
+        )
+        _configure(runner, copy, fragment)
+        make_kernel(runner, copy.tree, progress, f"variant {name}")
+        for kept in _KEPT:
+            shutil.copy2(copy.obj / kept, room.out)
+
+    out = cache.entry(key, build, needs=COPY_BYTES)
+    return dataclasses.replace(
+        images,
+        kernel=out / "zImage",
+        vmlinux=out / "vmlinux",
+        system_map=out / "System.map",
+    )
+
+
+def _configure(runner: Tools, kernel: KernelTree, fragment: Path) -> None:
+    with kernel.config.open("a") as file:
+        file.write(fragment.read_text())
+    runner.run([*make_words(kernel.tree), "olddefconfig"], "configuring the variant")
+    wanted = kconfig.parse(fragment.read_text())
+    lost = kconfig.not_honoured(wanted, kconfig.parse(kernel.config.read_text()))
+    if lost:
+        raise BuildError(f"{fragment.name}: the kernel does not take {', '.join(lost)}")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""What a layout says: areas as device tree nodes, RAM, and the kernel's command line."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.memory.ranges import AddressRange
+
+MIB = 1 << 20
+RAM_START = 0x60000000
+"""Where the board's RAM starts (QEMU ``hw/arm/vexpress.c``, the A9 daughterboard)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """One node below ``/reserved-memory``. Sizes and addresses are in bytes, ranges half-open."""
+
+    name: str
+    size: int = 8 * MIB
+    windows: tuple[AddressRange, ...] = ()
+    """``alloc-ranges``; none: anywhere."""
+    at: int | None = None
+    """Base of a static ``reg``; None: the kernel places the area."""
+    more: tuple[AddressRange, ...] = ()
+    """Further tuples of ``reg``."""
+    alignment: int | None = None
+    alignment_cells: int = 1
+    default: bool = False
+    """``linux,cma-default``."""
+    reusable: bool = True
+    enabled: bool = True
+    compatible: str = "shared-dma-pool"
+    """Empty: the property is left out, and the node is no CMA area at all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownFailure:
+    """A kernel that is wrong here. The suite says so, and notices when it is no more."""
+
+    version: str
+    """``6.12``: every kernel of that series."""
+    cause: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A row of the table: what is booted."""
+
+    name: str
+    about: str
+    """What it is for; a commit of Linux where it repeats a regression."""
+    areas: tuple[Area, ...]
+    memory_mib: int = 512
+    append: str = ""
+    """Words for the kernel's command line: ``cma=``, ``vmalloc=``."""
+    variant: str = ""
+    """Kernel configuration variant (``images/kernel/config/variants/NAME.config``)."""
+    known: tuple[KnownFailure, ...] = ()
+
+
+def window(start: int, size: int) -> tuple[AddressRange, ...]:
+    """One window of `size` bytes."""
+    return (AddressRange.from_size(start, size),)
