@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the allocator and its driver share."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+
+from harness.app_script import AppScript
+from harness.guest import AREA, DEVICE, Guest
+from harness.memory.ranges import AddressRange, merged
+
+PAGE, MIB = 4096, 1 << 20
+BASE = 0x69800000
+WHOLE = AddressRange.from_size(BASE, 8 * MIB)
+"""All of BiscuitOS_cma."""
+DEFAULT_WHOLE = AddressRange.from_size(BASE - 8 * MIB, 8 * MIB)
+"""All of linux,cma."""
+PAGES = WHOLE.size // PAGE
+MAX_ALIGN = 1 << 8
+"""In pages: CONFIG_CMA_ALIGNMENT is 8."""
+DEBUG_DIR = f"/sys/kernel/debug/cma/{AREA}"
+SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
+"""Objects are checked when they are allocated and freed, and the caches count them exactly."""
+
+_numbers = itertools.count(1000)
+
+
+def pages(first: int, count: int = 1) -> AddressRange:
+    """Pages of BiscuitOS_cma, counted from its start."""
+    return AddressRange.from_size(BASE + first * PAGE, count * PAGE)
+
+
+@contextlib.contextmanager
+def script(guest: Guest, device: str = DEVICE) -> Iterator[AppScript]:
+    """As `Guest.script`, but the pipes are open before the application is started: what is
+    written to a FIFO that nobody has open yet is lost.
+    """
+    number = next(_numbers)
+    files = f"/tmp/script-{number}"
+    text = guest.run(
+        f"mkfifo {files}.in {files}.out; exec 7<>{files}.in 8<>{files}.out;"
+        f" {guest.app_path()} --script --device {device} 0<&7 1<&8 7<&- 8<&- 2>{files}.err &"
+        " echo $!; exec 7<&- 8<&-"
+    ).text
+    app = AppScript(guest, number, int(text))
+    try:
+        assert int(app.command("pid")[0]) == app.process
+        yield app
+    finally:
+        with contextlib.suppress(Exception):
+            app.kill()
+            guest.run(f"rm -f {files}.in {files}.out {files}.err")
+
+
+@contextlib.contextmanager
+def scripts(guest: Guest, count: int) -> Iterator[list[AppScript]]:
+    """Several applications, each with an open file of its own."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(script(guest)) for _ in range(count)]
+
+
+def allocated(guest: Guest, area: str = AREA) -> tuple[AddressRange, ...]:
+    """What the area's bitmap says; ``used`` and ``maxchunk`` are checked against it on the way."""
+    return guest.cma().allocated(area)
+
+
+def assert_held(guest: Guest, held: Sequence[AddressRange]) -> None:
+    """The bitmap has these regions, disjoint as they are, and no other page."""
+    assert len(held) < 2 or not any(
+        one.overlaps(two) for one, two in itertools.pairwise(sorted(held))
+    )
+    assert allocated(guest) == merged(held)
+
+
+def assert_all_is_free(guest: Guest) -> None:
+    """Nothing of the area is allocated, and all of it can be had at once."""
+    assert allocated(guest) == ()
+    guest.run(f"cd {DEBUG_DIR} && echo {PAGES} > alloc && echo {PAGES} > free")
+    assert allocated(guest) == ()
+
+
+def alloc_many(app: AppScript, sizes: Sequence[int]) -> list[AddressRange]:
+    """Allocates all sizes in turn, in one go."""
+    return [answered_range(line) for line in app.ask(f"alloc {size}" for size in sizes)]
+
+
+def answered_range(line: str) -> AddressRange:
+    """The region in an answer to ``alloc``."""
+    ok, phys, length, _ = line.split()
+    assert ok == "ok", line
+    return AddressRange.from_size(int(phys, 16), int(length, 16))
+
+
+def release_many(app: AppScript, regions: Sequence[AddressRange]) -> None:
+    """Gives all regions back, in one go."""
+    answers = app.ask(f"release {region.start} {region.size}" for region in regions)
+    assert answers == ["ok"] * len(regions)
+
+
+def error_name(line: str) -> str:
+    """``ENOMEM`` of an error's answer, or ``ok``."""
+    words = line.split()
+    return words[1] if words[0] == "error" else words[0]
+
+
+class FirstFit:
+    """Where mm/cma.c must put each allocation, in pages from the start of an area."""
+
+    def __init__(self, count: int = PAGES) -> None:
+        self.taken = bytearray(count)
+
+    @staticmethod
+    def alignment(count: int) -> int:
+        """Of a region of `count` pages: the order of its length, and not more than 1 MiB."""
+        return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
+
+    def alloc(self, count: int, alignment: int | None = None) -> int | None:
+        """The first page of the new region; None where there is no room."""
+        free = bytes(count)
+        for first in range(0, len(self.taken) - count + 1, alignment or self.alignment(count)):
+            if self.taken[first : first + count] == free:
+                self.taken[first : first + count] = b"\1" * count
+                return first
+        return None
+
+    def release(self, first: int, count: int) -> None:
+        """Gives pages back."""
+        self.taken[first : first + count] = bytes(count)
+
+    def ranges(self) -> tuple[AddressRange, ...]:
+        """What is taken, merged."""
+        return merged(pages(first) for first, taken in enumerate(self.taken) if taken)
+
+
+def log_lines(guest: Guest) -> int:
+    """Lines that the kernel has printed."""
+    return int(guest.run("dmesg | wc -l").text)
+
+
+def live_objects(guest: Guest) -> dict[str, int]:
+    """How many objects each kmalloc cache has in use; the reading itself costs one per cache.
+
+    Exact on a machine booted with `SLUB_DEBUG`: other caches count whole slabs.
+    """
+    caches = "kmalloc-64 kmalloc-128 kmalloc-192 kmalloc-256 kmalloc-512 kmalloc-1k"
+    script = f"cd /sys/kernel/slab; for c in {caches}; do read -r n _ <$c/objects; echo $c $n; done"
+    return {name: int(n) for name, n in (x.split() for x in guest.run(script).text.splitlines())}
+
+
+@contextlib.contextmanager
+def no_growth(guest: Guest, times: int) -> Iterator[None]:
+    """What the block does `times` times leaks no object: no cache has grown by as many."""
+    before = live_objects(guest)
+    yield
+    after = live_objects(guest)
+    assert {name: n - before[name] for name, n in after.items() if n - before[name] >= times} == {}
