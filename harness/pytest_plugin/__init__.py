@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.build.variant import variants
 from harness.errors import HarnessError, UserError
 from harness.pytest_plugin import options, reporting
 from harness.pytest_plugin.fixtures import (
@@ -76,6 +77,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         for version in session_of(config).versions:
             session_of(config).image_set(version)
+            for variant in variants():
+                session_of(config).variant(version, variant)
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
     except HarnessError as error:
