@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The rules by which a right kernel places areas, one by one; kernels are asked in tests/qemu/cma."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.layout import Area, Boot, Layout, Placement, place
+from harness.layout.model import MIB, window
+from harness.layout.placement import lowmem_end
+from harness.layout.table import LAYOUTS
+from harness.memory.ranges import AddressRange
+
+OLD = Boot((6, 1), 0x609BDA08, 2 * MIB)
+NEW = Boot((6, 12), 0x609BDA08, 2 * MIB)
+DEFAULT = Area("linux,cma", windows=window(0x69000000, 8 * MIB), default=True)
+
+
+def placed(*areas: Area, append: str = "", memory_mib: int = 512, boot: Boot = OLD) -> Placement:
+    return place(Layout("test", "", areas, memory_mib, append), boot)
+
+
+def only(result: Placement, name: str) -> tuple[int, int]:
+    return result.areas[name].start, result.areas[name].size
+
+
+def test_a_window_as_large_as_the_area_is_the_area() -> None:
+    assert only(placed(DEFAULT), "linux,cma") == (0x69000000, 8 * MIB)
+
+
+def test_a_wide_window_is_filled_from_its_top() -> None:
+    area = Area("wide", windows=window(0x70000000, 64 * MIB))
+    assert only(placed(DEFAULT, area), "wide") == (0x73800000, 8 * MIB)
+
+
+@pytest.mark.parametrize(("boot", "start"), [(OLD, 0x6D000000), (NEW, 0x69800000)])
+def test_next_to_a_neighbour_a_new_kernel_fills_from_the_bottom(boot: Boot, start: int) -> None:
+    area = Area("wide", windows=window(0x69800000, 64 * MIB))
+    assert only(placed(DEFAULT, area, boot=boot), "wide") == (start, 8 * MIB)
+
+
+def test_without_a_window_the_top_of_ram_is_taken_and_the_next_below_it() -> None:
+    result = placed(DEFAULT, Area("one", 16 * MIB), Area("two", 4 * MIB))
+    assert only(result, "one") == (0x7F000000, 16 * MIB)
+    assert only(result, "two") == (0x7EC00000, 4 * MIB)
+
+
+def test_the_second_window_serves_where_the_first_is_too_small() -> None:
+    windows = (*window(0x6A000000, 4 * MIB), *window(0x6C000000, 8 * MIB))
+    assert only(placed(DEFAULT, Area("a", windows=windows)), "a") == (0x6C000000, 8 * MIB)
+
+
+def test_the_initrd_and_the_kernel_are_not_given_away() -> None:
+    result = placed(DEFAULT, Area("a", 8 * MIB, window(0x67C00000, 12 * MIB)))
+    assert result.refused["a"] == "there is no room for it"
+    assert "b" in placed(DEFAULT, Area("b", 4 * MIB, window(0x60C00000, 4 * MIB))).areas
+    assert "c" in placed(DEFAULT, Area("c", 4 * MIB, window(0x60800000, 4 * MIB))).refused
+
+
+def test_an_alignment_of_its_own_counts() -> None:
+    area = Area("a", windows=window(0x72400000, 0x02400000), alignment=16 * MIB)
+    assert only(placed(DEFAULT, area), "a") == (0x74000000, 8 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("area", "why"),
+    [
+        (Area("a", 6 * MIB, window(0x6C000000, 16 * MIB)), "not aligned"),
+        (Area("a", at=0x6C200000), "not aligned"),
+        (Area("a", 0), "no room"),
+        (Area("a", 0, at=0x6C000000), "size is zero"),
+        (Area("a", at=0x90000000), "no RAM"),
+        (Area("a", at=0x6C000000, reusable=False), "not reusable"),
+        (Area("a", alignment=8 * MIB, alignment_cells=2), "cells"),
+    ],
+)
+def test_what_cannot_be_is_refused(area: Area, why: str) -> None:
+    result = placed(DEFAULT, area)
+    assert why in result.refused["a"]
+    assert list(result.areas) == ["linux,cma"]
+
+
+def test_a_node_that_is_off_or_no_pool_is_not_spoken_of() -> None:
+    result = placed(DEFAULT, Area("off", enabled=False), Area("region", compatible=""))
+    assert list(result.areas) == ["linux,cma"]
+    assert not result.refused
+
+
+def test_the_ninth_area_is_refused() -> None:
+    row = tuple(Area(f"r{n}", 4 * MIB, at=0x70000000 + n * 4 * MIB) for n in range(8))
+    assert list(placed(DEFAULT, *row).refused) == ["r7"]
+
+
+def test_kbuild_gives_a_default_where_the_tree_has_none() -> None:
+    result = placed(Area("a", windows=window(0x69800000, 8 * MIB)))
+    assert only(result, "reserved") == (0x7F000000, 16 * MIB)
+    assert result.default == result.areas["reserved"]
+    assert result.total == 24 * MIB
+
+
+def test_the_command_line_has_precedence_over_the_tree_s_default() -> None:
+    result = placed(DEFAULT, append="cma=5M")
+    assert only(result, "reserved") == (0x7F800000, 8 * MIB), "rounded up to 4 MiB"
+    assert "linux,cma" in result.refused
+
+
+def test_cma_0_makes_no_default_at_all() -> None:
+    result = placed(DEFAULT, append="cma=0")
+    assert not result.areas
+    assert result.default is None
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("cma=8M@0x6a000000", True),
+        ("cma=8M@0x6a100000", False),
+        ("cma=8M@0x69800000", False),
+        ("cma=8M@0x7fc00000", False),
+        ("cma=8M@0x6c400000 vmalloc=1832M", False),
+    ],
+)
+def test_a_base_on_the_command_line_is_honoured_or_refused(words: str, made: bool) -> None:
+    taken = Area("a", windows=window(0x69800000, 8 * MIB))
+    assert ("reserved" in placed(taken, append=words).areas) is made
+
+
+def test_an_area_in_two_zones_is_not_activated() -> None:
+    result = placed(DEFAULT, Area("across", at=0x6C400000), append="vmalloc=1832M")
+    assert result.refused["across"] == "it is in two zones"
+    assert result.total == 8 * MIB
+
+
+def test_two_areas_of_one_name_are_neither() -> None:
+    result = placed(Area("reserved", windows=window(0x6B000000, 8 * MIB)), append="cma=8M")
+    assert "reserved" in result.refused
+    assert not result.areas
+    assert result.total == 16 * MIB
+
+
+def test_low_memory_ends_where_vmalloc_begins() -> None:
+    assert lowmem_end(Layout("t", "", (), 512)) == 0x80000000
+    assert lowmem_end(Layout("t", "", (), 512, "vmalloc=1832M")) == 0x6C800000
+    assert lowmem_end(Layout("t", "", (), 256, "vmalloc=1200M")) == 0x70000000
+
+
+def test_the_table_s_names_are_its_keys() -> None:
+    names = [row.name for row in LAYOUTS]
+    assert len(set(names)) == len(names)
+    assert all(row.about for row in LAYOUTS)
+
+
+def test_areas_of_one_layout_never_share_memory() -> None:
+    for row in LAYOUTS:
+        if row.name == "overlap":
+            continue
+        for boot in (OLD, NEW):
+            ranges: list[AddressRange] = sorted(place(row, boot).areas.values())
+            for first, second in zip(ranges, ranges[1:], strict=False):
+                assert first.end <= second.start, row.name
