@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The rules by which a right kernel places areas, one by one; kernels are asked in tests/qemu/cma."""
+"""The rules by which a right kernel places areas; kernels themselves are asked in tests/qemu."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 
@@ -156,5 +158,5 @@ def test_areas_of_one_layout_never_share_memory() -> None:
             continue
         for boot in (OLD, NEW):
             ranges: list[AddressRange] = sorted(place(row, boot).areas.values())
-            for first, second in zip(ranges, ranges[1:], strict=False):
+            for first, second in itertools.pairwise(ranges):
                 assert first.end <= second.start, row.name
