@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, UserError, Verdict
-from harness.images import ImageSet
+from harness.images import PARTS, ImageSet
 
 if TYPE_CHECKING:
     from harness.machine.template import TemplateStore
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 DEFAULT_AREA = "BiscuitOS_cma"
 DEFAULT_MEMORY = 512
 PRUNE_DAYS = 30.0
-_GIVEN = ("kernel", "dtb", "initrd", "module", "app")
 
 
 class Terminated(BaseException):
@@ -94,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sources(parser: argparse.ArgumentParser) -> None:
+def _add_sources(
+    parser: argparse.ArgumentParser,
+) -> argparse._MutuallyExclusiveGroup:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--kernel-version", metavar="X.Y", help="Debian's linux-source-X.Y (default: 6.1)"
@@ -102,16 +103,18 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--kernel-source", metavar="DIR", type=Path, help="a kernel tree, 5.0 or later; only read"
     )
+    return which
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    _add_sources(parser)
+    _add_sources(parser).add_argument(
+        "--biscuitos", metavar="DIR", type=Path, help="a BiscuitOS output tree, as it is; only read"
+    )
     parser.add_argument(
         "--memory",
         metavar="MIB",
         type=_memory,
-        default=DEFAULT_MEMORY,
-        help="the guest's RAM in MiB (default: %(default)s)",
+        help=f"the guest's RAM in MiB (default: {DEFAULT_MEMORY}, or the BiscuitOS tree's)",
     )
     parser.add_argument(
         "--area",
@@ -119,7 +122,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_AREA,
         help="the CMA area that must hold the allocation (default: %(default)s)",
     )
-    for name in _GIVEN:
+    for name in PARTS:
         parser.add_argument(
             f"--{name}", metavar="FILE", type=Path, help=f"this {name} and not the built one"
         )
@@ -174,7 +177,7 @@ def _images(options: argparse.Namespace) -> ImageSet:
 
 
 def _run(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name)}
+    given = {name: getattr(options, name) for name in PARTS if getattr(options, name)}
     for name, path in given.items():
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
@@ -182,7 +185,16 @@ def _run(options: argparse.Namespace) -> int:
 
     if "kernel" in given:  # known to be none before anything is built
         check_kernel(given["kernel"])
-    images = with_given(_images(options), given)
+    if options.biscuitos:
+        from harness.biscuitos import find
+
+        tree = find(options.biscuitos)
+        print("\n".join(tree.said()), file=sys.stderr)
+        images = with_given(tree.image_set(), given)
+        options.memory = options.memory or tree.memory_mib
+    else:
+        images = with_given(_images(options), given)
+    options.memory = options.memory or DEFAULT_MEMORY
     if options.append:
         images = dataclasses.replace(images, append=f"{images.append} {options.append}")
     from harness.mainjob import run

@@ -12,7 +12,16 @@ from typing import Any
 
 from harness.errors import UserError
 
-_PATHS = frozenset({"kernel", "dtb", "initrd", "module", "app", "vmlinux", "system_map"})
+_PATHS = frozenset({"kernel", "dtb", "initrd", "module", "app", "vmlinux", "system_map", "disk"})
+_COMMON = "console=ttyAMA0 init=/linuxrc loglevel=8 panic=-1"
+DISK_APPEND = f"earlycon root=/dev/vda rw rootfstype=ext4 {_COMMON}"
+"""Kernel command line for a root disk, as BiscuitOS runs it."""
+RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {_COMMON}"
+"""The same for a root image that is loaded into RAM."""
+PARTS = ("kernel", "dtb", "initrd", "disk", "module", "app")
+"""What a user can give instead of what is built: ``--qemu-kernel`` and so on."""
+OURS = frozenset({"agent", "two-areas"})
+"""Features of the root image and the device tree that the project builds."""
 _WORDS = frozenset({"features", "foreign"})
 
 
@@ -30,8 +39,9 @@ class ImageSet:
     ``features`` names what this system can offer beyond a kernel and a shell:
     ``agent`` (our command agent on ttyAMA1), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
     ``debugfs``, ``cma-sysfs``, ``fault-injection`` (failslab), ``page-tables`` (the kernel's own,
-    in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``. A feature that
-    is missing is *absent*, never an error by itself.
+    in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``, ``two-areas``
+    (linux,cma and BiscuitOS_cma of 8 MiB side by side at 0x69000000, as in ``images/dts``). A
+    feature that is missing is *absent*, never an error by itself.
     """
 
     kernel: Path
@@ -40,6 +50,8 @@ class ImageSet:
     """Flattened device tree."""
     initrd: Path | None = None
     """initramfs (newc, may be compressed) or ramdisk."""
+    disk: Path | None = None
+    """Root disk, raw, for virtio-blk. It is read only: a machine writes to an overlay."""
     module: Path | None = None
     """``cma.ko`` on the host, the same file as in the root image."""
     app: Path | None = None
@@ -65,7 +77,10 @@ class ImageSet:
             if isinstance(value, Path):
                 try:
                     stat = value.stat()
-                    value = _file_digest(value, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+                    if field.name == "disk":  # too large to be read each time
+                        value = f"{value.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+                    else:
+                        value = _file_digest(value, stat.st_size, stat.st_mtime_ns, stat.st_ino)
                 except OSError as error:
                     raise UserError(
                         f"cannot read {field.name} {value}: {error.strerror}"

@@ -18,8 +18,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from harness.errors import UserError
-from harness.images import ImageSet
+from harness.images import DISK_APPEND, OURS, RAMDISK_APPEND, ImageSet
 from harness.memory.devicetree import read_dtb
+from harness.memory.ranges import AddressRange
 
 ZIMAGE_MAGIC = 0x016F2818
 """At offset 0x24 of an ARM zImage; its start and end addresses follow it
@@ -32,31 +33,81 @@ COMPRESSED = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x5d\x00\x00", "lzma"),
 )
+EXT_MAGIC_AT, EXT_MAGIC = 0x438, b"\x53\xef"
+TWO_AREAS, AREA_SIZE = "two-areas", 8 << 20
 AGENT, AGENT_PATH = "agent", b"sbin/agent\0"
 PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"churn SEED COUNT")}
 """Features that a part's own bytes show, ours or not: the driver's parameter ``area``, the
 application's ``--script``.
 """
+DRIVER = "/lib/modules/{}/extra/cma.ko"
 NEWC, TRAILER = b"070701", b"TRAILER!!!"
 
 
 def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
-    """The image set with parts replaced by the user's: ``kernel``, ``dtb``, ``initrd``, …
+    """The image set with parts replaced by the user's: ``kernel``, ``dtb``, ``initrd``, ``disk``, …
 
     What is known of the built parts is not claimed of the user's: symbols and release are the built
-    kernel's, and a root image is not taken to hold our agent unless it does.
+    kernel's, a root image is not taken to hold our agent unless it does, and a device tree has the
+    areas that it has.
     """
     changes: dict[str, object] = dict(given)
     features = images.features
     if "kernel" in given:
         check_kernel(given["kernel"])
         changes |= {"vmlinux": None, "system_map": None, "release": kernel_release(given["kernel"])}
-        features &= {AGENT}
-    if "initrd" in given and AGENT_PATH not in _unpacked(_read(given["initrd"])):
+        features &= OURS
+    if "dtb" in given and not has_two_areas(given["dtb"]):
+        features -= {TWO_AREAS}
+    if "initrd" in given:
+        content = _unpacked(_read(given["initrd"]))
+        if AGENT_PATH not in content:
+            features -= {AGENT}
+        if is_ext(content):
+            changes["append"] = RAMDISK_APPEND
+    if "disk" in given:
+        _check_disk(given["disk"])
         features -= {AGENT}
+        changes["append"] = DISK_APPEND
+        changes.setdefault("initrd", None)
     changes["features"] = features
     changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
     return with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]
+
+
+def is_ext(content: bytes) -> bool:
+    """Whether an image is an ext2, ext3 or ext4 file system (``fs/ext4/ext4.h``)."""
+    return content[EXT_MAGIC_AT : EXT_MAGIC_AT + 2] == EXT_MAGIC
+
+
+def has_two_areas(path: Path) -> bool:
+    """Whether the device tree declares the two areas at the places of ``images/dts``."""
+    nodes = {node.name: node for node in read_dtb(_read(path), str(path)).cma_nodes}
+    wanted = {"linux,cma": (True, 0x69000000), "BiscuitOS_cma": (False, 0x69800000)}
+    return nodes.keys() == wanted.keys() and all(
+        nodes[name].cma_default == default
+        and nodes[name].size == AREA_SIZE
+        and nodes[name].windows == (AddressRange.from_size(start, AREA_SIZE),)
+        for name, (default, start) in wanted.items()
+    )
+
+
+def _check_disk(path: Path) -> None:
+    """Raises `UserError` for a root disk that is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(EXT_MAGIC_AT + 2)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if head[:4] == b"QFI\xfb":
+        raise UserError(
+            f"{path} is a qcow2 image; make it raw: qemu-img convert -O raw {path.name} root.img"
+        )
+    if not is_ext(head):
+        raise UserError(
+            f"{path} has no ext4 file system at its start; give the raw root image, without a"
+            " partition table"
+        )
 
 
 def with_parts(images: ImageSet) -> ImageSet:
@@ -87,8 +138,34 @@ def check(images: ImageSet, area: str, command_line: str) -> None:
     release = images.release or kernel_release(images.kernel)
     if images.module is not None:
         check_module(images.module, release)
+    elif _has_driver(images, release) is False:
+        raise UserError(
+            f"the root image {images.disk or images.initrd} has no {DRIVER.format(release)}, and"
+            " no module was given: use --qemu-module FILE"
+        )
     if images.app is not None:
-        _check_elf(images.app, "application", "arm-linux-gnueabihf-gcc -static")
+        # Our root image has no libraries; another may have.
+        static = AGENT in images.features
+        _check_elf(images.app, "application", "arm-linux-gnueabihf-gcc -static" if static else "")
+
+
+def _has_driver(images: ImageSet, release: str) -> bool | None:
+    """Whether the root image holds ``cma.ko``; None where that cannot be told before the boot."""
+    path = DRIVER.format(release)
+    if images.disk is not None:
+        if not release or shutil.which("debugfs") is None:
+            return None
+        done = subprocess.run(
+            ["debugfs", "-R", f"stat {path}", str(images.disk)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return None if done.returncode else "File not found" not in done.stderr
+    if images.initrd is None:
+        return None
+    content = _unpacked(_read(images.initrd))
+    return b"extra/cma.ko" in content if content[:6] == NEWC else None
 
 
 def _read(path: Path) -> bytes:
@@ -194,7 +271,7 @@ def _check_elf(path: Path, what: str, how: str) -> None:
     try:
         with path.open("rb") as file:
             elf = _elf(path, file, what)
-            if any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()):
+            if how and any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()):
                 raise UserError(f"{path} is linked dynamically; build it with {how}")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from harness.build.module import build_module
 from harness.build.progress import LazyProgress, Progress
 from harness.build.rootfs import build_rootfs
 from harness.errors import HarnessError
-from harness.images import ImageSet
+from harness.images import OURS, ImageSet
 
 VERSIONS = (DEFAULT, "6.12")
 """The kernels that the project's own tests run on."""
@@ -57,7 +57,7 @@ def build_image_set(
         vmlinux=built.vmlinux,
         system_map=built.system_map,
         release=built.release,
-        features=built.features | {"agent"},
+        features=built.features | OURS,
     )
     return preflight.with_parts(images_built)
 

@@ -68,10 +68,10 @@ def features(config: Mapping[str, str]) -> set[str]:
     found = set()
     if enabled(config, "DEBUG_FS") and enabled(config, "CMA_DEBUGFS"):
         found.add("debugfs")
+        if enabled(config, "FAULT_INJECTION") and enabled(config, "FAILSLAB"):
+            found.add("fault-injection")
+        if enabled(config, "ARM_PTDUMP_DEBUGFS"):
+            found.add("page-tables")
     if enabled(config, "CMA_SYSFS"):
         found.add("cma-sysfs")
-    if enabled(config, "FAULT_INJECTION") and enabled(config, "FAILSLAB"):
-        found.add("fault-injection")
-    if enabled(config, "ARM_PTDUMP_DEBUGFS"):
-        found.add("page-tables")
     return found

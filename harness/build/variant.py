@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.build import kconfig, tools
@@ -27,14 +28,25 @@ def variants() -> list[str]:
     return sorted(path.stem for path in DIRECTORY.glob("*.config"))
 
 
-def build_variant(cache: Cache, images: ImageSet, name: str, progress: Progress) -> ImageSet:
-    """The image set with its kernel built once more with the fragment `name` on top.
+def build_variant(
+    cache: Cache,
+    images: ImageSet,
+    fragment: Path,
+    progress: Progress,
+    without: Sequence[Path] = (),
+) -> ImageSet:
+    """The image set with its kernel built once more with `fragment` on top, and some of our patches
+    taken off.
 
     Raises `BuildError`, also where the tree does not honour an option of the fragment.
     """
-    fragment = DIRECTORY / f"{name}.config"
+    name = fragment.stem
     entry = images.kernel.parents[5]  # ENTRY/tree/obj/arch/arm/boot/zImage
-    key = Key(f"variant-{name}", {"kernel": entry.name, "fragment": file_digest(fragment)})
+    key = Key(
+        f"variant-{name}",
+        {"kernel": entry.name, "fragment": file_digest(fragment)}
+        | {f"without {path.name}": file_digest(path) for path in without},
+    )
 
     def build(room: Room) -> None:
         progress.say(f"building variant {name} of {entry.name}: {cache.why(key)}")
@@ -43,6 +55,9 @@ def build_variant(cache: Cache, images: ImageSet, name: str, progress: Progress)
         copy = copy_tree(
             KernelTree.of(entry), room.tmp / "tree", lambda argv: runner.run([*argv], "copying")
         )
+        for path in without:
+            words = ["patch", "-p1", "-F0", "-R", "--batch", "--no-backup-if-mismatch"]
+            runner.run([*words, "-i", path], f"taking {path.name} off", cwd=copy.tree)
         _configure(runner, copy, fragment)
         make_kernel(runner, copy.tree, progress, f"variant {name}")
         for kept in _KEPT:

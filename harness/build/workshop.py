@@ -43,7 +43,7 @@ from harness.build.process import Tools
 from harness.build.progress import Progress
 from harness.build.rootfs import read_manifest
 from harness.errors import BuildError, UserError
-from harness.images import ImageSet
+from harness.images import OURS, ImageSet
 
 PARTS = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
@@ -247,7 +247,7 @@ class Workshop:
                 vmlinux=copies["vmlinux"],
                 system_map=copies["System.map"],
                 release=self._base.release,
-                features=self._base.features | {"agent"},
+                features=self._base.features | OURS,
             )
         )
 

@@ -111,8 +111,14 @@ class Channel(abc.ABC):
         """
 
 
+SHOWN = 200
+"""Characters of a command that an error shows."""
+
+
 def timed_out(what: str, elapsed: float, tails: str) -> GuestTimeout:
     """The error for a missing answer: what was asked, how long ago, what the streams say."""
+    if len(what) > SHOWN:
+        what = f"{what[:SHOWN]}…"
     return GuestTimeout(f"no answer to `{what}` after {elapsed:.1f} s\n{tails}")
 
 

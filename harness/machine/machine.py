@@ -61,8 +61,11 @@ class MachineConfig:
     """Cortex-A9 cores, at most 4. QEMU runs each on a thread of its own."""
     icount: bool = False
     """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
-    disk: Path | None = None
-    """Root disk (raw) on virtio-blk, run through an overlay that dies with the machine."""
+
+    @property
+    def disk(self) -> Path | None:
+        """Root disk (raw) on virtio-blk, run through an overlay that dies with the machine."""
+        return self.images.disk
 
     @property
     def command_line(self) -> str:

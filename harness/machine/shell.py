@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import hashlib
 import re
@@ -30,11 +31,22 @@ PIECE = 600
 """Bytes of one line to the guest; the tty's line editor takes 4095, and ash's editor fewer."""
 KNOCK = 1.0
 """Seconds without an answer after which a booting guest is knocked at again."""
+SOFT_KNOCKS = 12
+"""Bytes that a guest may be sent before its serial driver runs. A PL011 whose 16 bytes of buffer
+are full when the driver starts raises no interrupt any more if more is waiting behind them: the
+driver drains it (pl011_enable_interrupts()), and QEMU fills it as fast.
+"""
+STARTED = re.compile(rb"Run \S+ as init process|[Pp]ress Enter|[#$>] (?:\x1b\[6n)?$|login: $")
+"""What a guest prints once its console was opened for reading."""
+BLOCK = 24 * 1024
+"""Bytes of a file that go to the guest at once; the answer to them says that they were taken."""
+LINE = 1020
+"""Characters of base64 in one line of them."""
 RESENDS = 5
 ASK_AGAIN = 2.0
 """Seconds that a complete answer gets to come over once it was asked for again."""
 
-# Sent one line at a time. The reading loop is no interactive shell: it has no prompt and no editor.
+# Sent one line at a time. File descriptor 9 is the terminal for commands that read it. The reading loop is no interactive shell: it has no prompt and no editor.
 SETUP = (
     "for _d in ${TMPDIR:-/tmp} /run /dev /; do (: >$_d/.h$$.o) 2>/dev/null && break; done;"
     " _d=$_d/.h$$",
@@ -51,7 +63,7 @@ MANY = """\
 for _f in {patterns}; do
   [ -f "$_f" ] && cat "$_f" >$_d.m 2>/dev/null && echo "$(wc -c <$_d.m) $_f" && cat $_d.m
 done; :"""
-LOOP = 'exec 2>/dev/null; while read -r _k; do eval "$_k"; done'
+LOOP = 'exec 2>/dev/null 9<&0; while read -r _k; do eval "$_k"; done'
 
 
 @dataclasses.dataclass
@@ -100,6 +112,7 @@ class ShellChannel(Channel):
         deadline = Deadline(timeout)
         self._word = nonce
         start = len(self._line.stream)
+        self._await_driver(start, deadline)
         here = re.compile(rb"@%s here42" % nonce.encode())
         while True:
             self._say("", deadline)
@@ -124,6 +137,17 @@ class ShellChannel(Channel):
             )
         return self.probe(deadline.remaining)
 
+    def _await_driver(self, start: int, deadline: Deadline) -> None:
+        """Returns when the guest's console can be written to, as far as one can tell."""
+        for _ in range(SOFT_KNOCKS):
+            cursor = Cursor(self._line.stream, start, self._guard)
+            with contextlib.suppress(pexpect.TIMEOUT):
+                cursor.find(STARTED, min(KNOCK, deadline.remaining))
+                return
+            if deadline.expired:
+                return
+            self._say("", deadline)
+
     def _say(self, line: str, deadline: Deadline) -> None:
         self._line.send(line.encode() + b"\n", deadline, self._guard)
 
@@ -138,9 +162,9 @@ class ShellChannel(Channel):
                 piece = shlex.quote(line[start : start + PIECE])
                 self._say(f'_c="$_c"{newline if not start else ""}{piece}', deadline)
 
-    def _run(self, command: str, timeout: float) -> CommandResult:
+    def _run(self, command: str, timeout: float, lines: Sequence[str] = ()) -> CommandResult:
         """See `Channel.run`. A command that times out cannot be killed here; the next one says
-        so.
+        so. `lines` are what it reads from file descriptor 9.
         """
         if self._pending:
             raise ConsoleError(f"`{self._pending}` has not ended: the shell cannot be used again")
@@ -151,6 +175,8 @@ class ShellChannel(Channel):
         self._say(f"_r {self._seq}", deadline)
         answer = Answer({})
         self._pending = command
+        for line in lines:
+            self._say(line, deadline)
         for turn in range(RESENDS + 1):
             try:
                 position = self._collect(answer, position, deadline, turn)
@@ -217,12 +243,14 @@ class ShellChannel(Channel):
         deadline = Deadline(timeout)
         where = shlex.quote(path)
         result = self.run(f": >{where} && chmod {mode:o} {where}", deadline.remaining)
-        step = 64 * 1024
-        for start in range(0, len(data), step):
+        for start in range(0, len(data), BLOCK):
             if result.status:
                 break
-            text = base64.b64encode(data[start : start + step]).decode()
-            result = self.run(f"printf %s {text} | base64 -d >>{where}", deadline.remaining)
+            text = base64.b64encode(data[start : start + BLOCK]).decode()
+            lines = [text[at : at + LINE] for at in range(0, len(text), LINE)]
+            # A terminal gives no more than a line at a time: head takes what is its own.
+            command = f"head -n {len(lines)} <&9 | base64 -d >>{where}"
+            result = self._run(command, deadline.remaining, lines)
         if not result.status:
             result = self.run(f"md5sum <{where}", deadline.remaining)
             wanted = hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -120,9 +120,6 @@ def key(config: MachineConfig, point: str) -> str:
     parts = [str(FORMAT), config.images.digest(), qemu_version(config.qemu), point]
     parts += [str(config.memory_mib), config.command_line, str(config.icount)]
     parts.append(str(config.processors))
-    if config.disk is not None:
-        stat = config.disk.stat()
-        parts.append(f"{config.disk.resolve()} {stat.st_size} {stat.st_mtime_ns}")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

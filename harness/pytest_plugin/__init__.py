@@ -67,6 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Which files of a BiscuitOS tree are tested."""
+    if not config.getoption("--qemu"):
+        return []
+    tree = session_of(config).biscuitos
+    return tree.said() if tree else []
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Builds what is missing before any test runs, and before xdist starts its workers."""
     config = session.config

@@ -42,7 +42,7 @@ def image_set(qemu_session: Session, kernel_version: str) -> ImageSet:
 def machine_config(qemu_session: Session, image_set: ImageSet) -> MachineConfig:
     """The machine of this run; tests derive others from it with `dataclasses.replace`."""
     settings = qemu_session.settings
-    return MachineConfig(image_set, settings.memory, settings.append)
+    return MachineConfig(image_set, qemu_session.memory_mib, settings.append)
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,14 @@ class Boots:
         machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
         self.machines.append(machine)
         machine.open(timeout)
-        return Guest(machine, self._session.settings.area)
+        return self._guest(machine)
+
+    def _guest(self, machine: Machine) -> Guest:
+        guest = Guest(machine, self._session.settings.area)
+        if {"debugfs"} == machine.config.images.features & {"debugfs", "agent"}:
+            # Another's root image: the kernel has it, and nobody may have mounted it.
+            guest.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; :")
+        return guest
 
     def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
         """A clone of the template at `point`; a cold boot, with a warning, where that fails."""
@@ -107,7 +114,7 @@ class Boots:
                 prepare(guest.machine)
             return guest
         self.machines.append(machine)
-        return Guest(machine, self._session.settings.area)
+        return self._guest(machine)
 
     def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
         template = self._template(config, point, prepare)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UserError
+from harness.images import PARTS
 
 RAM_MIB = range(64, 1025)
 """What vexpress-a9 takes, in MiB (QEMU ``hw/arm/vexpress.c``)."""
@@ -31,13 +33,16 @@ class Option:
 
 VALUES = (
     Option("image-set", "", "FILE", "manifest of an image set: nothing is built (ImageSet.write)"),
+    Option("biscuitos", "", "DIR", "BiscuitOS output tree to test as it is: nothing is built"),
+    Option("kernel-source", "", "DIR", "kernel tree (5.0 or later) to build; it is only read"),
     Option("kernel", "", "FILE", "zImage to test instead of the one that is built"),
     Option("dtb", "", "FILE", "device tree blob"),
     Option("initrd", "", "FILE", "initramfs or ramdisk"),
+    Option("disk", "", "FILE", "raw ext4 root disk, never written"),
     Option("module", "", "FILE", "cma.ko to test"),
     Option("app", "", "FILE", "CMA_area_app-0.0.1 to test"),
     Option("append", "", "WORDS", "words to add to the kernel command line"),
-    Option("memory", "512", "MIB", "RAM of the machine in MiB, 64 to 1024"),
+    Option("memory", "", "MIB", "RAM of the machine in MiB, 64 to 1024 (512)"),
     Option("area", "BiscuitOS_cma", "NAME", "CMA area that the driver's memory must come from"),
     Option(
         "kernel-version",
@@ -72,13 +77,13 @@ class Settings:
 
     enabled: bool
     image_set: Path | None
-    kernel: Path | None
-    dtb: Path | None
-    initrd: Path | None
-    module: Path | None
-    app: Path | None
+    biscuitos: Path | None
+    kernel_source: Path | None
+    given: Mapping[str, Path]
+    """The parts of the image set that the user brings (`harness.images.PARTS`)."""
     append: str
-    memory: int
+    memory: int | None
+    """MiB; None: 512, or what the BiscuitOS tree says."""
     area: str
     versions: tuple[str, ...]
     artifacts: Path
@@ -99,16 +104,16 @@ class Settings:
         def flag(name: str) -> bool:
             return bool(config.getoption(f"--qemu-{name}") or config.getini(f"qemu_{name}"))
 
-        def file(name: str) -> Path | None:
+        def path(name: str, kind: str = "file") -> Path | None:
             if not value(name):
                 return None
             path = Path(value(name)).expanduser().absolute()
-            if not path.is_file():
-                raise UserError(f"--qemu-{name}: there is no file {path}")
+            if not (path.is_dir() if kind == "directory" else path.is_file()):
+                raise UserError(f"--qemu-{name}: there is no {kind} {path}")
             return path
 
         memory = value("memory")
-        if not memory.isdigit() or int(memory) not in RAM_MIB:
+        if memory and (not memory.isdigit() or int(memory) not in RAM_MIB):
             raise UserError(
                 f"--qemu-memory: {memory!r} is not a number of MiB"
                 f" from {RAM_MIB[0]} to {RAM_MIB[-1]}"
@@ -118,14 +123,12 @@ class Settings:
             raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
         return cls(
             bool(config.getoption("--qemu")),
-            file("image-set"),
-            file("kernel"),
-            file("dtb"),
-            file("initrd"),
-            file("module"),
-            file("app"),
+            path("image-set"),
+            path("biscuitos", "directory"),
+            path("kernel-source", "directory"),
+            {name: file for name in PARTS if (file := path(name)) is not None},
             value("append"),
-            int(memory),
+            int(memory) if memory else None,
             value("area"),
             versions,
             config.rootpath / value("artifacts"),

@@ -11,13 +11,16 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from harness import preflight
+from harness.biscuitos import find
+from harness.errors import UserError
 from harness.images import ImageSet
 from harness.pytest_plugin.options import Settings
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.fixtures import Boots
 
-GIVEN = "given"
+GIVEN, SOURCE = "given", "source"
+DEFAULT_MEMORY = 512
 
 
 class Session:
@@ -28,8 +31,16 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = Settings.of(config)
-        given = self.settings.kernel or self.settings.image_set
-        self.versions = (GIVEN,) if given else self.settings.versions
+        settings = self.settings
+        if settings.biscuitos and settings.image_set:
+            raise UserError("--qemu-biscuitos and --qemu-image-set: give one of them")
+        self.biscuitos = find(settings.biscuitos) if settings.biscuitos else None
+        given = "kernel" in settings.given or settings.image_set or settings.biscuitos
+        self.versions: tuple[str, ...] = settings.versions
+        if given:
+            self.versions = (GIVEN,)
+        elif settings.kernel_source:
+            self.versions = (SOURCE,)
         self._built: dict[str, ImageSet] = {}
         self._variants: dict[tuple[str, str], ImageSet] = {}
         terminal: IO[str] | None = None
@@ -52,13 +63,7 @@ class Session:
         """The images of a kernel: built or from the cache, with what the options replace."""
         if version not in self._built:
             settings = self.settings
-            built = self._base(version)
-            given = {
-                name: path
-                for name in ("kernel", "dtb", "initrd", "module", "app")
-                if (path := getattr(settings, name)) is not None
-            }
-            images = preflight.with_given(built, given)
+            images = preflight.with_given(self._base(version), settings.given)
             preflight.check(images, settings.area, f"{images.append} {settings.append}")
             self._built[version] = images
         return self._built[version]
@@ -70,11 +75,13 @@ class Session:
         if (version, name) not in self._variants:
             from harness.build.cache import Cache
             from harness.build.progress import LazyProgress
-            from harness.build.variant import build_variant
+            from harness.build.variant import DIRECTORY, build_variant
 
             progress = LazyProgress()
             cache = Cache(say=progress.say)
-            built = build_variant(cache, self.image_set(version), name, progress)
+            built = build_variant(
+                cache, self.image_set(version), DIRECTORY / f"{name}.config", progress
+            )
             self._variants[version, name] = built
         return self._variants[version, name]
 
@@ -82,9 +89,19 @@ class Session:
         """What is there before the options for single parts replace something."""
         if self.settings.image_set is not None:
             return ImageSet.read(self.settings.image_set)
+        if self.biscuitos is not None:
+            return self.biscuitos.image_set()
         from harness.build.imageset import build_image_set
 
+        if self.settings.kernel_source:
+            return build_image_set(self.settings.kernel_source)
         return build_image_set(self.settings.versions[0] if version == GIVEN else version)
+
+    @property
+    def memory_mib(self) -> int:
+        """RAM of the machines."""
+        default = self.biscuitos.memory_mib if self.biscuitos else DEFAULT_MEMORY
+        return self.settings.memory or default
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -80,7 +80,9 @@ class TestClones:
         image = tmp_path / "user, image.img"
         image.write_bytes(b"user's data" + bytes((1 << 20) - 11))
         before = image.read_bytes(), image.stat()
-        config = dataclasses.replace(machine_config, disk=image)
+        config = dataclasses.replace(
+            machine_config, images=dataclasses.replace(machine_config.images, disk=image)
+        )
 
         def prepare(machine: Machine) -> None:
             machine.channel.run("printf template | dd of=/dev/vda conv=notrunc; sync", 10).check()

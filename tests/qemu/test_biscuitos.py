@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""A BiscuitOS tree as its user built it: taken whole, judged by what it offers, never written."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.biscuitos import BiscuitOS, find
+from harness.build.biscuitos_tree import build_tree
+from harness.build.cache import Cache
+from harness.build.progress import LazyProgress
+from harness.cli import main
+from harness.guest import Guest
+from harness.images import ImageSet
+from harness.machine.machine import MachineConfig
+from harness.memory.ranges import AddressRange
+from harness.pytest_plugin.fixtures import Boots
+
+FIRST_MIB = AddressRange(0x69800000, 0x69900000)
+Tree = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def tree(image_set: ImageSet) -> Tree:
+    """Directories with an output tree: ``new``, or ``old`` with nothing of ours in the image."""
+    if "tree" not in image_set.kernel.parts:
+        pytest.skip("the trees are made of the project's own kernel, and another was given")
+
+    def made(layout: str) -> Path:
+        return build_tree(Cache(), image_set, LazyProgress(), old=layout == "old")[0]
+
+    return made
+
+
+def boot(boots: Boots, found: BiscuitOS) -> Guest:
+    return boots.cold(MachineConfig(found.image_set(), found.memory_mib))
+
+
+def state(image: Path) -> tuple[str, int, int]:
+    stat = image.stat()
+    return hashlib.sha256(image.read_bytes()).hexdigest(), stat.st_mtime_ns, stat.st_size
+
+
+@pytest.mark.parametrize("layout", ["new", "old"])
+def test_the_main_job_passes_and_says_which_witnesses_are_absent(
+    layout: str, tree: Tree, boots: Boots
+) -> None:
+    found = find(tree(layout))
+    before = state(found.image)
+    guest = boot(boots, found)
+    verdict = guest.main_job()
+    assert verdict.region.phys == FIRST_MIB
+    assert verdict.region.title, "the greeting that the application wrote and read back"
+    assert {item.witness for item in verdict.memory_map.absent} == {"debugfs", "sysfs"}
+    assert set(verdict.memory_map.area("BiscuitOS_cma").witnesses) == {
+        "device tree",
+        "live device tree",
+        "dmesg",
+    }
+    assert guest.module_path().startswith("/lib/modules/" if layout == "new" else "/tmp/")
+    guest.run("echo changed >/etc/passwd; sync")
+    assert state(found.image) == before, "a user's image is never written"
+
+
+def test_a_live_system_with_its_disk_is_frozen_and_cloned(tree: Tree, boots: Boots) -> None:
+    found = find(tree("new"))
+    before = state(found.image)
+    config = MachineConfig(found.image_set(), found.memory_mib)
+    first, second = (boots.clone(config, "booted", None) for _ in range(2))
+    first.run("echo first >/mark; sync")
+    assert second.run("[ -e /mark ]", check=False).status == 1
+    assert first.main_job().region.phys == FIRST_MIB
+    assert second.main_job().region.phys == FIRST_MIB
+    assert state(found.image) == before
+
+
+def test_run_names_the_files_it_takes_and_ends_in_pass(
+    tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["run", "--biscuitos", str(tree("new")), "--artifacts", str(tmp_path)])
+    said = capsys.readouterr()
+    assert status == 0
+    assert "disk    Hardware/BiscuitOS.img" in said.err
+    assert "package/CMA_area_module-0.0.1" in said.err
+    assert said.out.splitlines()[-1].startswith("PASS BiscuitOS_cma 0x69800000-0x69ffffff holds")
+
+
+def test_a_root_disk_of_the_user_s_with_our_kernel(
+    tree: Tree, boots: Boots, machine_config: MachineConfig, tmp_path: Path
+) -> None:
+    """Any combination: what is not given comes from our image set, our module and app too."""
+    from harness.preflight import check, with_given
+
+    disk = Path(shutil.copy(find(tree("old")).image, tmp_path))
+    images = with_given(machine_config.images, {"disk": disk})
+    check(images, "BiscuitOS_cma", images.append)
+    guest = boots.cold(MachineConfig(images))
+    # Our kernel mounts no /dev by itself: the image's own init has to.
+    assert guest.run("ls /dev/ttyAMA0", check=False).status == 0
+    assert guest.main_job().region.phys == FIRST_MIB
+
+
+def test_large_files_come_over_a_dirty_console_undamaged(tree: Tree, boots: Boots) -> None:
+    guest = boot(boots, find(tree("old")))
+    data = bytes(range(256)) * 800
+    guest.write_file("/tmp/large", data)
+    assert guest.read_file("/tmp/large") == data
