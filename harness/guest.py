@@ -118,6 +118,13 @@ class Guest:
     def insmod(self, arguments: str = "") -> None:
         """Loads ``cma.ko``. Raises `CommandFailed` with the kernel's reason."""
         self.run(f"insmod {self.module_path()} {arguments}")
+        if "agent" not in self.images.features:
+            # Another's system may have a /dev of its own, which nobody adds to.
+            name = DEVICE.rpartition("/")[2]
+            self.run(
+                f"[ -c {DEVICE} ] || ! grep -qw {name} /proc/misc || {{"
+                f" set -- $(grep -w {name} /proc/misc); mknod {DEVICE} c 10 $1; }}"
+            )
 
     def rmmod(self) -> None:
         """Unloads it."""

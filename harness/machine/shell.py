@@ -46,13 +46,15 @@ RESENDS = 5
 ASK_AGAIN = 2.0
 """Seconds that a complete answer gets to come over once it was asked for again."""
 
-# Sent one line at a time. File descriptor 9 is the terminal for commands that read it. The reading loop is no interactive shell: it has no prompt and no editor.
+# Sent one line at a time. File descriptor 9 is the terminal for commands that read it. The reading
+# loop is no interactive shell: it has no prompt and no editor.
 SETUP = (
     "for _d in ${TMPDIR:-/tmp} /run /dev /; do (: >$_d/.h$$.o) 2>/dev/null && break; done;"
     " _d=$_d/.h$$",
     "_nl=$(echo; echo .); _nl=${_nl%.}",
-    '_l() { _n=0; while read -r _x; do echo "@$_w $_q $1$_n $_x"; _n=$((_n+1)); done; }',
-    "_a() { _t=$1; base64 <$_d.o | _l o; base64 <$_d.e | _l e;"
+    # As many processes for a megabyte as for a line: ash reads a pipe byte by byte.
+    '_l() { [ ! -s $2 ] || base64 <$2 | grep -n "" | sed "s/^/@$_w $_q $1/"; }',
+    "_a() { _t=$1; _l o $_d.o; _l e $_d.e;"
     " set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
     ' for _x in 1 2 3; do echo "@$_w $_q end $_t $_s $1 $3"; done; }',
     '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a 0; }',
@@ -77,7 +79,7 @@ class Answer:
     def output(self, which: str) -> bytes:
         """The pieces of ``o`` or ``e``, as far as they follow each other."""
         parts: list[bytes] = []
-        while (piece := self.pieces.get(f"{which}{len(parts)}")) is not None:
+        while (piece := self.pieces.get(f"{which}{len(parts) + 1}")) is not None:
             parts.append(piece)
         try:
             return base64.b64decode(b"".join(parts), validate=True)
@@ -200,7 +202,7 @@ class ShellChannel(Channel):
         """
         word, seq = re.escape(self._word.encode()), self._seq
         pattern = re.compile(
-            rb"@%s %d (?:([oe]\d+) ([A-Za-z0-9+/=]{0,76})"
+            rb"@%s %d (?:([oe]\d+):([A-Za-z0-9+/=]{0,76})"
             rb"|end %d (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n" % (word, seq, turn)
         )
         cursor = Cursor(self._line.stream, position, self._guard)
