@@ -215,7 +215,7 @@ class Machine:
         self.channel: Channel = (
             AgentChannel(self.commands, self.guard)
             if "agent" in self.config.images.features
-            else ShellChannel(self.console, self.guard)
+            else ShellChannel(self.console, self.guard, booting=self._state is None)
         )
 
     def open(self, timeout: float = BOOT_TIMEOUT) -> float:

@@ -181,8 +181,9 @@ def guest(request: pytest.FixtureRequest, qemu_session: Session) -> Guest:
     mark = request.node.get_closest_marker("machine")
     kind = mark.args[0] if mark else "clone"
     if kind == "class":
-        guest: Guest = request.getfixturevalue("class_guest")
+        # First, so that a crash while the guest is made is told with its machine.
         request.node.stash[qemu_session.BOOTS] = request.getfixturevalue("class_boots")
+        guest: Guest = request.getfixturevalue("class_guest")
         return guest
     boots: Boots = request.getfixturevalue("boots")
     config: MachineConfig = request.getfixturevalue("machine_config")

@@ -236,6 +236,8 @@ void do_pin(struct script *script, char **words)
 	(void)script;
 	if (!parse_ulong(words[0], &phys) || !parse_size(words[1], &length) || !anon.map)
 		return answer_usage("pin PHYS LEN, after anon");
+	if (anon.pipe[0] >= 0)
+		return answer_usage("there are pages pinned already: unpin first");
 	if (map < 0 || pipe(anon.pipe) < 0 || fcntl(anon.pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0)
 		return answer_errno();
 	for (unsigned long at = 0; at < anon.length && pinned < PIPE_BYTES / page; at += page) {
@@ -262,5 +264,6 @@ void do_unpin(struct script *script, char **words)
 	(void)words;
 	close(anon.pipe[0]);
 	close(anon.pipe[1]);
+	anon.pipe[0] = anon.pipe[1] = -1;
 	answer("ok");
 }

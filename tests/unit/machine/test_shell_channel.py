@@ -66,7 +66,7 @@ def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
 
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
-    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None, booting=False)
     try:
         channel.open("abcd0123", 20)
         yield channel
@@ -166,7 +166,7 @@ def test_a_shell_that_never_comes_is_a_timeout_with_what_was_seen() -> None:
     transcript = Transcript(None)
     stream = transcript.stream("ttyAMA0")
     stream.append(b"[    0.000000] Booting Linux\n")
-    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None, booting=False)
     with pytest.raises(GuestTimeout, match="Booting Linux"):
         channel.open("abcd0123", 0.5)
     os.close(ours)
