@@ -75,21 +75,31 @@ class Runner:
         self._kernel = kernel
         self._artifacts = artifacts
         self._say = say
+        self._unchanged: ImageSet | None = None
+        self._all_green = False
 
     def check_suite(self, mutants: Sequence[Mutant]) -> None:
         """Runs what will be run on the mutants on the system without any. Raises `NotGreen`."""
         fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
         if not fitting:
             return
-        expressions = sorted({f"({mutant.caught_by})" for mutant in fitting if mutant.caught_by})
-        whole = any(mutant.harmless for mutant in fitting)
-        place = self._artifacts / "unchanged"
-        images = self._workshop.build(place / "images")
-        outcome = self._suite.run(
-            images,
-            place / "run",
-            "" if whole else " or ".join(expressions),
-            stop_after=5,
+        self._unchanged = self._workshop.build(self._artifacts / "unchanged" / "images")
+        if any(mutant.harmless for mutant in fitting):
+            self._check_all()
+        else:
+            expressions = sorted({f"({mutant.caught_by})" for mutant in fitting})
+            self._check(" or ".join(expressions))
+
+    def _check_all(self) -> None:
+        """All tests, once: a red one on a mutant proves something only if it is green else."""
+        if not self._all_green:
+            self._check("")
+            self._all_green = True
+
+    def _check(self, expression: str) -> None:
+        assert self._unchanged is not None
+        outcome = self._run(
+            self._unchanged, self._artifacts / "unchanged" / "run", expression, stop_after=5
         )
         if not outcome.passed and outcome.status != NOTHING:
             names = "\n".join(f"  {f.test} ({f.verdict}) {f.message}" for f in outcome.failures)
@@ -98,7 +108,6 @@ class Runner:
                 f" (pytest's exit status {outcome.status})\n{names}\nlog: {outcome.log}"
             )
         self._say(f"{outcome.tests} tests pass without a mutant ({outcome.seconds:.0f} s)")
-        shutil.rmtree(place, ignore_errors=True)
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Result]:
         """The results in the order in which they come: what needs no kernel first."""
@@ -116,6 +125,8 @@ class Runner:
             images = self._workshop.build(place / "images")
             built = time.monotonic() - begun
             result = self._test(mutant, images, place)
+        except NotGreen as error:
+            return Result(mutant, Status.INFRASTRUCTURE, message=str(error))
         except PatchError as error:
             return Result(mutant, Status.DOES_NOT_APPLY, message=str(error))
         except BuildError as error:
@@ -141,6 +152,7 @@ class Runner:
             return Result(mutant, Status.NO_TEST, message=f"-k {mutant.caught_by!r}")
         if named.caught or named.infrastructure:
             return _result(mutant, named, Status.CAUGHT)
+        self._check_all()
         outcome = self._run(images, place / "suite")
         return _result(mutant, outcome, Status.ELSEWHERE if outcome.caught else Status.SURVIVED)
 

@@ -81,8 +81,13 @@ def runner(tmp_path: Path, workshop: FakeWorkshop, suite: FakeSuite) -> Runner:
 
 
 def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Result, list[str]]:
+    """One mutant, after the named tests have passed without it."""
     workshop = FakeWorkshop()
-    (result,) = runner(tmp_path, workshop, suite).run([one or mutant()])
+    made = runner(tmp_path, workshop, suite)
+    suite.outcomes.insert(0, GREEN)
+    made.check_suite([one or mutant()])
+    workshop.done.clear()
+    (result,) = made.run([one or mutant()])
     return result, workshop.done
 
 
@@ -92,14 +97,15 @@ def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Re
         ([RED], Status.CAUGHT),
         ([outcome(FAILED, "crash")], Status.CAUGHT),
         ([outcome(FAILED, "timeout")], Status.CAUGHT),
-        ([GREEN, RED], Status.ELSEWHERE),
-        ([GREEN, GREEN], Status.SURVIVED),
+        ([GREEN, GREEN, RED], Status.ELSEWHERE),
+        ([GREEN, GREEN, GREEN], Status.SURVIVED),
+        ([GREEN, RED], Status.INFRASTRUCTURE),
         ([NONE], Status.NO_TEST),
         ([HOST, RED], Status.CAUGHT),
         ([HOST, HOST], Status.INFRASTRUCTURE),
-        ([GREEN, HOST, HOST], Status.INFRASTRUCTURE),
+        ([GREEN, GREEN, HOST, HOST], Status.INFRASTRUCTURE),
         ([outcome(3), outcome(3)], Status.INFRASTRUCTURE),
-        ([outcome(-9, "product"), GREEN, GREEN], Status.SURVIVED),
+        ([outcome(-9, "product"), GREEN, GREEN, GREEN], Status.SURVIVED),
     ],
 )
 def test_what_comes_of_a_mutant(tmp_path: Path, outcomes: list[Outcome], status: Status) -> None:
@@ -111,10 +117,14 @@ def test_what_comes_of_a_mutant(tmp_path: Path, outcomes: list[Outcome], status:
     assert result.test == ("test_x" if status in (Status.CAUGHT, Status.ELSEWHERE) else result.test)
 
 
-def test_the_named_tests_are_run_first_and_then_all(tmp_path: Path) -> None:
-    suite = FakeSuite(GREEN, GREEN)
-    run(tmp_path, suite)
-    assert suite.asked == ["test_x", ""]
+def test_all_tests_are_run_where_the_named_ones_pass_and_first_without_the_mutant(
+    tmp_path: Path,
+) -> None:
+    suite = FakeSuite(GREEN, GREEN, GREEN, GREEN, GREEN, GREEN)
+    made = runner(tmp_path, FakeWorkshop(), suite)
+    made.check_suite([mutant()])
+    list(made.run([mutant("one"), mutant("two")]))
+    assert suite.asked == ["(test_x)", "test_x", "", "", "test_x", ""]
 
 
 @pytest.mark.parametrize(
