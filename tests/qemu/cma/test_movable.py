@@ -102,11 +102,14 @@ def frames(guest: Guest, app: AppScript) -> set[int]:
         start, end = (int(word, 16) for word in line.split()[0].split("-"))
         spans.append((end - start, start))
     size, start = max(spans)
-    count = size // PAGE
+    # An entry of 8 bytes for each page, read in pieces of 4096.
+    first, last = start // PAGE * 8, (start + size) // PAGE * 8
     table = guest.run(
-        f"dd if=/proc/{app.process}/pagemap bs=8 skip={start // PAGE} count={count} 2>/dev/null"
+        f"dd if=/proc/{app.process}/pagemap bs=4096 skip={first // 4096}"
+        f" count={-(-last // 4096) - first // 4096} 2>/dev/null"
     ).stdout
-    entries = struct.unpack(f"<{count}Q", table)
+    begin = first % 4096
+    entries = struct.unpack(f"<{size // PAGE}Q", table[begin : begin + last - first])
     return {(entry & FRAME) * PAGE for entry in entries if entry & PRESENT}
 
 
