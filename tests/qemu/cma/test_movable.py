@@ -172,7 +172,7 @@ class TestInUse:
     def test_what_is_given_back_serves_processes_again(self, full: Guest) -> None:
         with full.script() as app:
             assert app.alloc(WHOLE.size) == WHOLE
-            assert full.cma().meminfo.free == 0
+            assert counted(full).meminfo.free == 0
             app.release(WHOLE)
         with full.script() as app:
             use(app)
