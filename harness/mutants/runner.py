@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import shutil
@@ -111,12 +112,59 @@ class Runner:
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Result]:
         """The results in the order in which they come: what needs no kernel first."""
-        for mutant in sorted(mutants, key=lambda mutant: mutant.of_kernel):
-            yield self._one(mutant)
+        fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
+        for mutant in mutants:
+            if mutant not in fitting:
+                yield Result(mutant, Status.OTHER_KERNEL)
+        for mutant in sorted(fitting, key=lambda mutant: mutant.of_kernel):
+            if not mutant.harmless:
+                yield self._one(mutant)
+        yield from self._harmless([mutant for mutant in fitting if mutant.harmless])
+
+    def _harmless(self, changes: Sequence[Mutant]) -> Iterator[Result]:
+        """Harmless changes, all at once where they can be: what passes together passes alone."""
+        begun = time.monotonic()
+        tried: list[Mutant] = []
+        built, passed = 0.0, False
+        if len(changes) > 1:
+            tried, built, passed = self._together(changes)
+        if len(tried) < 2:
+            yield from map(self._one, changes)
+        elif passed:
+            tests = round(time.monotonic() - begun - built, 1)
+            said = f"together with {len(tried) - 1} others"
+            for change in tried:
+                yield Result(change, Status.PASSED, built, tests, message=said)
+        else:
+            middle = len(tried) // 2
+            yield from self._harmless(tried[:middle])
+            yield from self._harmless(tried[middle:])
+        if len(tried) >= 2:
+            yield from self._harmless([change for change in changes if change not in tried])
+
+    def _together(self, changes: Sequence[Mutant]) -> tuple[list[Mutant], float, bool]:
+        """Which of the changes could be applied together, how long they took to build, and
+        whether the tests passed.
+        """
+        place = self._artifacts / "harmless"
+        shutil.rmtree(place, ignore_errors=True)
+        tried = []
+        begun = time.monotonic()
+        try:
+            for change in changes:
+                with contextlib.suppress(PatchError):
+                    self._workshop.apply(change.path)
+                    tried.append(change)
+            images = self._workshop.build(place / "images")
+            built = round(time.monotonic() - begun, 1)
+            return tried, built, self._run(images, place / "suite", targets=CMA).passed
+        except BuildError:
+            return tried, round(time.monotonic() - begun, 1), False
+        finally:
+            self._workshop.restore()
+            shutil.rmtree(place, ignore_errors=True)
 
     def _one(self, mutant: Mutant) -> Result:
-        if not mutant.fits(self._kernel):
-            return Result(mutant, Status.OTHER_KERNEL)
         place = self._artifacts / mutant.name
         shutil.rmtree(place, ignore_errors=True)
         begun = time.monotonic()

@@ -144,6 +144,52 @@ def test_what_comes_of_a_harmless_change(
     assert result.status is status
 
 
+def changes(count: int) -> list[Mutant]:
+    return [mutant(f"h{number}", harmless=True) for number in range(count)]
+
+
+def test_harmless_changes_that_pass_together_are_run_once(tmp_path: Path) -> None:
+    suite, workshop = FakeSuite(GREEN), FakeWorkshop()
+    results = list(runner(tmp_path, workshop, suite).run(changes(4)))
+    assert [result.status for result in results] == [Status.PASSED] * 4
+    assert workshop.done == ["apply"] * 4 + ["build", "restore"]
+
+
+def test_the_one_that_is_not_harmless_is_found_among_many(tmp_path: Path) -> None:
+    """Four together, the first two, one, the other; the last two together."""
+    suite = FakeSuite(RED, RED, GREEN, RED, GREEN)
+    results = list(runner(tmp_path, FakeWorkshop(), suite).run(changes(4)))
+    assert {result.mutant.name: result.status for result in results} == {
+        "h0": Status.PASSED,
+        "h1": Status.FALSE_ALARM,
+        "h2": Status.PASSED,
+        "h3": Status.PASSED,
+    }
+    assert suite.outcomes == []
+
+
+def test_changes_that_do_not_apply_together_are_tried_apart(tmp_path: Path) -> None:
+    class Clash(FakeWorkshop):
+        def apply(self, patch: Path) -> None:
+            if patch.stem == "h2" and "apply" in self.done:
+                raise PatchError("it clashes with the others")
+            super().apply(patch)
+
+        def restore(self) -> None:
+            self.done.clear()
+
+    suite = FakeSuite(GREEN, GREEN)
+    results = list(runner(tmp_path, Clash(), suite).run(changes(3)))
+    assert [result.mutant.name for result in results] == ["h0", "h1", "h2"]
+    assert {result.status for result in results} == {Status.PASSED}
+
+
+def test_changes_that_do_not_build_together_are_tried_apart(tmp_path: Path) -> None:
+    workshop = FakeWorkshop(BuildError("error"), "build")
+    results = list(runner(tmp_path, workshop, FakeSuite()).run(changes(2)))
+    assert [result.status for result in results] == [Status.DOES_NOT_BUILD] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "fails_at", "status"),
     [
@@ -162,9 +208,10 @@ def test_a_mutant_that_cannot_be_tried_is_told_and_taken_off(
 
 
 def test_a_mutant_for_other_kernels_is_left_alone_and_not_counted(tmp_path: Path) -> None:
-    result, done = run(tmp_path, FakeSuite(), mutant(kernels=("6.12",)))
+    workshop = FakeWorkshop()
+    (result,) = runner(tmp_path, workshop, FakeSuite()).run([mutant(kernels=("6.12",))])
     assert result.status is Status.OTHER_KERNEL
-    assert done == []
+    assert workshop.done == []
     assert summary([result]) == "0 of 0 mutants caught, 0 of 0 harmless passed"
 
 
