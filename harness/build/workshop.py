@@ -64,9 +64,9 @@ def touched_files(patch: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"cannot read {patch}: {error.strerror}") from error
     names = {name.strip() for name in _FILE.findall(text)} - {"/dev/null"}
-    paths = sorted({name.partition("/")[2] for name in names})
+    paths = sorted({"" if name[0] == "/" else name.partition("/")[2] for name in names})
     for path in paths:
-        if not path or path.startswith("/") or ".." in path.split("/"):
+        if not path or ".." in path.split("/"):
             raise UserError(f"{patch}: a path that is not a/… or b/… within the tree")
     if not paths:
         raise UserError(f"{patch} is no unified diff: it names no file")

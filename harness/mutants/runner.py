@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import shutil
@@ -75,21 +76,31 @@ class Runner:
         self._kernel = kernel
         self._artifacts = artifacts
         self._say = say
+        self._unchanged: ImageSet | None = None
+        self._all_green = False
 
     def check_suite(self, mutants: Sequence[Mutant]) -> None:
         """Runs what will be run on the mutants on the system without any. Raises `NotGreen`."""
         fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
         if not fitting:
             return
-        expressions = sorted({f"({mutant.caught_by})" for mutant in fitting if mutant.caught_by})
-        whole = any(mutant.harmless for mutant in fitting)
-        place = self._artifacts / "unchanged"
-        images = self._workshop.build(place / "images")
-        outcome = self._suite.run(
-            images,
-            place / "run",
-            "" if whole else " or ".join(expressions),
-            stop_after=5,
+        self._unchanged = self._workshop.build(self._artifacts / "unchanged" / "images")
+        if any(mutant.harmless for mutant in fitting):
+            self._check_all()
+        else:
+            expressions = sorted({f"({mutant.caught_by})" for mutant in fitting})
+            self._check(" or ".join(expressions))
+
+    def _check_all(self) -> None:
+        """All tests, once: a red one on a mutant proves something only if it is green else."""
+        if not self._all_green:
+            self._check("")
+            self._all_green = True
+
+    def _check(self, expression: str) -> None:
+        assert self._unchanged is not None
+        outcome = self._run(
+            self._unchanged, self._artifacts / "unchanged" / "run", expression, stop_after=5
         )
         if not outcome.passed and outcome.status != NOTHING:
             names = "\n".join(f"  {f.test} ({f.verdict}) {f.message}" for f in outcome.failures)
@@ -98,16 +109,62 @@ class Runner:
                 f" (pytest's exit status {outcome.status})\n{names}\nlog: {outcome.log}"
             )
         self._say(f"{outcome.tests} tests pass without a mutant ({outcome.seconds:.0f} s)")
-        shutil.rmtree(place, ignore_errors=True)
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Result]:
         """The results in the order in which they come: what needs no kernel first."""
-        for mutant in sorted(mutants, key=lambda mutant: mutant.of_kernel):
-            yield self._one(mutant)
+        fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
+        for mutant in mutants:
+            if mutant not in fitting:
+                yield Result(mutant, Status.OTHER_KERNEL)
+        for mutant in sorted(fitting, key=lambda mutant: mutant.of_kernel):
+            if not mutant.harmless:
+                yield self._one(mutant)
+        yield from self._harmless([mutant for mutant in fitting if mutant.harmless])
+
+    def _harmless(self, changes: Sequence[Mutant]) -> Iterator[Result]:
+        """Harmless changes, all at once where they can be: what passes together passes alone."""
+        begun = time.monotonic()
+        tried: list[Mutant] = []
+        built, passed = 0.0, False
+        if len(changes) > 1:
+            tried, built, passed = self._together(changes)
+        if len(tried) < 2:
+            yield from map(self._one, changes)
+        elif passed:
+            tests = round(time.monotonic() - begun - built, 1)
+            said = f"together with {len(tried) - 1} others"
+            for change in tried:
+                yield Result(change, Status.PASSED, built, tests, message=said)
+        else:
+            middle = len(tried) // 2
+            yield from self._harmless(tried[:middle])
+            yield from self._harmless(tried[middle:])
+        if len(tried) >= 2:
+            yield from self._harmless([change for change in changes if change not in tried])
+
+    def _together(self, changes: Sequence[Mutant]) -> tuple[list[Mutant], float, bool]:
+        """Which of the changes could be applied together, how long they took to build, and
+        whether the tests passed.
+        """
+        place = self._artifacts / "harmless"
+        shutil.rmtree(place, ignore_errors=True)
+        tried = []
+        begun = time.monotonic()
+        try:
+            for change in changes:
+                with contextlib.suppress(PatchError):
+                    self._workshop.apply(change.path)
+                    tried.append(change)
+            images = self._workshop.build(place / "images")
+            built = round(time.monotonic() - begun, 1)
+            return tried, built, self._run(images, place / "suite", targets=CMA).passed
+        except BuildError:
+            return tried, round(time.monotonic() - begun, 1), False
+        finally:
+            self._workshop.restore()
+            shutil.rmtree(place, ignore_errors=True)
 
     def _one(self, mutant: Mutant) -> Result:
-        if not mutant.fits(self._kernel):
-            return Result(mutant, Status.OTHER_KERNEL)
         place = self._artifacts / mutant.name
         shutil.rmtree(place, ignore_errors=True)
         begun = time.monotonic()
@@ -116,6 +173,8 @@ class Runner:
             images = self._workshop.build(place / "images")
             built = time.monotonic() - begun
             result = self._test(mutant, images, place)
+        except NotGreen as error:
+            return Result(mutant, Status.INFRASTRUCTURE, message=str(error))
         except PatchError as error:
             return Result(mutant, Status.DOES_NOT_APPLY, message=str(error))
         except BuildError as error:
@@ -141,6 +200,7 @@ class Runner:
             return Result(mutant, Status.NO_TEST, message=f"-k {mutant.caught_by!r}")
         if named.caught or named.infrastructure:
             return _result(mutant, named, Status.CAUGHT)
+        self._check_all()
         outcome = self._run(images, place / "suite")
         return _result(mutant, outcome, Status.ELSEWHERE if outcome.caught else Status.SURVIVED)
 

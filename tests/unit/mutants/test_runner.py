@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+"""The verdict on a mutant, with workshop and suite replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.build.workshop import PatchError, Workshop
+from harness.errors import BuildError
+from harness.images import ImageSet
+from harness.mutants.patchfile import Mutant
+from harness.mutants.report import Table, as_json, exit_status, summary
+from harness.mutants.runner import NotGreen, Result, Runner, Status
+from harness.mutants.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
+
+IMAGES = ImageSet(Path("zImage"), Path("dtb"))
+
+
+class FakeWorkshop:
+    def __init__(self, error: Exception | None = None, fails_at: str = "apply") -> None:
+        self.error = error
+        self.fails_at = fails_at
+        self.done: list[str] = []
+
+    def _do(self, what: str) -> None:
+        self.done.append(what)
+        if self.error is not None and what == self.fails_at:
+            raise self.error
+
+    def apply(self, patch: Path) -> None:
+        self._do("apply")
+
+    def build(self, to: Path) -> ImageSet:
+        self._do("build")
+        return IMAGES
+
+    def restore(self) -> None:
+        self._do("restore")
+
+
+class FakeSuite:
+    def __init__(self, *outcomes: Outcome | BaseException) -> None:
+        self.outcomes = list(outcomes)
+        self.asked: list[str] = []
+
+    def run(
+        self,
+        images: ImageSet,
+        to: Path,
+        expression: str = "",
+        targets: Sequence[str] = (),
+        stop_after: int = 1,
+    ) -> Outcome:
+        self.asked.append(expression)
+        result = self.outcomes.pop(0)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+def outcome(status: int, verdict: str = "", test: str = "test_x") -> Outcome:
+    failures = (Failure(test, verdict, "why"),) if verdict else ()
+    return Outcome(status, 0 if status == NOTHING else 1, failures, 1.0, Path("log"))
+
+
+GREEN, NONE = outcome(PASSED), outcome(NOTHING)
+RED, HOST = outcome(FAILED, "product"), outcome(FAILED, "infrastructure")
+
+
+def mutant(name: str = "m", harmless: bool = False, kernels: tuple[str, ...] = ()) -> Mutant:
+    by = "" if harmless else "test_x"
+    return Mutant(Path(f"{name}.patch"), "it breaks", harmless, by, kernels, ("linux/mm/cma.c",))
+
+
+def runner(tmp_path: Path, workshop: FakeWorkshop, suite: FakeSuite) -> Runner:
+    return Runner(cast(Workshop, workshop), cast(Suite, suite), "6.1", tmp_path, lambda text: None)
+
+
+def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Result, list[str]]:
+    """One mutant, after the named tests have passed without it."""
+    workshop = FakeWorkshop()
+    made = runner(tmp_path, workshop, suite)
+    suite.outcomes.insert(0, GREEN)
+    made.check_suite([one or mutant()])
+    workshop.done.clear()
+    (result,) = made.run([one or mutant()])
+    return result, workshop.done
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([RED], Status.CAUGHT),
+        ([outcome(FAILED, "crash")], Status.CAUGHT),
+        ([outcome(FAILED, "timeout")], Status.CAUGHT),
+        ([GREEN, GREEN, RED], Status.ELSEWHERE),
+        ([GREEN, GREEN, GREEN], Status.SURVIVED),
+        ([GREEN, RED], Status.INFRASTRUCTURE),
+        ([NONE], Status.NO_TEST),
+        ([HOST, RED], Status.CAUGHT),
+        ([HOST, HOST], Status.INFRASTRUCTURE),
+        ([GREEN, GREEN, HOST, HOST], Status.INFRASTRUCTURE),
+        ([outcome(3), outcome(3)], Status.INFRASTRUCTURE),
+        ([outcome(-9, "product"), GREEN, GREEN, GREEN], Status.SURVIVED),
+    ],
+)
+def test_what_comes_of_a_mutant(tmp_path: Path, outcomes: list[Outcome], status: Status) -> None:
+    suite = FakeSuite(*outcomes)
+    result, done = run(tmp_path, suite)
+    assert result.status is status
+    assert suite.outcomes == [], "all runs were asked for"
+    assert done == ["apply", "build", "restore"]
+    assert result.test == ("test_x" if status in (Status.CAUGHT, Status.ELSEWHERE) else result.test)
+
+
+def test_all_tests_are_run_where_the_named_ones_pass_and_first_without_the_mutant(
+    tmp_path: Path,
+) -> None:
+    suite = FakeSuite(GREEN, GREEN, GREEN, GREEN, GREEN, GREEN)
+    made = runner(tmp_path, FakeWorkshop(), suite)
+    made.check_suite([mutant()])
+    list(made.run([mutant("one"), mutant("two")]))
+    assert suite.asked == ["(test_x)", "test_x", "", "", "test_x", ""]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([GREEN], Status.PASSED),
+        ([RED], Status.FALSE_ALARM),
+        ([HOST, GREEN], Status.PASSED),
+        ([HOST, HOST], Status.INFRASTRUCTURE),
+        ([NONE], Status.FALSE_ALARM),
+    ],
+)
+def test_what_comes_of_a_harmless_change(
+    tmp_path: Path, outcomes: list[Outcome], status: Status
+) -> None:
+    result, _ = run(tmp_path, FakeSuite(*outcomes), mutant(harmless=True))
+    assert result.status is status
+
+
+def changes(count: int) -> list[Mutant]:
+    return [mutant(f"h{number}", harmless=True) for number in range(count)]
+
+
+def test_harmless_changes_that_pass_together_are_run_once(tmp_path: Path) -> None:
+    suite, workshop = FakeSuite(GREEN), FakeWorkshop()
+    results = list(runner(tmp_path, workshop, suite).run(changes(4)))
+    assert [result.status for result in results] == [Status.PASSED] * 4
+    assert workshop.done == ["apply"] * 4 + ["build", "restore"]
+
+
+def test_the_one_that_is_not_harmless_is_found_among_many(tmp_path: Path) -> None:
+    """Four together, the first two, one, the other; the last two together."""
+    suite = FakeSuite(RED, RED, GREEN, RED, GREEN)
+    results = list(runner(tmp_path, FakeWorkshop(), suite).run(changes(4)))
+    assert {result.mutant.name: result.status for result in results} == {
+        "h0": Status.PASSED,
+        "h1": Status.FALSE_ALARM,
+        "h2": Status.PASSED,
+        "h3": Status.PASSED,
+    }
+    assert suite.outcomes == []
+
+
+def test_changes_that_do_not_apply_together_are_tried_apart(tmp_path: Path) -> None:
+    class Clash(FakeWorkshop):
+        def apply(self, patch: Path) -> None:
+            if patch.stem == "h2" and "apply" in self.done:
+                raise PatchError("it clashes with the others")
+            super().apply(patch)
+
+        def restore(self) -> None:
+            self.done.clear()
+
+    suite = FakeSuite(GREEN, GREEN)
+    results = list(runner(tmp_path, Clash(), suite).run(changes(3)))
+    assert [result.mutant.name for result in results] == ["h0", "h1", "h2"]
+    assert {result.status for result in results} == {Status.PASSED}
+
+
+def test_changes_that_do_not_build_together_are_tried_apart(tmp_path: Path) -> None:
+    workshop = FakeWorkshop(BuildError("error"), "build")
+    results = list(runner(tmp_path, workshop, FakeSuite()).run(changes(2)))
+    assert [result.status for result in results] == [Status.DOES_NOT_BUILD] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "fails_at", "status"),
+    [
+        (PatchError("Hunk #1 FAILED"), "apply", Status.DOES_NOT_APPLY),
+        (BuildError("cma.c:1: error"), "build", Status.DOES_NOT_BUILD),
+    ],
+)
+def test_a_mutant_that_cannot_be_tried_is_told_and_taken_off(
+    tmp_path: Path, error: Exception, fails_at: str, status: Status
+) -> None:
+    workshop = FakeWorkshop(error, fails_at)
+    (result,) = runner(tmp_path, workshop, FakeSuite()).run([mutant()])
+    assert result.status is status
+    assert result.message == str(error)
+    assert workshop.done[-1] == "restore"
+
+
+def test_a_mutant_for_other_kernels_is_left_alone_and_not_counted(tmp_path: Path) -> None:
+    workshop = FakeWorkshop()
+    (result,) = runner(tmp_path, workshop, FakeSuite()).run([mutant(kernels=("6.12",))])
+    assert result.status is Status.OTHER_KERNEL
+    assert workshop.done == []
+    assert summary([result]) == "0 of 0 mutants caught, 0 of 0 harmless passed"
+
+
+def test_an_interrupt_takes_the_mutant_off(tmp_path: Path) -> None:
+    workshop = FakeWorkshop()
+    with pytest.raises(KeyboardInterrupt):
+        list(runner(tmp_path, workshop, FakeSuite(KeyboardInterrupt())).run([mutant()]))
+    assert workshop.done[-1] == "restore"
+
+
+def test_a_suite_that_is_red_without_a_mutant_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(NotGreen, match="test_x"):
+        runner(tmp_path, FakeWorkshop(), FakeSuite(RED)).check_suite([mutant()])
+
+
+def test_without_a_mutant_only_the_named_tests_are_run_unless_one_is_harmless(
+    tmp_path: Path,
+) -> None:
+    suite = FakeSuite(GREEN, GREEN)
+    made = runner(tmp_path, FakeWorkshop(), suite)
+    made.check_suite([mutant()])
+    made.check_suite([mutant(), mutant(harmless=True)])
+    assert suite.asked == ["(test_x)", ""]
+
+
+def result(status: Status, harmless: bool = False) -> Result:
+    return Result(mutant(harmless=harmless), status, 1.0, 2.0, "test_x", "product", "why")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([Status.CAUGHT, Status.ELSEWHERE, Status.OTHER_KERNEL], 0),
+        ([Status.CAUGHT, Status.SURVIVED], 1),
+        ([Status.CAUGHT, Status.DOES_NOT_APPLY], 1),
+        ([Status.CAUGHT, Status.DOES_NOT_BUILD], 1),
+        ([Status.CAUGHT, Status.NO_TEST], 1),
+        ([Status.SURVIVED, Status.INFRASTRUCTURE], 3),
+    ],
+)
+def test_the_exit_status(statuses: list[Status], expected: int) -> None:
+    assert exit_status([result(status) for status in statuses]) == expected
+
+
+def test_the_summary_counts_what_was_caught_and_says_where() -> None:
+    results = [result(Status.CAUGHT), result(Status.ELSEWHERE), result(Status.DOES_NOT_BUILD)]
+    results += [result(Status.PASSED, True), result(Status.FALSE_ALARM, True)]
+    assert summary(results) == (
+        "2 of 3 mutants caught, 1 of 2 harmless passed (1 caught by another test than named)"
+    )
+
+
+def test_the_table_and_the_json_have_the_test_that_caught_it() -> None:
+    caught = result(Status.CAUGHT)
+    line = Table([caught.mutant]).line(caught)
+    assert "test_x (product)" in line
+    assert "it breaks" in line
+    content = as_json([caught], kernel="6.1")
+    assert content["kernel"] == "6.1"
+    assert content["mutants"][0]["status"] == "caught"
+    assert content["mutants"][0]["test"] == "test_x"

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What a run of pytest says of a mutant: whose fault a red test is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.mutants.suite import FAILED, NOTHING, PASSED, Failure, Outcome, read_junit
+
+CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c" time="1">{}</testcase>'
+VERDICT = '<properties><property name="verdict" value="{}"/></properties>'
+FAILURE = '<failure message="wrong">text</failure>'
+ERROR = '<error message="failed on setup">text</error>'
+
+
+def junit(tmp_path: Path, *cases: str) -> tuple[int, tuple[Failure, ...]]:
+    path = tmp_path / "junit.xml"
+    inner = "".join(CASE.format(case) for case in cases)
+    path.write_text(f'<testsuites><testsuite name="pytest">{inner}</testsuite></testsuites>')
+    return read_junit(path)
+
+
+def outcome(status: int, *verdicts: str, tests: int = 3) -> Outcome:
+    failures = tuple(Failure("test", verdict, "") for verdict in verdicts)
+    return Outcome(status, tests, failures, 0.0, Path("log"))
+
+
+def test_skipped_tests_do_not_count(tmp_path: Path) -> None:
+    assert junit(tmp_path, "", "<skipped/>", "") == (2, ())
+
+
+@pytest.mark.parametrize("found", [FAILURE, ERROR])
+def test_the_verdict_of_a_guest_s_test_is_taken(tmp_path: Path, found: str) -> None:
+    _, (failure,) = junit(tmp_path, VERDICT.format("crash") + found)
+    assert failure.verdict == "crash"
+    assert failure.test == "tests.qemu.test_a.TestB::test_c"
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (FAILURE, "product"),
+        (ERROR, "infrastructure"),
+        ('<failure message="worker crashed while running">x</failure>', "infrastructure"),
+    ],
+)
+def test_without_a_verdict_only_an_assertion_is_the_product_s_fault(
+    tmp_path: Path, found: str, verdict: str
+) -> None:
+    _, (failure,) = junit(tmp_path, found)
+    assert failure.verdict == verdict
+
+
+def test_no_results_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="pytest left no results"):
+        read_junit(tmp_path / "none.xml")
+    (tmp_path / "half.xml").write_text("<testsuites><testsuite>")
+    with pytest.raises(HarnessError, match="pytest left no results"):
+        read_junit(tmp_path / "half.xml")
+
+
+@pytest.mark.parametrize("verdict", ["product", "crash", "timeout"])
+def test_the_system_s_fault_is_caught(verdict: str) -> None:
+    found = outcome(FAILED, "infrastructure", verdict)
+    assert found.caught is not None
+    assert found.caught.verdict == verdict
+    assert not found.infrastructure
+    assert not found.passed
+
+
+@pytest.mark.parametrize("status", [2, 3, 4, -15])
+def test_no_other_exit_status_catches_anything(status: int) -> None:
+    found = outcome(status, "product")
+    assert found.caught is None
+    assert found.infrastructure
+    assert not found.passed
+
+
+def test_the_host_s_fault_catches_nothing() -> None:
+    found = outcome(FAILED, "infrastructure")
+    assert found.caught is None
+    assert found.infrastructure
+
+
+def test_green_is_green_and_needs_a_test() -> None:
+    assert outcome(PASSED).passed
+    assert not outcome(PASSED, tests=0).passed
+    assert not outcome(NOTHING, tests=0).passed
+    assert not outcome(NOTHING, tests=0).infrastructure
