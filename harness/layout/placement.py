@@ -27,6 +27,10 @@ INITRD_OFFSET = 128 * MIB
 """
 COMMAND_LINE_AREA = "reserved"
 """The name of the area that ``cma=`` or Kbuild makes (dma_contiguous_reserve_area())."""
+COMMAND_LINE_WINS = (5, 10)
+"""From here on ``cma=`` has precedence over the tree's default; before, it counts only where the
+tree has none (rmem_cma_setup()).
+"""
 KEEPS_NEIGHBOURS = (6, 6)
 """From here on a window that starts or ends at an area already placed is filled from there
 (__reserved_mem_alloc_in_range()).
@@ -175,7 +179,7 @@ class _Placing:
         if not area.compatible:
             self._reserved.append(place)
             return
-        if area.default and self._command_line:
+        if area.default and self._command_line and self._boot.version >= COMMAND_LINE_WINS:
             self._refuse(area.name, "the command line has precedence")
         elif not area.reusable:
             self._refuse(area.name, "it is not reusable")
@@ -192,7 +196,8 @@ class _Placing:
 
     def _by_command_line(self) -> None:
         match = self._command_line
-        if match is None and self._result.default is not None:
+        wins = self._boot.version >= COMMAND_LINE_WINS
+        if self._result.default is not None and (match is None or not wins):
             return
         size = int(match[1]) * MIB if match else self._boot.default_size
         if size == 0:

@@ -336,6 +336,30 @@ BAD = (
 
 LAYOUTS = GOOD + BAD
 
+MEASURED = (6, 1)
+"""The oldest kernel that the whole table was tried on."""
+PORTABLE = frozenset(
+    (
+        "biscuitos",
+        "swapped-nodes",
+        "article-61",
+        "article-32m",
+        "smallest",
+        "three",
+        "static",
+        "wide-window",
+        "second-window",
+        "anywhere",
+        "aligned",
+        "end-of-ram",
+        "ram-256",
+        "ram-1024",
+        "half-of-ram",
+        "cmdline-alone",
+    )
+)
+"""Layouts that ask for nothing that changed since 5.0, nor for a certain configuration."""
+
 
 def layout(name: str) -> Layout:
     """The layout called `name`. Raises `KeyError`."""

@@ -24,6 +24,8 @@ import sys
 from harness.machine import process
 process.SESSION = sys.argv[1]
 from tests.qemu.test_lifecycle import work
+
+pytestmark = pytest.mark.needs("agent")
 work(sys.argv[2], sys.argv[3:])
 """
 KILLS = 50

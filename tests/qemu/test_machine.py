@@ -26,6 +26,8 @@ from harness.machine.machine import Machine, MachineConfig
 from harness.machine.template import TemplateStore
 from harness.pytest_plugin.fixtures import Boots
 
+pytestmark = pytest.mark.needs("agent")
+
 PROVOKE = "/sys/kernel/debug/provoke-crash/DIRECT"
 
 

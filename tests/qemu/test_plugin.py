@@ -17,6 +17,8 @@ from harness.errors import HarnessError
 from harness.machine.machine import Machine, MachineConfig
 from harness.pytest_plugin.fixtures import Boots
 
+pytestmark = pytest.mark.needs("agent")
+
 ROOT = Path(__file__).resolve().parents[2]
 TEST = """
 def test_it(guest):

@@ -32,7 +32,7 @@ from tests.qemu.cma.support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "app-script", "cma-sysfs"),
+    pytest.mark.needs("two-areas", "debugfs", "app-script", "cma-sysfs"),
     pytest.mark.machine("loaded"),
 ]
 

@@ -22,7 +22,7 @@ from tests.qemu.cma.support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "app-script", "module-areas"),
+    pytest.mark.needs("two-areas", "debugfs", "app-script", "module-areas"),
     pytest.mark.machine("loaded"),
 ]
 NONCE = 0xA5A5000011112222

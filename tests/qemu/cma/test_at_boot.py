@@ -18,7 +18,7 @@ from tests.qemu.cma.support import DEFAULT_WHOLE, PAGE, WHOLE
 pytestmark = [
     pytest.mark.every_kernel,
     pytest.mark.machine("class"),
-    pytest.mark.needs("debugfs", "cma-sysfs", "iomem-cma"),
+    pytest.mark.needs("two-areas", "debugfs", "cma-sysfs", "iomem-cma"),
 ]
 
 DEFAULT = "linux,cma"

@@ -21,7 +21,7 @@ from tests.qemu.cma.support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, pages
 pytestmark = [
     pytest.mark.every_kernel,
     pytest.mark.machine("loaded"),
-    pytest.mark.needs("app-script"),
+    pytest.mark.needs("two-areas", "app-script", "agent"),
 ]
 
 SMALL = 192

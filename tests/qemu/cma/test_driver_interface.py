@@ -27,7 +27,7 @@ from tests.qemu.cma.support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "app-script", "module-areas"),
+    pytest.mark.needs("two-areas", "debugfs", "app-script", "module-areas"),
     pytest.mark.machine("loaded"),
 ]
 RAM, LOWMEM = 0x60000000, 0x80000000

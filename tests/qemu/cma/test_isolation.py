@@ -16,7 +16,7 @@ from tests.qemu.cma.support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, alloc_many, 
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "cma-sysfs", "app-script", "module-areas"),
+    pytest.mark.needs("two-areas", "debugfs", "cma-sysfs", "app-script", "module-areas"),
 ]
 
 DEFAULT = "linux,cma"

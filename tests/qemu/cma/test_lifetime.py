@@ -35,7 +35,7 @@ from tests.qemu.cma.support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "app-script"),
+    pytest.mark.needs("two-areas", "debugfs", "app-script"),
     pytest.mark.machine("loaded", append=SLUB_DEBUG),
 ]
 NONCE = 0x0123456789ABCDEF

@@ -23,7 +23,7 @@ from tests.qemu.cma.support import (
     scripts,
 )
 
-pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("debugfs", "app-script")]
+pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs", "app-script")]
 
 
 @pytest.fixture(params=[1, 2], ids=["one-cpu", "two-cpus"])

@@ -30,7 +30,7 @@ from tests.qemu.cma.support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("debugfs", "cma-sysfs", "app-script"),
+    pytest.mark.needs("two-areas", "debugfs", "cma-sysfs", "app-script"),
 ]
 
 SMALL = 192

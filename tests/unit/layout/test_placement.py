@@ -10,7 +10,7 @@ import pytest
 from harness.layout import Area, Boot, Layout, Placement, place
 from harness.layout.model import MIB, window
 from harness.layout.placement import lowmem_end
-from harness.layout.table import LAYOUTS
+from harness.layout.table import LAYOUTS, PORTABLE
 from harness.memory.ranges import AddressRange
 
 OLD = Boot((6, 1), 0x609BDA08, 2 * MIB)
@@ -106,6 +106,12 @@ def test_the_command_line_has_precedence_over_the_tree_s_default() -> None:
     assert "linux,cma" in result.refused
 
 
+def test_before_5_10_the_tree_s_default_has_precedence() -> None:
+    result = placed(DEFAULT, append="cma=16M", boot=Boot((5, 0), OLD.kernel_end, OLD.initrd_size))
+    assert list(result.areas) == ["linux,cma"]
+    assert not result.refused
+
+
 def test_cma_0_makes_no_default_at_all() -> None:
     result = placed(DEFAULT, append="cma=0")
     assert not result.areas
@@ -144,6 +150,10 @@ def test_low_memory_ends_where_vmalloc_begins() -> None:
     assert lowmem_end(Layout("t", "", (), 512)) == 0x80000000
     assert lowmem_end(Layout("t", "", (), 512, "vmalloc=1832M")) == 0x6C800000
     assert lowmem_end(Layout("t", "", (), 256, "vmalloc=1200M")) == 0x70000000
+
+
+def test_the_portable_layouts_are_rows_of_the_table() -> None:
+    assert {row.name for row in LAYOUTS} >= PORTABLE
 
 
 def test_the_table_s_names_are_its_keys() -> None:
