@@ -36,7 +36,7 @@ SOFT_KNOCKS = 12
 are full when the driver starts raises no interrupt any more if more is waiting behind them: the
 driver drains it (pl011_enable_interrupts()), and QEMU fills it as fast.
 """
-STARTED = re.compile(rb"Run \S+ as init process|[Pp]ress Enter|[#$>] (?:\x1b\[6n)?$|login: $")
+STARTED = re.compile(rb"Run \S+ as init process|[Pp]ress Enter|[#$] \x1b\[6n|login: ")
 """What a guest prints once its console was opened for reading."""
 BLOCK = 24 * 1024
 """Bytes of a file that go to the guest at once; the answer to them says that they were taken."""
