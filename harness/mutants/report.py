@@ -14,6 +14,7 @@ _EXPLAINED = {
     Status.DOES_NOT_APPLY,
     Status.DOES_NOT_BUILD,
     Status.INFRASTRUCTURE,
+    Status.UNSTABLE,
     Status.NO_TEST,
     Status.FALSE_ALARM,
 }
@@ -64,7 +65,8 @@ def summary(results: Sequence[Result]) -> str:
 
 def exit_status(results: Sequence[Result]) -> int:
     """0 if all is as it should be, 3 where something is not known, else 1."""
-    if any(result.status is Status.INFRASTRUCTURE for result in results):
+    unknown = (Status.INFRASTRUCTURE, Status.UNSTABLE)
+    if any(result.status in unknown for result in results):
         return INFRASTRUCTURE
     return PASSED if all(result.status in GOOD for result in results) else FAILED
 

@@ -15,7 +15,7 @@ from harness.build.workshop import PatchError, Workshop
 from harness.errors import BuildError, HarnessError
 from harness.images import ImageSet
 from harness.mutants.patchfile import Mutant
-from harness.mutants.suite import ALL, CMA, NOTHING, Outcome, Suite
+from harness.mutants.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
 
 
 class Status(enum.Enum):
@@ -35,6 +35,8 @@ class Status(enum.Enum):
     DOES_NOT_BUILD = "does not build"
     OTHER_KERNEL = "other kernel"
     """It is for other kernels than this: not counted."""
+    UNSTABLE = "unstable test"
+    """A test that is not named was red, and then was not: nothing is known."""
     INFRASTRUCTURE = "infrastructure"
     """The run failed, twice, and not through the system under test: nothing is known."""
 
@@ -157,7 +159,7 @@ class Runner:
                     tried.append(change)
             images = self._workshop.build(place / "images")
             built = round(time.monotonic() - begun, 1)
-            return tried, built, self._run(images, place / "suite", targets=CMA).passed
+            return tried, built, self._run(images, place / "suite").passed
         except BuildError:
             return tried, round(time.monotonic() - begun, 1), False
         finally:
@@ -192,7 +194,7 @@ class Runner:
 
     def _test(self, mutant: Mutant, images: ImageSet, place: Path) -> Result:
         if mutant.harmless:
-            outcome = self._run(images, place / "suite", targets=CMA, stop_after=5)
+            outcome = self._run(images, place / "suite", stop_after=5)
             good, bad = Status.PASSED, Status.FALSE_ALARM
             return _result(mutant, outcome, good if outcome.passed else bad)
         named = self._run(images, place / "named", mutant.caught_by)
@@ -202,14 +204,27 @@ class Runner:
             return _result(mutant, named, Status.CAUGHT)
         self._check_all()
         outcome = self._run(images, place / "suite")
-        return _result(mutant, outcome, Status.ELSEWHERE if outcome.caught else Status.SURVIVED)
+        status = Status.ELSEWHERE if outcome.caught else Status.SURVIVED
+        if outcome.caught and not self._again(images, place, outcome.caught):
+            said = f"{outcome.caught.test} was red once ({outcome.caught.verdict}), not again"
+            return Result(mutant, Status.UNSTABLE, test=outcome.caught.test, message=said)
+        return _result(mutant, outcome, status)
+
+    def _again(self, images: ImageSet, place: Path, failure: Failure) -> bool:
+        """Whether a test that nobody expected to fail does so again, and only with the mutant."""
+        assert self._unchanged is not None
+        red = self._run(images, place / "again", targets=[failure.node])
+        return (
+            bool(red.caught)
+            and self._run(self._unchanged, place / "without", targets=[failure.node]).passed
+        )
 
     def _run(
         self,
         images: ImageSet,
         to: Path,
         expression: str = "",
-        targets: Sequence[str] = ALL,
+        targets: Sequence[str] = SYSTEM,
         stop_after: int = 1,
     ) -> Outcome:
         """A run; once more where it says nothing of the system."""

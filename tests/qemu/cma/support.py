@@ -145,15 +145,22 @@ def live_objects(guest: Guest) -> dict[str, int]:
     Exact on a machine booted with `SLUB_DEBUG`: other caches count whole slabs.
     """
     caches = "kmalloc-64 kmalloc-128 kmalloc-192 kmalloc-256 kmalloc-512 kmalloc-1k"
-    script = f"cd /sys/kernel/slab; for c in {caches}; do read -r n _ <$c/objects; echo $c $n; done"
+    # kfree_rcu() gathers what it is to free for seconds, unless memory is asked for.
+    script = (
+        "echo 2 >/proc/sys/vm/drop_caches; cd /sys/kernel/slab;"
+        f" for c in {caches}; do read -r n _ <$c/objects; echo $c $n; done"
+    )
     return {name: int(n) for name, n in (x.split() for x in guest.run(script).text.splitlines())}
 
 
 @contextlib.contextmanager
 def no_growth(guest: Guest, times: int) -> Iterator[None]:
-    """What the block does `times` times leaks no object: no cache has grown by as many."""
-    first, before = live_objects(guest), live_objects(guest)
+    """What the block does `times` times, 20 at least, leaks no object each time.
+
+    No cache may grow by half as many: a few of the kernel's own objects come and go.
+    """
+    before = live_objects(guest)
     yield
     after = live_objects(guest)
-    grown = {name: n - before[name] - (before[name] - first[name]) for name, n in after.items()}
-    assert {name: n for name, n in grown.items() if n >= times} == {}
+    grown = {name: n - before[name] for name, n in after.items()}
+    assert {name: n for name, n in grown.items() if 2 * n > times} == {}

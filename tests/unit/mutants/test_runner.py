@@ -97,7 +97,9 @@ def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Re
         ([RED], Status.CAUGHT),
         ([outcome(FAILED, "crash")], Status.CAUGHT),
         ([outcome(FAILED, "timeout")], Status.CAUGHT),
-        ([GREEN, GREEN, RED], Status.ELSEWHERE),
+        ([GREEN, GREEN, RED, RED, GREEN], Status.ELSEWHERE),
+        ([GREEN, GREEN, RED, GREEN], Status.UNSTABLE),
+        ([GREEN, GREEN, RED, RED, RED], Status.UNSTABLE),
         ([GREEN, GREEN, GREEN], Status.SURVIVED),
         ([GREEN, RED], Status.INFRASTRUCTURE),
         ([NONE], Status.NO_TEST),
@@ -250,6 +252,7 @@ def result(status: Status, harmless: bool = False) -> Result:
         ([Status.CAUGHT, Status.DOES_NOT_BUILD], 1),
         ([Status.CAUGHT, Status.NO_TEST], 1),
         ([Status.SURVIVED, Status.INFRASTRUCTURE], 3),
+        ([Status.CAUGHT, Status.UNSTABLE], 3),
     ],
 )
 def test_the_exit_status(statuses: list[Status], expected: int) -> None:

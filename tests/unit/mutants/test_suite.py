@@ -54,6 +54,17 @@ def test_without_a_verdict_only_an_assertion_is_the_product_s_fault(
     assert failure.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("test", "node"),
+    [
+        ("tests.qemu.test_main_job::test_a[x-1.2]", "tests/qemu/test_main_job.py::test_a[x-1.2]"),
+        ("tests.qemu.test_main_job.TestB::test_a", "tests/qemu/test_main_job.py::TestB::test_a"),
+    ],
+)
+def test_a_failed_test_can_be_run_again(test: str, node: str) -> None:
+    assert Failure(test, "product", "").node == node
+
+
 def test_no_results_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="pytest left no results"):
         read_junit(tmp_path / "none.xml")
