@@ -28,7 +28,8 @@ class ImageSet:
     """Files on the host that make up one system under test.
 
     ``features`` names what this system can offer beyond a kernel and a shell:
-    ``agent`` (our command agent on ttyAMA1), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
+    ``agent`` (our command agent on ttyAMA1), ``ssh`` (our ssh server behind our network card, armed
+    by the agent), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
     ``debugfs``, ``cma-sysfs``, ``fault-injection`` (failslab), ``page-tables`` (the kernel's own,
     in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``. A feature that
     is missing is *absent*, never an error by itself.

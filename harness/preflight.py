@@ -32,7 +32,8 @@ COMPRESSED = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x5d\x00\x00", "lzma"),
 )
-AGENT, AGENT_PATH = "agent", b"sbin/agent\0"
+OURS = {"agent": b"sbin/agent\0", "ssh": b"etc/init.d/ssh\0"}
+"""Features of a root image of ours, and a path in it that shows each."""
 PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"churn SEED COUNT")}
 """Features that a part's own bytes show, ours or not: the driver's parameter ``area``, the
 application's ``--script``.
@@ -44,16 +45,17 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     """The image set with parts replaced by the user's: ``kernel``, ``dtb``, ``initrd``, …
 
     What is known of the built parts is not claimed of the user's: symbols and release are the built
-    kernel's, and a root image is not taken to hold our agent unless it does.
+    kernel's, and a root image is not taken to hold our agent or ssh server unless it does.
     """
     changes: dict[str, object] = dict(given)
     features = images.features
     if "kernel" in given:
         check_kernel(given["kernel"])
         changes |= {"vmlinux": None, "system_map": None, "release": kernel_release(given["kernel"])}
-        features &= {AGENT}
-    if "initrd" in given and AGENT_PATH not in _unpacked(_read(given["initrd"])):
-        features -= {AGENT}
+        features &= OURS.keys()
+    if "initrd" in given:
+        content = _unpacked(_read(given["initrd"]))
+        features -= {feature for feature, path in OURS.items() if path not in content}
     changes["features"] = features
     changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
     return with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import preflight
-from harness.build import apt, tools, userland
+from harness.build import apt, sshd, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
 from harness.build.kernel import KernelTree, Recipe, build_kernel, file_digest
@@ -40,6 +40,7 @@ def build_image_set(
     images = tools.IMAGES
     # What needs the network comes first: a machine without learns it before the long build.
     busybox = userland.busybox(cache, userland.busybox_version(cache))
+    dropbear, ssh = sshd.server(cache, sshd.versions(cache))
     app = userland.build_program(cache, userland.APP, images / "app", progress)
     agent = userland.build_program(cache, "agent", images / "agent", progress)
     source = resolve(kernel, cache)
@@ -47,6 +48,7 @@ def build_image_set(
     _, dtb = build_dtb(cache, built, kernel_key.slug)
     module = build_module(cache, built, kernel_key.slug, progress)
     parts = {"busybox": busybox, "app": app, "agent": agent, "module": module}
+    parts |= {"dropbear": (dropbear, ssh / "dropbear"), "libraries": (dropbear, ssh / "lib")}
     _, initrd = build_rootfs(cache, built.release, parts)
     images_built = ImageSet(
         kernel=built.zimage,
@@ -57,7 +59,7 @@ def build_image_set(
         vmlinux=built.vmlinux,
         system_map=built.system_map,
         release=built.release,
-        features=built.features | {"agent"},
+        features=built.features | {"agent", "ssh"},
     )
     return preflight.with_parts(images_built)
 

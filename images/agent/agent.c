@@ -15,8 +15,9 @@
  * answered by `dup` and is not served again.
  *
  * Requests:  hello BYTES      takes NONCE as the machine's word, stirs BYTES into the kernel's
- *                             random pool (clones of one template share its state) -> ready,
- *                             with the same as pong
+ *                             random pool (clones of one template share its state), and leaves
+ *                             NONCE in WORD for those who ask over ssh -> ready, with the same as
+ *                             pong
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
  *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
@@ -47,6 +48,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define WORD "/run/harness/word"	/* the machine's word; not written where there is no such directory */
 #define CHUNK 2048		/* payload of one out, err or data frame */
 #define REQUEST_MAX (256 * 1024)
 #define SHELL_STATUS_FD 9	/* where the shell writes the exit status */
@@ -394,6 +396,16 @@ static void stir(const char *bytes, size_t len)
 	close(fd);
 }
 
+static void leave_word(void)
+{
+	int fd = open(WORD, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return;
+	write_all(fd, nonce, strlen(nonce));
+	close(fd);
+}
+
 static void serve(unsigned long seq, const char *kind, char *payload, size_t len)
 {
 	if (!strcmp(kind, "run"))
@@ -445,6 +457,7 @@ static size_t take_frame(char *at, size_t have)
 		strcpy(nonce, word);
 		served = seq;
 		stir(eol + 1, len);
+		leave_word();
 		ping(seq, "ready", "agent 1");
 	} else if (strcmp(word, nonce)) {
 		send_text(seq, "fail", "%d this machine's word is another", EPERM);
