@@ -99,6 +99,7 @@ def _needed(path: Path) -> list[str]:
             dynamic = ELFFile(file).get_section_by_name(".dynamic")
             if not isinstance(dynamic, DynamicSection):
                 return []
-            return [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
+            tags = dynamic.iter_tags("DT_NEEDED")
+            return [str(tag.needed) for tag in tags]  # type: ignore[attr-defined]
     except (OSError, ELFError) as error:
         raise BuildError(f"cannot read what {path} needs: {error}") from error

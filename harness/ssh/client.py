@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shlex
@@ -20,6 +21,10 @@ from harness.machine.network import HOST
 from harness.ssh.errors import ForeignHostKey, SshError
 from harness.ssh.keys import KIND, Keys
 from harness.ssh.watch import SLICE, Watch, watched
+
+# What goes wrong is raised; the library's own log would say it again, in its words, on stderr.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 NEVER = 1e6
 """Seconds, for paramiko's own time-outs: waits here end by a deadline, or by the guest's end."""
@@ -64,8 +69,8 @@ class Client:
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise SshError(
                 f"{what}: what answers there is no ssh server of a guest, or closes the connection"
-                f" ({error or type(error).__name__}); QEMU and the guest live"
-                f"\n`ss -ltnp sport = :{port}` says who listens\n{watch.tails()}"
+                f" ({error or type(error).__name__}); QEMU and the guest live."
+                f"\n`ss -ltnp sport = :{port}` says who listens"
             ) from None
         except BaseException:
             self.abort()
@@ -186,7 +191,7 @@ class Client:
     def _lost(self, what: str, how: str) -> SshError:
         return SshError(
             f"the ssh connection was lost during `{what}` ({how}); QEMU and the guest's kernel"
-            f" live, so look for what ended dropbear in the guest\n{self._watch.tails()}"
+            f" live, so look for what ended dropbear in the guest"
         )
 
     def _kill(self, word: str) -> None:
