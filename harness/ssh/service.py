@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
+from harness.machine.agent import AgentChannel
 from harness.machine.channel import CommandResult
 from harness.machine.errors import ConsoleError, GuestCrash, MachineError
 from harness.machine.machine import Machine
@@ -22,7 +23,7 @@ FEATURE = "ssh"
 TIMEOUT = 30.0
 """Seconds for the server to be there and to let us in; on a loaded host ten times the usual."""
 WORD = "/run/harness/word"
-"""Where the agent leaves the machine's word."""
+"""Where the agent leaves the machine's word, as it knows it."""
 STATE = "/run/harness/ssh"
 """What ``images/rootfs/ssh`` says: ``up``, or why it cannot be. Beside it are the server's pid,
 once it listens, and its log."""
@@ -40,8 +41,14 @@ class Ssh:
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._keys: Keys | None = None
-        self._absent = "" if FEATURE in machine.config.images.features else "no ssh server"
+        there = FEATURE in machine.config.images.features
+        self._absent = "" if there and self._agent else "no ssh server"
         self._watch = Watch(machine.guard, machine.log, machine.crashes, machine.silence)
+
+    @property
+    def _agent(self) -> AgentChannel | None:
+        channel = self._machine.channel
+        return channel if isinstance(channel, AgentChannel) else None
 
     @property
     def absent(self) -> str:
@@ -91,11 +98,13 @@ class Ssh:
         """Gives the guest this machine's keys, and looks whose guest it is; over the console."""
         from harness.ssh.keys import Keys
 
-        if self._keys is not None or self._absent:
+        agent = self._agent
+        if self._keys is not None or self._absent or agent is None:
             return
         keys = Keys.fresh()
         host_file = "".join(f"\\{byte:03o}" for byte in keys.host_file)
-        said = self._machine.channel.run(
+        agent.leave_word(WORD, TIMEOUT)
+        said = agent.run(
             "umask 077\n"
             f"while [ ! -s {STATE}.pid ] && ! grep -qs '^no ' {STATE}; do usleep 5000; done\n"
             f"printf '{host_file}' >/etc/dropbear/dropbear_ed25519_host_key &&"

@@ -15,9 +15,8 @@
  * answered by `dup` and is not served again.
  *
  * Requests:  hello BYTES      takes NONCE as the machine's word, stirs BYTES into the kernel's
- *                             random pool (clones of one template share its state), and leaves
- *                             NONCE in WORD for those who ask over ssh -> ready, with the same as
- *                             pong
+ *                             random pool (clones of one template share its state) -> ready,
+ *                             with the same as pong
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
  *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
@@ -26,6 +25,7 @@
  *            many PATTERNS    the files that match, one pattern a line -> (file PATH, data*)*,
  *                             end "SIZE CRC" over all contents; what cannot be read is left out
  *            put  "MODE PATH" -> ok; then data frames, each -> ok; an empty one ends it -> end "SIZE CRC"
+ *            word PATH        writes the machine's word there, for those who ask over ssh -> ok
  * Anything that cannot be done -> fail "ERRNO words".
  */
 #define _GNU_SOURCE
@@ -48,7 +48,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORD "/run/harness/word"	/* the machine's word; not written where there is no such directory */
 #define CHUNK 2048		/* payload of one out, err or data frame */
 #define REQUEST_MAX (256 * 1024)
 #define SHELL_STATUS_FD 9	/* where the shell writes the exit status */
@@ -396,14 +395,16 @@ static void stir(const char *bytes, size_t len)
 	close(fd);
 }
 
-static void leave_word(void)
+static void leave_word(unsigned long seq, const char *path)
 {
-	int fd = open(WORD, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
-	if (fd < 0)
-		return;
-	write_all(fd, nonce, strlen(nonce));
-	close(fd);
+	if (fd < 0 || dprintf(fd, "%s\n", nonce) < 0)
+		send_errno(seq, path);
+	else
+		send_text(seq, "ok", "%s", "");
+	if (fd >= 0)
+		close(fd);
 }
 
 static void serve(unsigned long seq, const char *kind, char *payload, size_t len)
@@ -420,6 +421,8 @@ static void serve(unsigned long seq, const char *kind, char *payload, size_t len
 		many(seq, payload);
 	else if (!strcmp(kind, "put"))
 		put(seq, payload);
+	else if (!strcmp(kind, "word"))
+		leave_word(seq, payload);
 	else if (!strcmp(kind, "data"))
 		put_data(seq, payload, len);
 	else
@@ -457,7 +460,6 @@ static size_t take_frame(char *at, size_t have)
 		strcpy(nonce, word);
 		served = seq;
 		stir(eol + 1, len);
-		leave_word();
 		ping(seq, "ready", "agent 1");
 	} else if (strcmp(word, nonce)) {
 		send_text(seq, "fail", "%d this machine's word is another", EPERM);
