@@ -266,7 +266,8 @@ class Machine:
         """Raises what has befallen the machine: a crash first, then its end. Else returns."""
         if self.watcher.head_seen:
             crash = self.watcher.take()
-            self.crashes.append(crash)
+            if crash not in self.crashes:  # another thread may have been told of it too
+                self.crashes.append(crash)
             raise GuestCrash(crash, f"\n{self.transcript.tails(0)}".rstrip())
         if self._process is None or self._closing:
             return

@@ -28,7 +28,7 @@ from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
 from harness.ssh.service import warm
 
-FORMAT = 3
+FORMAT = 4
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import CommandResult
-from harness.machine.errors import ConsoleError, GuestCrash, MachineError
+from harness.machine.errors import GuestFileError, GuestTimeout
 from harness.machine.machine import Machine
 from harness.machine.network import forwarded_port
 from harness.ssh.errors import SshError, WrongGuest
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 FEATURE = "ssh"
 TIMEOUT = 30.0
 """Seconds for the server to be there and to let us in; on a loaded host ten times the usual."""
+WARM_TIMEOUT = 10.0
 WORD = "/run/harness/word"
 """Where the agent leaves the machine's word, as it knows it."""
+HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key"
+AUTHORIZED = "/root/.ssh/authorized_keys"
 STATE = "/run/harness/ssh"
 """What ``images/rootfs/ssh`` says: ``up``, or why it cannot be. Beside it are the server's pid,
 once it listens, and its log."""
@@ -36,8 +40,9 @@ class Ssh:
     ones may come from any thread.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, timeout: float = TIMEOUT) -> None:
         self._machine = machine
+        self._timeout = timeout
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._keys: Keys | None = None
@@ -95,30 +100,37 @@ class Ssh:
             self._client = None
 
     def _arm(self) -> None:
-        """Gives the guest this machine's keys, and looks whose guest it is; over the console."""
+        """Gives the guest this machine's keys and its word, over the console."""
         from harness.ssh.keys import Keys
 
         agent = self._agent
         if self._keys is not None or self._absent or agent is None:
             return
         keys = Keys.fresh()
-        host_file = "".join(f"\\{byte:03o}" for byte in keys.host_file)
-        agent.leave_word(WORD, TIMEOUT)
-        said = agent.run(
-            "umask 077\n"
-            f"while [ ! -s {STATE}.pid ] && ! grep -qs '^no ' {STATE}; do usleep 5000; done\n"
-            f"printf '{host_file}' >/etc/dropbear/dropbear_ed25519_host_key &&"
-            f" echo '{keys.authorized}' >/root/.ssh/authorized_keys || exit\n"
-            f'read -r state <{STATE}; echo "$state"; read -r word <{WORD}; echo "$word"',
-            TIMEOUT,
-        )
-        state, _, word = said.check().text.rstrip("\n").partition("\n")
-        if state.startswith("no "):
-            self._absent = f"{state}; its kernel needs CONFIG_SMSC911X for the board's card"
+        self._absent = self._await_server(agent)
+        if self._absent:
             return
-        if word != self._machine.word:
-            raise WrongGuest(self._wrong("its own console", word))
+        agent.leave_word(WORD, TIMEOUT)
+        agent.put(HOST_KEY, keys.host_file, 0o600, TIMEOUT)
+        agent.put(AUTHORIZED, keys.authorized.encode() + b"\n", 0o600, TIMEOUT)
         self._keys = keys
+
+    def _await_server(self, agent: AgentChannel) -> str:
+        """Returns once the server listens, or why it never will."""
+        with contextlib.suppress(GuestFileError):
+            # A clone's does already, and a file is read sooner than a shell has looked.
+            agent.get(f"{STATE}.pid", TIMEOUT)
+            return ""
+        listens, fails = f"[ -s {STATE}.pid ]", f"grep -qs '^no ' {STATE}"
+        try:
+            agent.run(f"until {listens} || {fails}; do usleep 5000; done", self._timeout).check()
+        except GuestTimeout as error:
+            log = self._server_log()
+            raise SshError(f"the guest's ssh server does not come up: {error}{log}") from None
+        state = agent.get(STATE, TIMEOUT).decode("utf-8", "replace").strip()
+        if state.startswith("no "):
+            return f"{state}; its kernel needs CONFIG_SMSC911X for the board's network card"
+        return ""
 
     def _connect(self) -> Client:
         from harness.ssh.client import Client
@@ -126,14 +138,14 @@ class Ssh:
         assert self._keys is not None
         port = forwarded_port(self._machine.qmp.monitor)
         try:
-            client = Client(port, self._keys, self._watch, TIMEOUT)
+            client = Client(port, self._keys, self._watch, self._timeout)
         except SshError as error:
             raise type(error)(f"{error}{self._server_log()}") from None
         try:
             said = client.run(f'read -r word <{WORD}; echo "$word"', TIMEOUT)
             word = said.text.strip()
             if word != self._machine.word:
-                raise WrongGuest(self._wrong(f"ssh, at port {port}", word))
+                raise WrongGuest(self._wrong(port, word))
         except BaseException:
             client.abort()
             raise
@@ -143,17 +155,17 @@ class Ssh:
         """What the guest's server said last, for an error; empty where it cannot be asked."""
         try:
             log = self._machine.channel.get(f"{STATE}.log", 5).decode("utf-8", "replace")
-        except (GuestCrash, MachineError, ConsoleError):
+        except HarnessError:
             return ""
         return "\nlast of the guest's ssh server:\n" + "\n".join(
             f"    {line}" for line in log.splitlines()[-5:]
         )
 
-    def _wrong(self, where: str, word: str) -> str:
+    def _wrong(self, port: int, word: str) -> str:
         return (
-            f"the guest that answers over {where} is not this machine's: its word is"
-            f" {word or 'empty'!r}, this machine's is {self._machine.word!r}"
-            f" (QEMU {self._machine.pid}); nothing that it says is used"
+            f"the guest that answers over ssh at port {port} is not this machine's: its word is"
+            f" {word or 'empty'!r}; this machine's is {self._machine.word!r}, as its own console"
+            f" says (QEMU {self._machine.pid}). Nothing of yours was run in it"
         )
 
 
@@ -163,14 +175,16 @@ def warm(machine: Machine) -> None:
     """
     if FEATURE not in machine.config.images.features:
         return
-    ssh = Ssh(machine)
-    if ssh.absent:
-        return
-    ssh.run("true", TIMEOUT)
+    ssh = Ssh(machine, WARM_TIMEOUT)
+    # A user's kernel may not get this far, and be fit for all but ssh. Who asks for that is told.
+    with contextlib.suppress(SshError, GuestTimeout):
+        if ssh.absent:
+            return
+        ssh.run("true", WARM_TIMEOUT)
     ssh.close()
     # No session may be under way when the state is written: its peer does not exist in a clone.
     machine.channel.run(
-        "rm -f /etc/dropbear/* /root/.ssh/*\n"
+        f"rm -f {HOST_KEY} {AUTHORIZED} {WORD}\n"
         "while set -- $(pidof dropbear); [ $# -gt 1 ]; do usleep 5000; done",
         TIMEOUT,
     ).check()
