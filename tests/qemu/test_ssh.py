@@ -342,9 +342,10 @@ class TestTheWire:
                 server.accept()
 
     def test_no_name_is_resolved(self, guest: Guest) -> None:
-        said = guest.run("busybox nslookup localhost 10.0.2.3", 30, check=False, via="ssh")
-        assert said.status != 0
-        assert "10.0.2.3" not in said.text or "can't" in said.text + said.stderr.decode()
+        # Without the restriction QEMU's own 10.0.2.3 passes the question on, and says NXDOMAIN.
+        ask = "busybox nslookup harness.invalid 10.0.2.3"
+        said = guest.run(ask, 30, check=False, via="ssh")
+        assert "no servers could be reached" in said.text
 
     def test_the_forwarded_port_is_on_loopback_alone(self, guest: Guest) -> None:
         answer = guest.machine.qmp.monitor("info usernet")
