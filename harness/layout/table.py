@@ -138,7 +138,7 @@ GOOD = (
         "highmem",
         "areas in high memory (d883c6cf3b39)",
         (DEFAULT, BISCUITOS),
-        append="vmalloc=1900M",
+        append="vmalloc=1892M",
     ),
     Layout(
         "highmem-above-low",
