@@ -138,6 +138,7 @@ GOOD = (
         "highmem",
         "areas in high memory (d883c6cf3b39)",
         (DEFAULT, BISCUITOS),
+        # Low memory ends below the areas, and above the initramfs, which QEMU puts at 128 MiB.
         append="vmalloc=1892M",
     ),
     Layout(
