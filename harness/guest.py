@@ -8,10 +8,13 @@ import dataclasses
 import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from harness import files
 from harness.app_script import AppScript, running
 from harness.cma_state import CmaState, read_state
 from harness.errors import UserError
+from harness.files import Progress, Via, silent
 from harness.images import ImageSet
 from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
@@ -22,7 +25,12 @@ from harness.memory.judge import Placement, judge
 from harness.memory.memorymap import MemoryMap, reconcile
 from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
+from harness.ssh.service import FEATURE as SSH
+from harness.ssh.service import Ssh
 from harness.witnesses import Witnesses
+
+if TYPE_CHECKING:
+    from paramiko import SSHClient
 
 AREA = "BiscuitOS_cma"
 APP = "CMA_area_app-0.0.1"
@@ -50,16 +58,76 @@ class Guest:
         self.held_output = ""
         """What the application of the last `holding` printed from its start to its end."""
         self._provided: dict[str, str] = {}
+        self._ssh = Ssh(machine)
 
     @property
     def images(self) -> ImageSet:
         """What it was booted from."""
         return self.machine.config.images
 
-    def run(self, command: str, timeout: float = TIMEOUT, *, check: bool = True) -> CommandResult:
-        """Runs a shell command. Raises `CommandFailed` for a status other than 0 if `check`."""
-        result = self.machine.channel.run(command, timeout)
+    @property
+    def ssh(self) -> SSHClient:
+        """A paramiko client that is connected to this guest and to no other, made at first use.
+
+        Raises `UserError` where the guest has no ssh server, and a `harness.ssh.errors.SshError`
+        where what answers is not this machine's guest.
+        """
+        return self._ssh.client().ssh
+
+    def run(
+        self, command: str, timeout: float = TIMEOUT, *, check: bool = True, via: Via = "console"
+    ) -> CommandResult:
+        """Runs a shell command. Raises `CommandFailed` for a status other than 0 if `check`.
+
+        ``via="ssh"`` gives each command a shell of its own, and several threads may run one each at
+        once; on a guest without ssh it is the console all the same.
+        """
+        ssh = self._way(via)
+        run = self.machine.channel.run if ssh is None else ssh.run
+        result = run(command, timeout)
         return result.check() if check else result
+
+    def _way(self, via: Via | None) -> Ssh | None:
+        """ssh, where it is wanted and to be had; None means the console."""
+        if via not in (None, "ssh", "console"):
+            raise UserError(f"via={via!r} is neither 'ssh' nor 'console'")
+        wanted = via != "console" and SSH in self.images.features
+        return self._ssh if wanted and not self._ssh.absent else None
+
+    def put(
+        self,
+        source: Path | bytes,
+        path: str,
+        mode: int = 0o644,
+        timeout: float = 60.0,
+        *,
+        progress: Progress = silent,
+        via: Via | None = None,
+    ) -> None:
+        """Copies a file of the host (or bytes) to `path` in the guest, checked by its SHA-256.
+
+        Over ssh where the guest has it, else over the console, or as `via` says. Raises
+        `GuestFileError` with the guest's reason, such as a full disk; a part of a file is not left
+        behind over ssh.
+        """
+        way = self._way(via)
+        files.put(way, self.machine.channel, source, path, mode, timeout, progress)
+
+    def get(
+        self,
+        path: str,
+        target: Path | None = None,
+        timeout: float = 60.0,
+        *,
+        progress: Progress = silent,
+        via: Via | None = None,
+    ) -> bytes:
+        """Copies a file of the guest to `target` on the host; without one, gives its content.
+
+        Otherwise as `put`. A target that exists is replaced only by a whole, checked file.
+        """
+        way = self._way(via)
+        return files.get(way, self.machine.channel, path, target, timeout, progress)
 
     def read_file(self, path: str, timeout: float = TIMEOUT) -> bytes:
         """A file's content, checked on the way. Raises `GuestFileError`."""

@@ -20,7 +20,7 @@ RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {_COMMON}"
 """The same for a root image that is loaded into RAM."""
 PARTS = ("kernel", "dtb", "initrd", "disk", "module", "app")
 """What a user can give instead of what is built: ``--qemu-kernel`` and so on."""
-OURS = frozenset({"agent", "two-areas"})
+OURS = frozenset({"agent", "ssh", "two-areas"})
 """Features of the root image and the device tree that the project builds."""
 _WORDS = frozenset({"features", "foreign"})
 
@@ -37,7 +37,8 @@ class ImageSet:
     """Files on the host that make up one system under test.
 
     ``features`` names what this system can offer beyond a kernel and a shell:
-    ``agent`` (our command agent on ttyAMA1), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
+    ``agent`` (our command agent on ttyAMA1), ``ssh`` (our ssh server behind our network card, armed
+    by the agent), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
     ``debugfs``, ``cma-sysfs``, ``fault-injection`` (failslab), ``page-tables`` (the kernel's own,
     in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``, ``two-areas``
     (linux,cma and BiscuitOS_cma of 8 MiB side by side at 0x69000000, as in ``images/dts``). A

@@ -35,7 +35,9 @@ COMPRESSED = (
 )
 EXT_MAGIC_AT, EXT_MAGIC = 0x438, b"\x53\xef"
 TWO_AREAS, AREA_SIZE = "two-areas", 8 << 20
-AGENT, AGENT_PATH = "agent", b"sbin/agent\0"
+AGENT = "agent"
+ROOT = {AGENT: b"sbin/agent\0", "ssh": b"etc/init.d/ssh\0"}
+"""Features of a root image of ours, and a path in it that shows each."""
 PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"churn SEED COUNT")}
 """Features that a part's own bytes show, ours or not: the driver's parameter ``area``, the
 application's ``--script``.
@@ -48,8 +50,8 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     """The image set with parts replaced by the user's: ``kernel``, ``dtb``, ``initrd``, ``disk``, …
 
     What is known of the built parts is not claimed of the user's: symbols and release are the built
-    kernel's, a root image is not taken to hold our agent unless it does, and a device tree has the
-    areas that it has.
+    kernel's, a root image is not taken to hold our agent or ssh server unless it does, and a device
+    tree has the areas that it has.
     """
     changes: dict[str, object] = dict(given)
     features = images.features
@@ -61,13 +63,12 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
         features -= {TWO_AREAS}
     if "initrd" in given:
         content = _unpacked(_read(given["initrd"]))
-        if AGENT_PATH not in content:
-            features -= {AGENT}
+        features -= {feature for feature, path in ROOT.items() if path not in content}
         if is_ext(content):
             changes["append"] = RAMDISK_APPEND
     if "disk" in given:
         _check_disk(given["disk"])
-        features -= {AGENT}
+        features -= ROOT.keys()
         changes["append"] = DISK_APPEND
         changes.setdefault("initrd", None)
     changes["features"] = features

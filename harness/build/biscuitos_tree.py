@@ -25,6 +25,16 @@ from harness.images import ImageSet
 SOURCE = tools.IMAGES / "biscuitos"
 LISTING = tools.IMAGES / "kernel" / "patches" / "0003-cma-list-the-areas-in-proc-iomem.patch"
 IMAGE_SIZE = "16M"
+_OURS = (
+    "sbin/agent",
+    "usr/sbin/dropbear",
+    "lib/arm-linux",
+    "lib/ld-linux",
+    "etc/init.d/ssh",
+    "etc/dropbear",
+    "run/",
+    "root/.ssh",
+)
 _REPLACED = {"etc/inittab": "inittab", "etc/init.d/rcS": "rcS"}
 
 
@@ -49,7 +59,9 @@ def build_tree(
         _install_packages(images, top / "package")
         place = "BiscuitOS.img" if old else "Hardware/BiscuitOS.img"
         (top / place).parent.mkdir(parents=True, exist_ok=True)
-        files = {"busybox": busybox[1], "agent": busybox[1]}
+        # What the manifest names of ours beyond that is left out again.
+        files = dict.fromkeys(("busybox", "agent", "dropbear"), busybox[1])
+        files["libraries"] = busybox[1].parent
         files |= {"app": _given(images.app), "module": _given(images.module)}
         members = _members(read_manifest(MANIFEST, images.release, files), installed=not old)
         root = top / "rootfs" / "rootfs"
@@ -84,10 +96,10 @@ def _install_packages(images: ImageSet, to: Path) -> None:
 
 
 def _members(members: Iterable[Member], *, installed: bool) -> list[Member]:
-    """The members of our root image, less the agent, with BiscuitOS's init scripts."""
+    """The members of our root image, less agent and ssh server, with BiscuitOS's init scripts."""
     result = []
     for member in members:
-        if member.path == "sbin/agent":
+        if member.path.startswith(_OURS):
             continue
         if not installed and member.path.endswith((f"/{userland.APP}", "/cma.ko")):
             continue

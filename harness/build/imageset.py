@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import preflight
-from harness.build import apt, tools, userland
+from harness.build import apt, sshd, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
 from harness.build.kernel import KernelTree, Recipe, build_kernel, file_digest
@@ -37,29 +37,38 @@ def build_image_set(
     """
     progress = progress or LazyProgress()
     cache = cache or Cache(say=progress.say)
-    images = tools.IMAGES
     # What needs the network comes first: a machine without learns it before the long build.
-    busybox = userland.busybox(cache, userland.busybox_version(cache))
-    app = userland.build_program(cache, userland.APP, images / "app", progress)
-    agent = userland.build_program(cache, "agent", images / "agent", progress)
+    parts = rootfs_parts(cache, progress)
     source = resolve(kernel, cache)
     kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
     _, dtb = build_dtb(cache, built, kernel_key.slug)
     module = build_module(cache, built, kernel_key.slug, progress)
-    parts = {"busybox": busybox, "app": app, "agent": agent, "module": module}
-    _, initrd = build_rootfs(cache, built.release, parts)
+    _, initrd = build_rootfs(cache, built.release, {**parts, "module": module})
     images_built = ImageSet(
         kernel=built.zimage,
         dtb=dtb,
         initrd=initrd,
         module=module[1],
-        app=app[1],
+        app=parts["app"][1],
         vmlinux=built.vmlinux,
         system_map=built.system_map,
         release=built.release,
         features=built.features | OURS,
     )
     return preflight.with_parts(images_built)
+
+
+def rootfs_parts(cache: Cache, progress: Progress) -> dict[str, tuple[Key, Path]]:
+    """What the root image holds besides the module, by the names of its manifest."""
+    busybox = userland.busybox(cache, userland.busybox_version(cache))
+    dropbear, ssh = sshd.server(cache, sshd.versions(cache))
+    return {
+        "busybox": busybox,
+        "app": userland.build_program(cache, userland.APP, tools.IMAGES / "app", progress),
+        "agent": userland.build_program(cache, "agent", tools.IMAGES / "agent", progress),
+        "dropbear": (dropbear, ssh / "dropbear"),
+        "libraries": (dropbear, ssh / "lib"),
+    }
 
 
 class _Missing(Exception):

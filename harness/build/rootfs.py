@@ -80,6 +80,11 @@ def _members(
         source = str(entry["source"])
         file = artefacts[source[1:]] if source.startswith("@") else directory / source
         yield Member(path, stat.S_IFREG | int(entry["mode"], 8), file.read_bytes())
+    elif kind == "files":
+        for file in sorted(artefacts[str(entry["source"])[1:]].iterdir()):
+            yield Member(
+                f"{path}/{file.name}", stat.S_IFREG | int(entry["mode"], 8), file.read_bytes()
+            )
     elif kind == "link":
         yield Member(path, stat.S_IFLNK | 0o777, str(entry["target"]).encode())
     elif kind == "node":

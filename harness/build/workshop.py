@@ -27,6 +27,7 @@ from harness import preflight
 from harness.build import cpio, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
+from harness.build.imageset import rootfs_parts
 from harness.build.kernel import (
     TARGETS,
     TREE_BYTES,
@@ -328,13 +329,11 @@ def open_workshop(
 
     Waits where another process has it. Raises `UserError`, `BuildError`.
     """
-    busybox = userland.busybox(cache, userland.busybox_version(cache))
-    app = userland.build_program(cache, userland.APP, tools.IMAGES / "app", progress)
-    agent = userland.build_program(cache, "agent", tools.IMAGES / "agent", progress)
+    parts = rootfs_parts(cache, progress)
     source = resolve(kernel, cache)
     key, built = build_kernel(cache, source, Recipe.ours(), progress)
     module = build_module(cache, built, key.slug, progress)
-    parts = {"busybox": busybox, "app": app, "agent": agent, "module": module}
+    parts["module"] = module
     root = cache.directory("workshops") / source.label
     with FileLock(cache.directory("locks") / f"workshop-{source.label}.lock") as lock:
         lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))

@@ -174,6 +174,14 @@ class AgentChannel(Channel):
             raise self._unexpected("ping", frame)
         return _advance(frame)
 
+    def leave_word(self, path: str, timeout: float) -> None:
+        """Has the agent write the machine's word, as it knows it, to a file in the guest."""
+        deadline = Deadline(timeout)
+        self._request("word", path.encode(), deadline)
+        frame = self._checked(f"word {path}", deadline)
+        if frame.kind != "ok":
+            raise self._unexpected(f"word {path}", frame)
+
     def _sum(self, what: str, frame: Frame, data: bytes) -> None:
         if frame.kind != "end":
             raise self._unexpected(what, frame)

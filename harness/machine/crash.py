@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
+import threading
 import time
 from collections.abc import Callable
 
@@ -130,6 +131,9 @@ class CrashWatcher:
         self.stamped = stamped
         """Whether this kernel stamps its lines; learnt from the log, or told for a clone."""
         self._heads: list[tuple[int, Kind, str]] = []
+        self._taken: Crash | None = None
+        # Never held while the log is waited for or read: a waiter may hold the log's own lock.
+        self._taking = threading.Lock()
         log.listen(self._feed)
 
     @property
@@ -160,8 +164,12 @@ class CrashWatcher:
         """Waits for the end of the trace that has begun, and takes it off the watch.
 
         The end is the kernel's end mark, the end of the log, or `QUIET` seconds without a word.
+        Of several threads at once, all get the same crash.
         """
-        start, _kind, head = self._heads[0]
+        with self._taking:
+            if not self._heads and self._taken is not None:
+                return self._taken
+            start, _kind, head = self._heads[0]
         until = time.monotonic() + LONGEST
         while True:
             size = len(self._log)
@@ -174,10 +182,11 @@ class CrashWatcher:
                 self._log.wait(size, left)
             except (pexpect.TIMEOUT, pexpect.EOF):
                 continue
-        heads, self._heads = self._heads, []
-        return Crash(
-            tuple(kind for _start, kind, _head in heads),
-            head,
-            self._symbolise(self._log.text(start).rstrip()),
-            start,
-        )
+        trace = self._symbolise(self._log.text(start).rstrip())
+        with self._taking:
+            if self._heads:
+                kinds = tuple(kind for _start, kind, _head in self._heads)
+                self._heads = []
+                self._taken = Crash(kinds, head, trace, start)
+            assert self._taken is not None
+            return self._taken

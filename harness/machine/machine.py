@@ -18,7 +18,7 @@ from typing import IO
 import pexpect
 
 from harness.images import ImageSet
-from harness.machine import physical, process
+from harness.machine import network, physical, process
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
 from harness.machine.crash import Crash, CrashWatcher
@@ -80,6 +80,8 @@ class MachineConfig:
             argv += ["-smp", str(self.processors)]
         argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
         argv += ["-device", "virtio-rng-device"]
+        if "ssh" in self.images.features:
+            argv += network.card()
         if self.icount:
             argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
         if self.disk is not None:
@@ -267,7 +269,8 @@ class Machine:
         """Raises what has befallen the machine: a crash first, then its end. Else returns."""
         if self.watcher.head_seen:
             crash = self.watcher.take()
-            self.crashes.append(crash)
+            if crash not in self.crashes:  # another thread may have been told of it too
+                self.crashes.append(crash)
             raise GuestCrash(crash, f"\n{self.transcript.tails(0)}".rstrip())
         if self._process is None or self._closing:
             return

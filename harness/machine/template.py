@@ -26,8 +26,9 @@ from filelock import FileLock
 from harness.errors import UserError
 from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
+from harness.ssh.service import warm
 
-FORMAT = 2
+FORMAT = 4
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
@@ -192,6 +193,7 @@ class TemplateStore:
                 # A first command costs the guest page faults that its clones need not pay again.
                 machine.channel.run("echo warm; echo up >&2", PROBE_TIMEOUT)
                 machine.channel.probe(PROBE_TIMEOUT)
+                warm(machine)
                 prepare(machine)
                 freeze(machine, partial)
             partial.rename(directory)

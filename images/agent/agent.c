@@ -25,6 +25,7 @@
  *            many PATTERNS    the files that match, one pattern a line -> (file PATH, data*)*,
  *                             end "SIZE CRC" over all contents; what cannot be read is left out
  *            put  "MODE PATH" -> ok; then data frames, each -> ok; an empty one ends it -> end "SIZE CRC"
+ *            word PATH        writes the machine's word there, for those who ask over ssh -> ok
  * Anything that cannot be done -> fail "ERRNO words".
  */
 #define _GNU_SOURCE
@@ -394,6 +395,18 @@ static void stir(const char *bytes, size_t len)
 	close(fd);
 }
 
+static void leave_word(unsigned long seq, const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0 || dprintf(fd, "%s\n", nonce) < 0)
+		send_errno(seq, path);
+	else
+		send_text(seq, "ok", "%s", "");
+	if (fd >= 0)
+		close(fd);
+}
+
 static void serve(unsigned long seq, const char *kind, char *payload, size_t len)
 {
 	if (!strcmp(kind, "run"))
@@ -408,6 +421,8 @@ static void serve(unsigned long seq, const char *kind, char *payload, size_t len
 		many(seq, payload);
 	else if (!strcmp(kind, "put"))
 		put(seq, payload);
+	else if (!strcmp(kind, "word"))
+		leave_word(seq, payload);
 	else if (!strcmp(kind, "data"))
 		put_data(seq, payload, len);
 	else

@@ -14,6 +14,7 @@ import pexpect
 import pytest
 
 from harness.errors import HarnessError
+from harness.images import ImageSet
 from harness.machine.machine import Machine, MachineConfig
 from harness.pytest_plugin.fixtures import Boots
 
@@ -131,3 +132,33 @@ def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
         guest = boots.clone(machine_config, "booted", None)
     assert guest.run("echo alive").text == "alive\n"
     assert "-incoming" not in guest.machine.argv
+
+
+def test_a_module_and_an_application_are_tried_without_a_rebuild(
+    project: Path, image_set: ImageSet
+) -> None:
+    assert image_set.module is not None
+    assert image_set.app is not None
+    for path in (image_set.module, image_set.app):
+        (project / path.name).write_bytes(path.read_bytes())
+    body = "guest.insmod(); guest.run_app(); print(guest.module_path(), guest.app_path()); assert 0"
+    given = ["--qemu-module", image_set.module.name, "--qemu-app", image_set.app.name]
+    said = run(project, body, *given)
+    assert f"/tmp/{image_set.module.name} /tmp/{image_set.app.name}" in said
+    assert re.search(r"insmod /tmp/cma\.ko +-> 0", said)
+
+
+def test_a_module_for_another_kernel_is_told_before_the_boot(
+    project: Path, image_set: ImageSet
+) -> None:
+    assert image_set.module is not None
+    magic = b"vermagic=" + image_set.release.encode()
+    other = magic[:-1] + (b"0" if magic[-1:] != b"0" else b"1")
+    content = image_set.module.read_bytes()
+    assert magic in content
+    (project / "other.ko").write_bytes(content.replace(magic, other))
+    said = run(project, "raise AssertionError('booted')", "--qemu-module", "other.ko")
+    release = other.removeprefix(b"vermagic=").decode()
+    assert f"other.ko was built for Linux {release}, the kernel is {image_set.release}" in said
+    assert "booted" not in said
+    assert "Traceback" not in said

@@ -81,9 +81,12 @@ def test_a_truncated_archive_is_an_error(cut: int) -> None:
 
 def test_our_manifest(tmp_path: Path) -> None:
     artefacts = {}
-    for name in ("busybox", "agent", "app", "module"):
+    for name in ("busybox", "agent", "app", "module", "dropbear"):
         artefacts[name] = tmp_path / name
         artefacts[name].write_text(name)
+    artefacts["libraries"] = tmp_path / "lib"
+    artefacts["libraries"].mkdir()
+    (artefacts["libraries"] / "libc.so.6").write_text("libc")
     manifest = tools.IMAGES / "rootfs" / "manifest.toml"
     members = {member.path: member for member in read_manifest(manifest, "6.1.0", artefacts)}
     assert members["dev/console"].device == (5, 1)
@@ -93,6 +96,10 @@ def test_our_manifest(tmp_path: Path) -> None:
     assert members["init"].data == b"/bin/busybox"
     assert members["bin/sh"].data == b"busybox"
     assert b"/sbin/agent /dev/ttyAMA1" in members["etc/inittab"].data
+    assert members["usr/sbin/dropbear"].data == b"dropbear"
+    assert members["lib/arm-linux-gnueabihf/libc.so.6"].data == b"libc"
+    assert members["lib/arm-linux-gnueabihf/libc.so.6"].mode == stat.S_IFREG | 0o755
+    assert members["root/.ssh"].mode == stat.S_IFDIR | 0o700
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,20 @@ def test_a_crash_is_taken_once() -> None:
     assert not watcher.head_seen
 
 
+def test_several_threads_that_take_a_crash_get_the_same_one() -> None:
+    log = Stream("log")
+    watcher = CrashWatcher(log)
+    log.append((CUT + "[    5.000001] kernel BUG at mm/cma.c:1!\n").encode())
+    taken: list[Crash] = []
+    threads = [threading.Thread(target=lambda: taken.append(watcher.take())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    taken.append(watcher.take())  # of one that looked before the first was done, and asks after it
+    assert [crash.kinds for crash in taken] == [(Kind.BUG,)] * 4
+
+
 def test_the_end_of_a_trace_is_waited_for() -> None:
     stream = Stream("ttyAMA0")
     watcher = CrashWatcher(stream)
