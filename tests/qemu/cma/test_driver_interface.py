@@ -11,6 +11,7 @@ from harness.memory.ranges import AddressRange
 from tests.qemu.cma.support import (
     BASE,
     DEFAULT_WHOLE,
+    LONG,
     MIB,
     PAGE,
     SLUB_DEBUG,
