@@ -13,6 +13,7 @@ from harness.memory.ranges import AddressRange
 from tests.qemu.cma.support import (
     BASE,
     DEBUG_DIR,
+    LONG,
     MIB,
     PAGE,
     PAGES,
@@ -109,7 +110,7 @@ class TestPlace:
     ) -> None:
         commands, expected, model = random_steps(1, 300)
         with script(guest) as app:
-            answers = app.ask(commands)
+            answers = app.ask(commands, LONG)
             said = [
                 str(answered_range(line)) if line.startswith("ok 0x") else error_name(line)
                 for line in answers
@@ -202,7 +203,7 @@ class TestCounters:
         with script(guest) as app:
             held = 0
             for level in (1, 31, 32, 33, 64, 65, 2016, 2047, 2048):
-                app.command(f"repeat {level - held} alloc {PAGE}")
+                app.command(f"repeat {level - held} alloc {PAGE}", LONG)
                 held = level
                 state = guest.cma()
                 assert state.allocated(AREA) == (pages(0, level),)

@@ -122,7 +122,7 @@ class TestPattern:
         assert damaged(guest, "--size 64K --count 2", BASE + 32 * PAGE) == (0, [])
 
     def test_neighbours_differ_so_that_overlap_shows(self, guest: Guest) -> None:
-        with guest.holding(f"--pattern 1 --size 4K --count {PAGES // 16}"):
+        with guest.holding("--pattern 1 --size 64K --count 8"):
             words = guest.read_physical(BASE, WHOLE.size // 16)
         assert len({words[at : at + 8] for at in range(0, len(words), 8)}) == len(words) // 8
 

@@ -11,6 +11,7 @@ from harness.memory.ranges import AddressRange
 from tests.qemu.cma.support import (
     BASE,
     DEFAULT_WHOLE,
+    LONG,
     MIB,
     PAGE,
     SLUB_DEBUG,
@@ -288,7 +289,8 @@ class TestBadParameters:
         guest.run(load, check=False)
         with no_growth(guest, 20):
             guest.run(
-                f"i=0; while [ $i -lt 20 ]; do {load} && break; i=$((i+1)); done; [ $i = 20 ]"
+                f"i=0; while [ $i -lt 20 ]; do {load} && break; i=$((i+1)); done; [ $i = 20 ]",
+                LONG,
             )
         assert_not_loaded(guest)
         assert guest.cma().reserved == before

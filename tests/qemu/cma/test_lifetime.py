@@ -18,6 +18,7 @@ from harness.memory.ranges import AddressRange
 from tests.qemu.cma.support import (
     BASE,
     DEFAULT_WHOLE,
+    LONG,
     MIB,
     PAGE,
     SLUB_DEBUG,
@@ -249,7 +250,8 @@ def load_and_unload(guest: Guest, times: int, arguments: str = "") -> None:
     """In one shell loop."""
     guest.run(
         f"i=0; while [ $i -lt {times} ]; do insmod {guest.module_path()} {arguments}"
-        f" && rmmod cma || break; i=$((i+1)); done; [ $i = {times} ]"
+        f" && rmmod cma || break; i=$((i+1)); done; [ $i = {times} ]",
+        LONG,
     )
 
 

@@ -13,6 +13,7 @@ from harness.machine.machine import MachineConfig
 from harness.memory.ranges import AddressRange, merged
 from harness.pytest_plugin.fixtures import Boots
 from tests.qemu.cma.support import (
+    LONG,
     PAGE,
     WHOLE,
     allocated,
@@ -50,7 +51,7 @@ def at_once(apps: list[AppScript], commands: list[list[str]]) -> list[list[str]]
     """Each application gets its commands before any is asked for its answers."""
     for app, lines in zip(apps, commands, strict=True):
         app.send(lines)
-    return [app.answers(len(lines)) for app, lines in zip(apps, commands, strict=True)]
+    return [app.answers(len(lines), LONG) for app, lines in zip(apps, commands, strict=True)]
 
 
 class TestProcesses:
@@ -135,8 +136,8 @@ class TestOneOpenFile:
         with script(guest) as app:
             kept = app.alloc(5 * PAGE)
             app.fill(0x1234, kept)
-            app.command(f"race 4 40 {PAGE}")
-            app.command(f"race 4 15 {3 * PAGE}")
+            app.command(f"race 4 40 {PAGE}", LONG)
+            app.command(f"race 4 15 {3 * PAGE}", LONG)
             app.check(0x1234, kept)
             assert allocated(guest) == (kept,)
             app.release(kept)
@@ -149,10 +150,10 @@ class TestOneOpenFile:
         """Each fork copies 2000 mappings, while on another processor a child ends its own."""
         with script(parallel) as app:
             region = app.alloc(PAGE)
-            app.command(f"repeat 2000 mmap {region.start} {PAGE}")
+            app.command(f"repeat 2000 mmap {region.start} {PAGE}", LONG)
             # Children that do nothing but begin and end.
-            app.command(f"repeat 5 race 16 0 {PAGE}")
-            app.command(f"repeat 1999 munmap {region.start}")
+            app.command(f"repeat 5 race 16 0 {PAGE}", LONG)
+            app.command(f"repeat 1999 munmap {region.start}", LONG)
             with pytest.raises(AppError, match="EBUSY"):
                 app.release(region)
             app.munmap(region)
