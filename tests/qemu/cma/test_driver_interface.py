@@ -259,6 +259,12 @@ def assert_not_loaded(guest: Guest) -> None:
     assert [name for name in found if name.startswith(("CMA", "cma"))] == []
 
 
+def test_a_device_that_is_open_cannot_be_taken_from_its_driver(guest: Guest) -> None:
+    """sysfs offers no unbind: it would free what open files use."""
+    assert guest.run("ls /sys/bus/platform/drivers/CMA_demo").text
+    assert guest.run("[ -e /sys/bus/platform/drivers/CMA_demo/unbind ]", check=False).status == 1
+
+
 @pytest.mark.machine("clone", append=SLUB_DEBUG)
 class TestBadParameters:
     def test_a_name_that_is_not_quite_an_area_s_is_refused(self, guest: Guest) -> None:
