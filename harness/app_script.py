@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for one answer of the application, which needs milliseconds."""
+FEW = 3
+"""Answers up to this number are read by the shell itself."""
 _WORD = 8
 _STEP = 0x9E3779B97F4A7C15
 
@@ -53,24 +55,31 @@ class AppScript:
     def ask(self, commands: Iterable[str], timeout: float = ANSWER_TIMEOUT) -> list[str]:
         """Sends all commands at once; returns one line of answer for each, errors included."""
         lines = list(commands)
-        self.send(lines)
-        return self.answers(len(lines), timeout)
+        return self._run(f"{self._sending(lines)}; {self._reading(len(lines))}", timeout)
 
     def send(self, commands: Iterable[str]) -> None:
         """Sends commands without waiting for their answers."""
-        words = " ".join(shlex.quote(line) for line in commands)
-        self._guest.run(f"printf '%s\\n' {words} 1<>{self._files}.in")
+        self._guest.run(self._sending(commands))
 
     def answers(self, count: int, timeout: float = ANSWER_TIMEOUT) -> list[str]:
-        """The next `count` answers. Raises `CommandFailed` where they do not come in time."""
+        """All answers that are still to come, `count` of them. Raises `GuestTimeout` where they do
+        not come in time.
+        """
+        return self._run(self._reading(count), timeout)
+
+    def _sending(self, commands: Iterable[str]) -> str:
+        return f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} 1<>{self._files}.in"
+
+    def _reading(self, count: int) -> str:
         # Opened for reading and writing: a reader of a FIFO that nobody writes would wait forever.
-        script = (
-            f"exec 8<>{self._files}.out; n=0; while [ $n -lt {count} ] &&"
-            f" read -t {timeout:.0f} -r line <&8; do"
-            f' printf "%s\\n" "$line"; n=$((n+1)); done; exec 8<&-; [ $n = {count} ] ||'
-            f" {{ echo 'no answer from the application' >&2; cat {self._files}.err >&2; false; }}"
-        )
-        return self._guest.run(script, timeout + 10).text.splitlines()
+        if count > FEW:
+            return f"head -n {count} 0<>{self._files}.out"
+        # The shell reads byte by byte, and still sooner than another program has started.
+        read = 'read -r line && printf "%s\\n" "$line"'
+        return f"{{ {' && '.join([read] * count)}; }} 0<>{self._files}.out"
+
+    def _run(self, script: str, timeout: float) -> list[str]:
+        return self._guest.run(script, timeout).text.splitlines()
 
     def command(self, text: str, timeout: float = ANSWER_TIMEOUT) -> list[str]:
         """One command; the words after ``ok``."""
@@ -118,6 +127,11 @@ class AppScript:
         """SIGKILL, and waits until the process is gone."""
         self._guest.run(f"kill -9 {self.process}; wait {self.process} || :")
 
+    def end(self) -> None:
+        """The same, and removes what was needed to talk to it."""
+        files = f"{self._files}.in {self._files}.out {self._files}.err"
+        self._guest.run(f"kill -9 {self.process}; wait {self.process}; rm -f {files}")
+
 
 def _checked(command: str, answer: str) -> list[str]:
     words = answer.split()
@@ -150,5 +164,4 @@ def running(guest: Guest, device: str, options: str = "") -> Iterator[AppScript]
     finally:
         # The machine may be gone by now; a test's own error must not be hidden by that.
         with contextlib.suppress(Exception):
-            script.kill()
-            guest.run(f"rm -f {files}.in {files}.out {files}.err")
+            script.end()

@@ -15,11 +15,12 @@ from harness.memory.counters import (
     parse_vmstat,
 )
 from harness.memory.debugfs import DebugArea, parse_debugfs
-from harness.memory.errors import WitnessDisagreement
+from harness.memory.errors import MalformedDebugfs, WitnessDisagreement
 from harness.memory.ranges import AddressRange
 
 DEBUGFS, SYSFS = "/sys/kernel/debug/cma", "/sys/kernel/mm/cma"
 TIMEOUT = 20.0
+AREA_FILES = ("base_pfn", "bitmap", "count", "maxchunk", "order_per_bit", "used")
 FILES = (
     "/proc/meminfo",
     "/proc/vmstat",
@@ -70,6 +71,20 @@ def read_state(channel: Channel) -> CmaState:
     counters = {area.name: area for area in parse_sysfs(below(SYSFS))}
     meminfo = parse_meminfo(files["/proc/meminfo"]) or CmaMeminfo(0, 0)
     return CmaState(areas, counters, meminfo, parse_vmstat(files["/proc/vmstat"]))
+
+
+def read_area(channel: Channel, name: str) -> DebugArea:
+    """Reads one area from debugfs alone, checked as by `read_state`. Raises `MalformedDebugfs`
+    where there is none of that name.
+    """
+    paths = [f"{DEBUGFS}/{name}/{file}" for file in AREA_FILES]
+    files = channel.get_many(paths, TIMEOUT)
+    texts = {p.removeprefix(f"{DEBUGFS}/"): d.decode("utf-8", "replace") for p, d in files.items()}
+    areas = parse_debugfs(texts, known_names=[name])
+    if not areas:
+        raise MalformedDebugfs(f"{DEBUGFS}/{name}", "there is no such area")
+    _check(areas[0])
+    return areas[0]
 
 
 def _check(area: DebugArea) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import files
 from harness.app_script import AppScript, running
-from harness.cma_state import CmaState, read_state
+from harness.cma_state import CmaState, read_area, read_state
 from harness.errors import UserError
 from harness.files import Progress, Via, silent
 from harness.images import ImageSet
@@ -215,6 +215,10 @@ class Guest:
     def cma(self) -> CmaState:
         """What is allocated in each area now, and the kernel's counters. Needs ``debugfs``."""
         return read_state(self.machine.channel)
+
+    def allocated(self, area: str | None = None) -> tuple[AddressRange, ...]:
+        """The ranges whose bits are set in an area's bitmap. Needs ``debugfs``."""
+        return read_area(self.machine.channel, area or self.area).allocated or ()
 
     def script(
         self, device: str = DEVICE, options: str = ""

@@ -41,11 +41,6 @@ GOOD = (
         (DEFAULT, Area("BiscuitOS_cma", 32 * MIB, window(0x69800000, 32 * MIB))),
     ),
     Layout(
-        "smallest",
-        "4 MiB is a pageblock, the least there can be",
-        (DEFAULT, Area("BiscuitOS_cma", 4 * MIB, window(0x69800000, 4 * MIB))),
-    ),
-    Layout(
         "three",
         "a third area between two",
         (
@@ -59,7 +54,6 @@ GOOD = (
         "as many as CONFIG_CMA_AREAS of 6.1 has by default",
         (DEFAULT, BISCUITOS, *_row(0x70000000, 5)),
     ),
-    Layout("static", "reg: placed by the tree", (DEFAULT, Area("BiscuitOS_cma", at=0x6A000000))),
     Layout(
         "static-default",
         "a static default area",
@@ -75,20 +69,17 @@ GOOD = (
         ),
     ),
     Layout(
-        "wide-window",
-        "a window larger than the area: the highest place in it",
-        (DEFAULT, Area("BiscuitOS_cma", windows=window(0x70000000, 64 * MIB))),
-    ),
-    Layout(
         "wide-window-next-door",
         "a wide window that starts at a neighbour: from 6.6 on next to it",
         (DEFAULT, Area("BiscuitOS_cma", windows=window(0x69800000, 64 * MIB))),
     ),
     Layout(
-        "second-window",
-        "the first window is too small, the second serves",
+        "windows",
+        "a wide window: its highest place; of two windows the one that is large enough; an"
+        " alignment of one cell (75f1f311d883): 16 MiB in a window that starts at 4 MiB more",
         (
             DEFAULT,
+            Area("wide", windows=window(0x74000000, 64 * MIB)),
             Area(
                 "BiscuitOS_cma",
                 windows=(
@@ -96,27 +87,19 @@ GOOD = (
                     AddressRange(0x6C000000, 0x6C800000),
                 ),
             ),
+            Area("aligned", windows=window(0x72400000, 0x02400000), alignment=16 * MIB),
+        ),
+    ),
+    Layout(
+        "edges",
+        "the first 4 MiB behind the kernel's image, the last 8 MiB of RAM",
+        (
+            DEFAULT,
+            Area("first", 4 * MIB, at=0x60C00000),
+            Area("BiscuitOS_cma", windows=window(0x7F800000, 8 * MIB)),
         ),
     ),
     Layout("anywhere", "no window: the top of RAM", (DEFAULT, Area("BiscuitOS_cma", 16 * MIB))),
-    Layout(
-        "aligned",
-        "alignment of one cell (75f1f311d883): 16 MiB in a window that starts at 4 MiB more",
-        (
-            DEFAULT,
-            Area("BiscuitOS_cma", windows=window(0x72400000, 0x02400000), alignment=16 * MIB),
-        ),
-    ),
-    Layout(
-        "next-to-the-kernel",
-        "the first 4 MiB behind the kernel's image",
-        (DEFAULT, Area("BiscuitOS_cma", 4 * MIB, at=0x60C00000)),
-    ),
-    Layout(
-        "end-of-ram",
-        "the last 8 MiB of RAM",
-        (DEFAULT, Area("BiscuitOS_cma", windows=window(0x7F800000, 8 * MIB))),
-    ),
     Layout(
         "ram-256",
         "256 MiB of RAM, an area at its end",
@@ -177,7 +160,6 @@ GOOD = (
         (BISCUITOS,),
     ),
     Layout("cmdline", "cma= wins over the tree's default", (DEFAULT, BISCUITOS), append="cma=12M"),
-    Layout("cmdline-alone", "cma= without a default in the tree", (BISCUITOS,), append="cma=24M"),
     Layout(
         "cmdline-at",
         "cma=SIZE@BASE",
@@ -208,6 +190,33 @@ GOOD = (
 
 BAD = (
     Layout(
+        "windows-that-cannot-be",
+        "a window without RAM, one smaller than the area, a size that is no multiple of 4 MiB",
+        (
+            DEFAULT,
+            BISCUITOS,
+            Area("nowhere", windows=window(0x90000000, 8 * MIB)),
+            Area("tight", 8 * MIB, window(0x6B000000, 4 * MIB)),
+            Area("odd", 6 * MIB, window(0x6C000000, 16 * MIB)),
+        ),
+    ),
+    Layout(
+        "nodes-that-cannot-be",
+        "a base that is a multiple of 2 MiB only, no size, not reusable, switched off, an"
+        " alignment of two cells where the tree has one (75f1f311d883)",
+        (
+            DEFAULT,
+            BISCUITOS,
+            Area("odd", at=0x6C200000),
+            Area("nothing", 0),
+            Area("pool", windows=window(0x6B000000, 8 * MIB), reusable=False),
+            Area("off", windows=window(0x6D000000, 8 * MIB), enabled=False),
+            Area(
+                "cells", windows=window(0x6E000000, 32 * MIB), alignment=8 * MIB, alignment_cells=2
+            ),
+        ),
+    ),
+    Layout(
         "overlap",
         "two static areas share 4 MiB",
         (DEFAULT, Area("BiscuitOS_cma", at=0x6A000000), Area("other", at=0x6A400000)),
@@ -230,26 +239,6 @@ BAD = (
         ),
     ),
     Layout(
-        "window-outside-ram",
-        "a window where there is no RAM",
-        (DEFAULT, BISCUITOS, Area("nowhere", windows=window(0x90000000, 8 * MIB))),
-    ),
-    Layout(
-        "window-too-small",
-        "a window smaller than the area",
-        (DEFAULT, BISCUITOS, Area("tight", 8 * MIB, window(0x6B000000, 4 * MIB))),
-    ),
-    Layout(
-        "misaligned-size",
-        "6 MiB is no multiple of 4",
-        (DEFAULT, BISCUITOS, Area("odd", 6 * MIB, window(0x6C000000, 16 * MIB))),
-    ),
-    Layout(
-        "misaligned-base",
-        "a static base that is a multiple of 2 MiB only",
-        (DEFAULT, BISCUITOS, Area("odd", 8 * MIB, at=0x6C200000)),
-    ),
-    Layout(
         "misaligned-page",
         "a static base and size that are no multiples of 2 MiB",
         (DEFAULT, BISCUITOS, Area("odd", 0x180000, at=0x6D100000)),
@@ -266,33 +255,11 @@ BAD = (
         "one area more than there are slots",
         (DEFAULT, BISCUITOS, *_row(0x70000000, 7)),
     ),
-    Layout("zero-size", "a size of zero", (DEFAULT, BISCUITOS, Area("nothing", 0))),
-    Layout(
-        "not-reusable",
-        "a pool without reusable is no CMA area",
-        (DEFAULT, BISCUITOS, Area("pool", windows=window(0x6B000000, 8 * MIB), reusable=False)),
-    ),
-    Layout(
-        "disabled",
-        "a node that is switched off",
-        (DEFAULT, BISCUITOS, Area("off", windows=window(0x6B000000, 8 * MIB), enabled=False)),
-    ),
     Layout(
         "name-clash",
         "an area called as the kernel calls that of the command line",
         (BISCUITOS, Area("reserved", windows=window(0x6B000000, 8 * MIB))),
         append="cma=8M",
-    ),
-    Layout(
-        "alignment-cells",
-        "an alignment of two cells where the tree has one (75f1f311d883)",
-        (
-            DEFAULT,
-            BISCUITOS,
-            Area(
-                "cells", windows=window(0x6C000000, 32 * MIB), alignment=8 * MIB, alignment_cells=2
-            ),
-        ),
     ),
     Layout(
         "across-the-border",
@@ -345,18 +312,14 @@ PORTABLE = frozenset(
         "swapped-nodes",
         "article-61",
         "article-32m",
-        "smallest",
         "three",
-        "static",
-        "wide-window",
-        "second-window",
+        "windows",
         "anywhere",
-        "aligned",
-        "end-of-ram",
+        "edges",
         "ram-256",
         "ram-1024",
         "half-of-ram",
-        "cmdline-alone",
+        "cmdline-odd-size",
     )
 )
 """Layouts that ask for nothing that changed since 5.0, nor for a certain configuration."""

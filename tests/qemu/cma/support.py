@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from harness.app_script import AppScript
-from harness.guest import AREA, DEVICE, Guest
+from harness.guest import AREA, Guest
 from harness.memory.ranges import AddressRange, merged
 
 PAGE, MIB = 4096, 1 << 20
@@ -27,8 +27,6 @@ SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
 LONG = 120.0
 """Seconds for a loop in the guest, which takes one or two unless the host is loaded."""
 
-_numbers = itertools.count(1000)
-
 
 def pages(first: int, count: int = 1) -> AddressRange:
     """Pages of BiscuitOS_cma, counted from its start."""
@@ -36,37 +34,15 @@ def pages(first: int, count: int = 1) -> AddressRange:
 
 
 @contextlib.contextmanager
-def script(guest: Guest, device: str = DEVICE) -> Iterator[AppScript]:
-    """As `Guest.script`, but the pipes are open before the application is started: what is
-    written to a FIFO that nobody has open yet is lost.
-    """
-    number = next(_numbers)
-    files = f"/tmp/script-{number}"
-    text = guest.run(
-        f"mkfifo {files}.in {files}.out; exec 7<>{files}.in 8<>{files}.out;"
-        f" {guest.app_path()} --script --device {device} 0<&7 1<&8 7<&- 8<&- 2>{files}.err &"
-        " echo $!; exec 7<&- 8<&-"
-    ).text
-    app = AppScript(guest, number, int(text))
-    try:
-        assert int(app.command("pid")[0]) == app.process
-        yield app
-    finally:
-        with contextlib.suppress(Exception):
-            app.kill()
-            guest.run(f"rm -f {files}.in {files}.out {files}.err")
-
-
-@contextlib.contextmanager
 def scripts(guest: Guest, count: int) -> Iterator[list[AppScript]]:
     """Several applications, each with an open file of its own."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(script(guest)) for _ in range(count)]
+        yield [stack.enter_context(guest.script()) for _ in range(count)]
 
 
 def allocated(guest: Guest, area: str = AREA) -> tuple[AddressRange, ...]:
     """What the area's bitmap says; ``used`` and ``maxchunk`` are checked against it on the way."""
-    return guest.cma().allocated(area)
+    return guest.allocated(area)
 
 
 def assert_held(guest: Guest, held: Sequence[AddressRange]) -> None:

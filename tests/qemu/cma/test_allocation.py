@@ -28,7 +28,6 @@ from tests.qemu.cma.support import (
     log_lines,
     pages,
     release_many,
-    script,
 )
 
 pytestmark = [
@@ -40,7 +39,7 @@ pytestmark = [
 
 class TestPlace:
     def test_a_region_of_any_size_is_at_the_start_and_not_a_page_more(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             for count in (1, 2, 3, 31, 32, 33, 255, 256, 257, 1024, 2047, 2048):
                 region = app.alloc(count * PAGE)
                 assert region == pages(0, count)
@@ -51,7 +50,7 @@ class TestPlace:
     def test_the_whole_area_is_usable_from_its_first_byte_to_its_last(self, guest: Guest) -> None:
         nonce, word = 0x1122334455667788, 0x9E3779B97F4A7C15
         before = guest.cma().allocated("linux,cma")
-        with script(guest) as app:
+        with guest.script() as app:
             assert app.alloc(WHOLE.size) == WHOLE
             app.mmap(WHOLE)
             app.fill(nonce, WHOLE)
@@ -65,7 +64,7 @@ class TestPlace:
     def test_alignment_is_the_order_of_the_length_up_to_1_mib(self, guest: Guest) -> None:
         """The page at the start is taken: an aligned region has to leave a gap behind it."""
         counts = [1 << order for order in range(11)] + [3, 5, 9, 127, 129, 257, 700, 1025, 1792]
-        with script(guest) as app:
+        with guest.script() as app:
             assert app.alloc(PAGE) == pages(0)
             places = []
             for count in counts:
@@ -80,13 +79,13 @@ class TestPlace:
         self, guest: Guest
     ) -> None:
         """7.004 MiB fit behind the first page, were it not for the alignment to 1 MiB."""
-        with script(guest) as app:
+        with guest.script() as app:
             app.alloc(PAGE)
             assert app.error(f"alloc {1793 * PAGE}") == "ENOMEM"
             assert app.alloc(1792 * PAGE) == AddressRange(BASE + MIB, WHOLE.end)
 
     def test_the_first_hole_that_is_large_enough_is_taken(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             regions = alloc_many(app, [PAGE] * 12)
             assert regions == [pages(number) for number in range(12)]
             release_many(app, [pages(2), pages(4), pages(5), pages(8)])
@@ -97,7 +96,7 @@ class TestPlace:
             assert_held(guest, [pages(0, 13)])
 
     def test_a_release_between_neighbours_frees_that_region_alone(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             regions = alloc_many(app, [PAGE, 2 * PAGE, MIB, PAGE, 3 * MIB])
             assert regions == [pages(0), pages(2, 2), pages(256, 256), pages(1), pages(512, 768)]
             for region in (regions[2], regions[0], regions[4], regions[1], regions[3]):
@@ -109,7 +108,7 @@ class TestPlace:
         self, guest: Guest
     ) -> None:
         commands, expected, model = random_steps(1, 300)
-        with script(guest) as app:
+        with guest.script() as app:
             answers = app.ask(commands, LONG)
             said = [
                 str(answered_range(line)) if line.startswith("ok 0x") else error_name(line)
@@ -145,7 +144,7 @@ def random_steps(seed: int, count: int) -> tuple[list[str], list[str], FirstFit]
 class TestExhaustion:
     def test_a_full_area_refuses_without_a_word_and_without_a_leak(self, guest: Guest) -> None:
         default = guest.cma().allocated("linux,cma")
-        with script(guest) as app:
+        with guest.script() as app:
             regions = alloc_many(app, [MIB] * 8)
             assert_held(guest, regions)
             lines = log_lines(guest)
@@ -161,7 +160,7 @@ class TestExhaustion:
         assert_all_is_free(guest)
 
     def test_four_mib_in_holes_of_one_hold_no_two_mib(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             regions = alloc_many(app, [MIB] * 8)
             holes = regions[1::2]
             release_many(app, holes)
@@ -175,7 +174,7 @@ class TestExhaustion:
             assert app.error(f"alloc {PAGE}") == "ENOMEM"
 
     def test_two_neighbouring_holes_are_one(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             regions = alloc_many(app, [MIB] * 8)
             release_many(app, [regions[4], regions[3], regions[7]])
             assert app.error(f"alloc {3 * MIB}") == "ENOMEM"
@@ -183,7 +182,7 @@ class TestExhaustion:
             assert app.alloc(MIB) == regions[7]
 
     def test_two_pages_are_not_to_be_had_where_every_other_page_is_free(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             assert app.ask([f"repeat {PAGES} alloc {PAGE}"])[0].split()[1] == hex(WHOLE.end - PAGE)
             assert allocated(guest) == (WHOLE,)
             free = range(1, 256, 2)
@@ -200,7 +199,7 @@ class TestExhaustion:
 class TestCounters:
     def test_used_and_maxchunk_follow_the_bitmap_at_every_level(self, guest: Guest) -> None:
         """`Guest.cma` compares them; words of the bitmap have 32 bits."""
-        with script(guest) as app:
+        with guest.script() as app:
             held = 0
             for level in (1, 31, 32, 33, 64, 65, 2016, 2047, 2048):
                 app.command(f"repeat {level - held} alloc {PAGE}", LONG)
@@ -212,7 +211,7 @@ class TestCounters:
 
     def test_vmstat_counts_calls_and_sysfs_counts_pages(self, guest: Guest) -> None:
         before = guest.cma()
-        with script(guest) as app:
+        with guest.script() as app:
             kept, given = alloc_many(app, [3 * PAGE, 2 * MIB])
             app.release(given)
             for count in (2048, 1900):
@@ -239,7 +238,7 @@ class TestCounters:
         """
         start = guest.cma()
         assert start.meminfo.total == 16 * MIB
-        with script(guest) as app:
+        with guest.script() as app:
             for _ in range(2):
                 regions = alloc_many(app, [MIB] * 8)
                 state = guest.cma()
@@ -283,7 +282,7 @@ class TestDebugfs:
     def test_what_one_door_holds_the_other_does_not_give(self, guest: Guest) -> None:
         guest.insmod()
         guest.run(f"echo 3 > {DEBUG_DIR}/alloc")
-        with script(guest) as app:
+        with guest.script() as app:
             assert alloc_many(app, [2 * PAGE, PAGE]) == [pages(4, 2), pages(3)]
             assert app.error(f"release {BASE} {3 * PAGE}") == "EINVAL"
             assert app.error(f"mmap {BASE} {PAGE}") == "EINVAL"

@@ -23,7 +23,6 @@ from tests.qemu.cma.support import (
     error_name,
     no_growth,
     pages,
-    script,
 )
 
 pytestmark = [
@@ -42,7 +41,7 @@ class TestIoctl:
         odd = [0, 1, PAGE - 1, PAGE + 1, 2 * PAGE + 8, WHOLE.size - 1]
         large = [WHOLE.size + PAGE, 2 * WHOLE.size, 1 << 31, WORD - PAGE]
         wrong = [*odd, *large, WORD - 1, WORD - MIB + 1]
-        with script(guest) as app:
+        with guest.script() as app:
             answers = app.ask(f"alloc {length}" for length in wrong)
             assert [error_name(line) for line in answers] == ["EINVAL"] * len(wrong)
             assert allocated(guest) == ()
@@ -52,7 +51,7 @@ class TestIoctl:
         """ALLOCATE is 0x40046d01; a neighbour in each of its four fields is none."""
         others = [0x40046D00, 0x40046D03, 0x40046E01, 0x80046D01, 0xC0046D01, 0x40086D01, 0x6D01]
         others += [0x40106D01, 0x40106D02, 0x5401, 0, 1, WORD - 1]
-        with script(guest) as app:
+        with guest.script() as app:
             answers = app.ask(f"ioctl {number}" for number in others)
             assert [error_name(line) for line in answers] == ["ENOTTY"] * len(others)
             assert allocated(guest) == ()
@@ -62,14 +61,14 @@ class TestIoctl:
             assert app.error(f"ioctl {0x40046D02}") == "EINVAL"
 
     def test_a_pointer_to_nowhere_is_a_bad_address(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             assert app.error("badptr alloc") == "EFAULT"
             assert app.error("badptr release") == "EFAULT"
             assert app.error(f"readonly {PAGE}") == "EFAULT"
             assert allocated(guest) == ()
 
     def test_virt_is_where_the_kernel_has_the_region(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             for _ in range(3):
                 phys, length, virt = (int(word, 16) for word in app.command(f"alloc {3 * PAGE}"))
                 assert (length, virt - LOWMEM) == (3 * PAGE, phys - RAM)
@@ -77,7 +76,7 @@ class TestIoctl:
 
 class TestMmap:
     def test_only_what_is_within_one_held_region_is_mapped(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region, after = alloc_many(app, [4 * PAGE, 4 * PAGE])
             assert after.start == region.end
             start, size = region.start, region.size
@@ -109,7 +108,7 @@ class TestMmap:
             app.mmap(after)
 
     def test_a_part_of_a_region_is_mapped_where_it_is(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region = app.alloc(4 * PAGE)
             parts = [AddressRange.from_size(region.start + at * PAGE, PAGE) for at in range(4)]
             for number, part in enumerate(parts):
@@ -124,7 +123,7 @@ class TestMmap:
                 app.check(NONCE + number, part)
 
     def test_two_mappings_of_a_region_show_the_same_memory(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region = app.alloc(MIB)
             part = AddressRange(region.end - PAGE, region.end)
             app.mmap(region)
@@ -134,7 +133,7 @@ class TestMmap:
             app.check(NONCE, part)  # through the older one
 
     def test_a_region_of_another_opener_is_not_to_be_mapped(self, guest: Guest) -> None:
-        with script(guest) as app, script(guest) as other:
+        with guest.script() as app, guest.script() as other:
             region, theirs = app.alloc(2 * PAGE), other.alloc(2 * PAGE)
             assert other.error(f"mmap {region.start} {region.size}") == "EINVAL"
             assert app.error(f"mmap {theirs.start} {theirs.size}") == "EINVAL"
@@ -142,7 +141,7 @@ class TestMmap:
             assert other.error(f"mmap {region.start} {PAGE}") == "EINVAL"
 
     def test_a_region_that_was_given_back_is_not_to_be_mapped(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region, kept = alloc_many(app, [PAGE, PAGE])
             app.release(region)
             assert app.error(f"mmap {region.start} {region.size}") == "EINVAL"
@@ -151,13 +150,13 @@ class TestMmap:
             assert app.error(f"mmap {kept.start} {kept.size}") == "EINVAL"
 
     def test_a_private_mapping_is_refused(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region = app.alloc(PAGE)
             assert app.error(f"mmap-private {region.start} {region.size}") == "EINVAL"
             app.release(region)
 
     def test_a_mapping_does_not_grow(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             region, neighbour = alloc_many(app, [2 * PAGE, 2 * PAGE])
             part = AddressRange.from_size(region.start, PAGE)
             app.mmap(part)
@@ -168,7 +167,7 @@ class TestMmap:
 
     def test_a_mapping_is_device_memory_to_the_kernel(self, guest: Guest) -> None:
         """VM_SHARED, VM_IO, VM_PFNMAP, VM_DONTEXPAND, VM_DONTDUMP: sh io pf de dd."""
-        with script(guest) as app:
+        with guest.script() as app:
             app.mmap(app.alloc(MIB))
             text = guest.read_text(f"/proc/{app.process}/smaps")
         entry = text[text.index(DEVICE) :]
@@ -178,7 +177,7 @@ class TestMmap:
 
 class TestOpeners:
     def test_two_openers_share_the_area_and_nothing_else(self, guest: Guest) -> None:
-        with script(guest) as one, script(guest) as two:
+        with guest.script() as one, guest.script() as two:
             first, second, third = one.alloc(PAGE), two.alloc(PAGE), one.alloc(PAGE)
             assert [first, second, third] == [pages(0), pages(1), pages(2)]
             one.fill(NONCE, first)
@@ -209,7 +208,7 @@ class TestDevices:
         log = guest.run("dmesg").text
         assert log.index("Find CMA: BiscuitOS_cma") < log.index("Find CMA: default")
         before = guest.cma()
-        with script(guest) as ours, script(guest, f"{DEVICE}1") as default:
+        with guest.script() as ours, guest.script(f"{DEVICE}1") as default:
             assert ours.alloc(MIB) == pages(0, 256)
             assert default.alloc(MIB) == AddressRange.from_size(DEFAULT_WHOLE.start + MIB, MIB)
             assert default.error(f"release {BASE} {MIB}") == "EINVAL"
@@ -230,7 +229,7 @@ class TestDevices:
     ) -> None:
         guest.insmod(f"area={area}")
         device = f"{DEVICE}1" if area == "BiscuitOS_cma:" else DEVICE
-        with script(guest, device) as app:
+        with guest.script(device) as app:
             assert app.alloc(PAGE) == AddressRange.from_size(DEFAULT_WHOLE.start + 64 * PAGE, PAGE)
             assert allocated(guest) == ()
 
@@ -238,7 +237,7 @@ class TestDevices:
         guest.insmod("area=BiscuitOS_cma:default:BiscuitOS_cma name=other")
         assert guest.run("cd /dev; echo other*").text.split() == ["other", "other1", "other2"]
         assert guest.run(f"[ -e {DEVICE} ]", check=False).status
-        with script(guest, "/dev/other2") as two, script(guest, "/dev/other") as one:
+        with guest.script("/dev/other2") as two, guest.script("/dev/other") as one:
             assert [two.alloc(PAGE), one.alloc(PAGE)] == [pages(0), pages(1)]
 
     def test_eight_areas_are_served_and_a_ninth_is_refused(self, guest: Guest) -> None:
@@ -247,7 +246,7 @@ class TestDevices:
             guest.insmod(f"area={areas}:default")
         assert_not_loaded(guest)
         guest.insmod(f"area={areas}")
-        with script(guest, f"{DEVICE}7") as app:
+        with guest.script(f"{DEVICE}7") as app:
             assert app.alloc(PAGE) == pages(0)
 
 
@@ -275,7 +274,7 @@ class TestBadParameters:
                 guest.insmod(f"area={name}")
             assert_not_loaded(guest)
         guest.insmod()
-        with script(guest) as app:
+        with guest.script() as app:
             assert app.alloc(PAGE) == pages(0)
 
     def test_a_node_s_name_must_be_a_file_s_name_and_free(self, guest: Guest) -> None:
@@ -335,7 +334,7 @@ class TestOutOfMemory:
         guest.run(FAIL_ALL)
         commands = ["reopen", f"alloc {3 * PAGE}", f"mmap {BASE} {PAGE}", "fork"]
         failed = set()
-        with script(guest) as app:
+        with guest.script() as app:
             nth = f"/proc/{app.process}/fail-nth"
             for command in commands:
                 for number in range(1, 5):
@@ -373,7 +372,7 @@ class TestOutOfMemory:
     def test_refusals_for_want_of_an_object_leak_nothing(self, guest: Guest) -> None:
         """Each round: no object for the region, none for the opener."""
         guest.run(FAIL_ALL)
-        with script(guest) as app:
+        with guest.script() as app:
             kept = app.alloc(PAGE)
             app.mmap(kept)
             with no_growth(guest, 20):

@@ -31,7 +31,6 @@ from tests.qemu.cma.support import (
     no_growth,
     pages,
     release_many,
-    script,
 )
 
 pytestmark = [
@@ -45,7 +44,7 @@ NONCE = 0x0123456789ABCDEF
 @pytest.fixture
 def app(guest: Guest) -> Iterator[AppScript]:
     """An application that leaves nothing behind when it is killed after the test."""
-    with script(guest) as app:
+    with guest.script() as app:
         yield app
     assert_all_is_free(guest)
 
@@ -70,7 +69,7 @@ class TestRelease:
         self, guest: Guest, app: AppScript
     ) -> None:
         region = app.alloc(4 * PAGE)
-        with script(guest) as other:
+        with guest.script() as other:
             own = other.alloc(4 * PAGE)
             assert other.error(f"release {region.start} {region.size}") == "EINVAL"
             assert app.error(f"release {own.start} {own.size}") == "EINVAL"
@@ -213,7 +212,7 @@ class TestEndOfTheHolder:
     def test_one_opener_s_end_leaves_the_other_s_regions_alone(
         self, guest: Guest, app: AppScript
     ) -> None:
-        with script(guest) as other:
+        with guest.script() as other:
             theirs = alloc_many(other, [PAGE] * 3)
             ours = alloc_many(app, [2 * PAGE] * 2)
             app.mmap(ours[1])
@@ -276,7 +275,7 @@ class TestErrorPaths:
         assert_held(guest, [held])
 
     def test_no_refusal_and_no_end_leaves_an_object(self, guest: Guest, app: AppScript) -> None:
-        with script(guest) as other:
+        with guest.script() as other:
             assert other.alloc(WHOLE.size) == WHOLE
             with no_growth(guest, 300):
                 assert app.error(f"repeat 300 alloc {PAGE}") == "ENOMEM"
@@ -304,7 +303,7 @@ class TestContents:
     def test_a_region_is_zero_to_its_last_byte_whatever_its_length(
         self, guest: Guest, app: AppScript, count: int
     ) -> None:
-        with script(guest) as killed:
+        with guest.script() as killed:
             assert killed.alloc(WHOLE.size) == WHOLE
             killed.fill(NONCE, WHOLE)
         region = app.alloc(count * PAGE)

@@ -20,7 +20,6 @@ from tests.qemu.cma.support import (
     answered_range,
     assert_all_is_free,
     pages,
-    script,
     scripts,
 )
 
@@ -133,7 +132,7 @@ class TestOneOpenFile:
     """Children share their parent's open file: the driver's own lock has to keep them apart."""
 
     def test_children_that_race_get_what_is_theirs(self, guest: Guest) -> None:
-        with script(guest) as app:
+        with guest.script() as app:
             kept = app.alloc(5 * PAGE)
             app.fill(0x1234, kept)
             app.command(f"race 4 40 {PAGE}", LONG)
@@ -148,7 +147,7 @@ class TestOneOpenFile:
         self, parallel: Guest
     ) -> None:
         """Each fork copies 2000 mappings, while on another processor a child ends its own."""
-        with script(parallel) as app:
+        with parallel.script() as app:
             region = app.alloc(PAGE)
             app.command(f"repeat 2000 mmap {region.start} {PAGE}", LONG)
             # Children that do nothing but begin and end.
