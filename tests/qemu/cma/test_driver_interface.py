@@ -267,8 +267,8 @@ def test_a_device_that_is_open_cannot_be_taken_from_its_driver(guest: Guest) -> 
 @pytest.mark.machine("clone", append=SLUB_DEBUG)
 class TestBadParameters:
     def test_a_name_that_is_not_quite_an_area_s_is_refused(self, guest: Guest) -> None:
-        names = ["nowhere", "BiscuitOS_cm", "BiscuitOS_cma2", "biscuitos_cma", "iscuitOS_cma"]
-        names += ["linux,cm", "linux", "Default", "BiscuitOS_cma:nowhere", "default::linux,cm"]
+        names = ["BiscuitOS_cm", "BiscuitOS_cma2", "biscuitos_cma", "iscuitOS_cma"]
+        names += ["linux", "Default", "default::linux,cm"]
         for name in names:
             with pytest.raises(CommandFailed, match="No such device"):
                 guest.insmod(f"area={name}")
@@ -290,7 +290,7 @@ class TestBadParameters:
 
     def test_a_failed_load_leaves_no_object_and_no_page(self, guest: Guest) -> None:
         before = guest.cma().reserved
-        load = f"insmod {guest.module_path()} area=BiscuitOS_cma:default:nowhere 2>/dev/null"
+        load = f"insmod {guest.module_path()} area=default:nowhere 2>/dev/null"
         guest.run(load, check=False)
         with no_growth(guest, 20):
             guest.run(
@@ -363,7 +363,7 @@ class TestOutOfMemory:
         assert 60 < total < MANY
         # The module's own init is the end of it, and begins with the driver's registration.
         with no_growth(guest, 20):
-            for number in (*[*range(total - 51, total - 47)] * 5, *range(total - 47, total + 1, 3)):
+            for number in (*[*range(total - 51, total - 47)] * 5, *range(total - 46, total + 1, 9)):
                 guest.run(f"{LOAD.format(number, module)} && rmmod cma")
         assert_not_loaded(guest)
         guest.insmod()
