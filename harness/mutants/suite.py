@@ -23,8 +23,14 @@ SYSTEM = ("tests/qemu/cma", "tests/qemu/test_main_job.py")
 """The tests of the system; the others below ``tests/qemu`` are the harness's own."""
 PASSED, FAILED, NOTHING = 0, 1, 5
 """pytest's exit statuses that say something about the system."""
+INTERRUPTED = 2
 _SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}
 _LOST_WORKER = "crashed while running"
+
+
+def stopped_early(log: str) -> bool:
+    """Whether pytest ended at ``--maxfail``: with xdist that has the status of an interruption."""
+    return "xdist.dsession.Interrupted: stopping after" in log[-2000:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Suite:
         argv += ["-k", expression] if expression else []
         begun = time.monotonic()
         status = self._run([*argv, *targets], log, to / "tmp", timeout)
+        if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):
+            status = FAILED
         shutil.rmtree(self._private / "templates", ignore_errors=True)
         with contextlib.suppress(OSError):
             shutil.rmtree(to / "tmp")

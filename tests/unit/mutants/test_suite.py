@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.mutants.suite import FAILED, NOTHING, PASSED, Failure, Outcome, read_junit
+from harness.mutants.suite import (
+    FAILED,
+    NOTHING,
+    PASSED,
+    Failure,
+    Outcome,
+    read_junit,
+    stopped_early,
+)
 
 CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c" time="1">{}</testcase>'
 VERDICT = '<properties><property name="verdict" value="{}"/></properties>'
@@ -101,3 +109,9 @@ def test_green_is_green_and_needs_a_test() -> None:
     assert not outcome(PASSED, tests=0).passed
     assert not outcome(NOTHING, tests=0).passed
     assert not outcome(NOTHING, tests=0).infrastructure
+
+
+def test_with_xdist_the_stop_at_the_first_failure_is_a_failure() -> None:
+    log = "!!!! xdist.dsession.Interrupted: stopping after 1 failures !!!!\n1 failed in 4.32s\n"
+    assert stopped_early(log)
+    assert not stopped_early("!!!! KeyboardInterrupt !!!!\n")
