@@ -18,14 +18,14 @@ from harness.machine.machine import MachineConfig
 from harness.machine.process import leaked
 from harness.machine.template import TemplateStore, key
 
+pytestmark = pytest.mark.needs("agent")
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = """\
 import sys
 from harness.machine import process
 process.SESSION = sys.argv[1]
 from tests.qemu.test_lifecycle import work
-
-pytestmark = pytest.mark.needs("agent")
 work(sys.argv[2], sys.argv[3:])
 """
 KILLS = 50
