@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.build import kconfig
+from harness.build.userland import APP
 from harness.errors import UserError
-from harness.images import DISK_APPEND, RAMDISK_APPEND, ImageSet
+from harness.images import DEFAULT_MEMORY, DISK_APPEND, RAMDISK_APPEND, ImageSet
 from harness.preflight import TWO_AREAS, has_two_areas, is_ext, kernel_release, with_parts
 
 RESTART = "panic=-1"
 """Added in any case: a panic ends QEMU instead of hanging it."""
-MODULE, APP = "cma.ko", "CMA_area_app-0.0.1"
+MODULE = "cma.ko"
 IMAGES = ("Hardware/BiscuitOS.img", "BiscuitOS.img", "Hardware/rootfs.img")
 DTBS = ("arm/vexpress-v2p-ca9.dtb", "vexpress-v2p-ca9.dtb")
 """Below ``arch/arm/boot/dts``; in ``arm/`` since 6.5."""
@@ -105,7 +106,7 @@ def find(directory: Path) -> BiscuitOS:
         module=_package(root, MODULE),
         app=_package(root, APP),
         append=append if "panic=" in append else f"{append} {RESTART}",
-        memory_mib=int(memory) if memory and memory.isdigit() else 512,
+        memory_mib=int(memory) if memory and memory.isdigit() else DEFAULT_MEMORY,
     )
 
 

@@ -19,13 +19,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, UserError, Verdict
-from harness.images import PARTS, ImageSet
+from harness.images import DEFAULT_MEMORY, PARTS, ImageSet
 
 if TYPE_CHECKING:
     from harness.machine.template import TemplateStore
 
 DEFAULT_AREA = "BiscuitOS_cma"
-DEFAULT_MEMORY = 512
 PRUNE_DAYS = 30.0
 
 

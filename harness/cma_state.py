@@ -17,9 +17,8 @@ from harness.memory.counters import (
 from harness.memory.debugfs import DebugArea, parse_debugfs
 from harness.memory.errors import MalformedDebugfs, WitnessDisagreement
 from harness.memory.ranges import AddressRange
+from harness.witnesses import DEBUGFS, SYSFS, TIMEOUT, texts_below
 
-DEBUGFS, SYSFS = "/sys/kernel/debug/cma", "/sys/kernel/mm/cma"
-TIMEOUT = 20.0
 AREA_FILES = ("base_pfn", "bitmap", "count", "maxchunk", "order_per_bit", "used")
 FILES = (
     "/proc/meminfo",
@@ -57,20 +56,14 @@ def read_state(channel: Channel) -> CmaState:
     """Reads all counters at once. Raises `WitnessDisagreement` where ``used`` or ``maxchunk`` is
     not what the bitmap says, and `MalformedDebugfs`, `MalformedCounter`.
     """
-    files = {
-        path: data.decode("utf-8", "replace")
-        for path, data in channel.get_many(FILES, TIMEOUT).items()
-    }
-
-    def below(root: str) -> dict[str, str]:
-        return {p.removeprefix(f"{root}/"): t for p, t in files.items() if p.startswith(f"{root}/")}
-
-    areas = {area.name: area for area in parse_debugfs(below(DEBUGFS))}
+    files = channel.get_many(FILES, TIMEOUT)
+    areas = {area.name: area for area in parse_debugfs(texts_below(files, DEBUGFS))}
     for area in areas.values():
         _check(area)
-    counters = {area.name: area for area in parse_sysfs(below(SYSFS))}
-    meminfo = parse_meminfo(files["/proc/meminfo"]) or CmaMeminfo(0, 0)
-    return CmaState(areas, counters, meminfo, parse_vmstat(files["/proc/vmstat"]))
+    counters = {area.name: area for area in parse_sysfs(texts_below(files, SYSFS))}
+    proc = texts_below(files, "/proc")
+    meminfo = parse_meminfo(proc["meminfo"]) or CmaMeminfo(0, 0)
+    return CmaState(areas, counters, meminfo, parse_vmstat(proc["vmstat"]))
 
 
 def read_area(channel: Channel, name: str) -> DebugArea:
@@ -78,8 +71,7 @@ def read_area(channel: Channel, name: str) -> DebugArea:
     where there is none of that name.
     """
     paths = [f"{DEBUGFS}/{name}/{file}" for file in AREA_FILES]
-    files = channel.get_many(paths, TIMEOUT)
-    texts = {p.removeprefix(f"{DEBUGFS}/"): d.decode("utf-8", "replace") for p, d in files.items()}
+    texts = texts_below(channel.get_many(paths, TIMEOUT), DEBUGFS)
     areas = parse_debugfs(texts, known_names=[name])
     if not areas:
         raise MalformedDebugfs(f"{DEBUGFS}/{name}", "there is no such area")

@@ -20,6 +20,8 @@ RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {_COMMON}"
 """The same for a root image that is loaded into RAM."""
 PARTS = ("kernel", "dtb", "initrd", "disk", "module", "app")
 """What a user can give instead of what is built: ``--qemu-kernel`` and so on."""
+DEFAULT_MEMORY = 512
+"""RAM of a machine in MiB, unless it is said otherwise."""
 OURS = frozenset({"agent", "ssh", "two-areas"})
 """Features of the root image and the device tree that the project builds."""
 _WORDS = frozenset({"features", "foreign"})

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.images import ImageSet
 from harness.machine.channel import Channel
 from harness.memory.cmdline import read_command_line
@@ -33,6 +35,20 @@ FILES = (
 """All that the witnesses read, fetched at once."""
 
 
+def below(files: Mapping[str, bytes], root: str) -> dict[str, bytes]:
+    """Path below `root` → content."""
+    return {
+        path.removeprefix(f"{root}/"): content
+        for path, content in files.items()
+        if path.startswith(f"{root}/")
+    }
+
+
+def texts_below(files: Mapping[str, bytes], root: str) -> dict[str, str]:
+    """The same as text."""
+    return {path: data.decode("utf-8", "replace") for path, data in below(files, root).items()}
+
+
 class Witnesses:
     """Asks one guest. Each method gives a `Reading`, or `Absent` with the reason."""
 
@@ -56,24 +72,13 @@ class Witnesses:
             *([line] if line else []),
         ]
 
-    def _below(self, root: str) -> dict[str, bytes]:
-        """Path below `root` → content."""
-        return {
-            path.removeprefix(f"{root}/"): content
-            for path, content in self._files.items()
-            if path.startswith(f"{root}/")
-        }
-
-    def _texts(self, root: str) -> dict[str, str]:
-        return {path: data.decode("utf-8", "replace") for path, data in self._below(root).items()}
-
     def dtb(self) -> DeviceTree:
         """The device tree that the machine was given. Raises a `DeviceTreeError`."""
         return read_dtb(self._images.dtb.read_bytes(), str(self._images.dtb))
 
     def live_tree(self) -> Reading | Absent:
         """``/proc/device-tree``: what the kernel itself unpacked."""
-        files = self._below(LIVE_TREE)
+        files = below(self._files, LIVE_TREE)
         if not files:
             return Absent("live device tree", f"{LIVE_TREE} cannot be read")
         try:
@@ -101,14 +106,14 @@ class Witnesses:
 
     def debugfs(self, names: list[str]) -> Reading | Absent:
         """``/sys/kernel/debug/cma``: base and count in pages (CONFIG_CMA_DEBUGFS)."""
-        files = self._texts(DEBUGFS)
+        files = texts_below(self._files, DEBUGFS)
         if not files:
             return Absent("debugfs", f"no {DEBUGFS} (CONFIG_CMA_DEBUGFS, debugfs mounted)")
         return debugfs_reading(parse_debugfs(files, known_names=names))
 
     def sysfs(self) -> Reading | Absent:
         """``/sys/kernel/mm/cma``: which areas there are (CONFIG_CMA_SYSFS, from 5.13)."""
-        files = self._texts(SYSFS)
+        files = texts_below(self._files, SYSFS)
         if not files:
             return Absent("sysfs", f"no {SYSFS} (CONFIG_CMA_SYSFS, from 5.13 on)")
         return sysfs_reading(parse_sysfs(files))

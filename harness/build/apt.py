@@ -172,6 +172,14 @@ def _pin_path(cache: Cache, package: str) -> Path:
     return cache.root / "pins" / f"{package}.{codename}.json"
 
 
+def required_version(cache: Cache, package: str) -> str:
+    """As `pinned_version`. Raises `UserError` where apt has none."""
+    version = pinned_version(cache, package)
+    if version is None:
+        raise UserError(f"apt has no {package} for armhf here; name a mirror that has in {MIRROR}")
+    return version
+
+
 def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) -> str | None:
     """The version of `package` that this cache works with: asked of apt once, then kept.
 

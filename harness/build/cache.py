@@ -108,6 +108,11 @@ class Cache:
             path.mkdir(parents=True, exist_ok=True)
         return path
 
+    @property
+    def compiler_environment(self) -> dict[str, str]:
+        """Variables for a build: where ccache keeps its files, unless the user says so."""
+        return {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(self.root / "ccache")}
+
     def entry(self, key: Key, build: Callable[[Room], None], needs: int = 0) -> Path:
         """The directory with the result for `key`, built now if the cache does not have it.
 

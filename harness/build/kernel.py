@@ -120,8 +120,7 @@ def build_kernel(
     def build(room: Room) -> None:
         tools.require(*_PROGRAMS, f"{tools.CROSS}gcc")
         progress.say(f"building kernel {source.identity}: {cache.why(key)}")
-        environment = {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache.root / "ccache")}
-        _Build(Tools(room, environment), source, recipe, progress, cache).run()
+        _Build(Tools(room, cache.compiler_environment), source, recipe, progress, cache).run()
 
     entry = cache.entry(key, build, needs=TREE_BYTES)
     return key, KernelTree.of(entry)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -37,9 +36,8 @@ def build_module(
         for path in source.iterdir():
             if path.is_file():
                 shutil.copy(path, work)
-        environment = {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache.root / "ccache")}
         argv = [*make_words(kernel.tree), f"M={work}", "modules"]
-        Tools(room, environment).run(argv, "building cma.ko")
+        Tools(room, cache.compiler_environment).run(argv, "building cma.ko")
         shutil.copy(work / "cma.ko", room.out)
 
     return key, cache.entry(key, build) / "cma.ko"

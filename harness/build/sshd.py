@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from harness.build import apt
 from harness.build.cache import Cache, Key, Room
 from harness.build.process import Tools
-from harness.errors import BuildError, UserError
+from harness.errors import BuildError
 
 SERVER_PACKAGE = "dropbear-bin"
 PACKAGES = (
@@ -36,15 +36,7 @@ LIBRARIES = ("lib/arm-linux-gnueabihf", "usr/lib/arm-linux-gnueabihf")
 
 def versions(cache: Cache) -> dict[str, str]:
     """Package -> version that this cache works with. Raises `UserError` where apt lacks one."""
-    found = {}
-    for package in PACKAGES:
-        version = apt.pinned_version(cache, package)
-        if version is None:
-            raise UserError(
-                f"apt has no {package} for armhf here; name a mirror that has in {apt.MIRROR}"
-            )
-        found[package] = version
-    return found
+    return {package: apt.required_version(cache, package) for package in PACKAGES}
 
 
 def server(cache: Cache, packages: Mapping[str, str]) -> tuple[Key, Path]:

@@ -31,22 +31,24 @@ def build_program(cache: Cache, name: str, directory: Path, progress: Progress) 
 
     def build(room: Room) -> None:
         progress.say(f"building {name}: {cache.why(key)}")
-        sources = sorted(path.name for path in directory.glob("*.c"))
-        argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", str(room.out / name), *sources]
-        # In the sources' own directory, so that messages and nothing else depend on where it is.
-        Tools(room).run(argv, f"building {name}", cwd=directory)
+        compile_program(Tools(room), name, directory)
 
     return key, cache.entry(key, build) / name
 
 
+def compile_program(runner: Tools, name: str, directory: Path) -> Path:
+    """Compiles all C files of `directory` into a program in the runner's room."""
+    program = runner.room.out / name
+    sources = sorted(path.name for path in directory.glob("*.c"))
+    argv = [f"{tools.CROSS}gcc", *FLAGS, "-o", str(program), *sources]
+    # In the sources' own directory, so that messages and nothing else depend on where it is.
+    runner.run(argv, f"building {name}", cwd=directory)
+    return program
+
+
 def busybox_version(cache: Cache) -> str:
     """The version of BusyBox that this cache works with. Raises `UserError` where apt has none."""
-    version = apt.pinned_version(cache, BUSYBOX_PACKAGE)
-    if version is None:
-        raise UserError(
-            f"apt has no {BUSYBOX_PACKAGE} for armhf here; name a mirror that has in {apt.MIRROR}"
-        )
-    return version
+    return apt.required_version(cache, BUSYBOX_PACKAGE)
 
 
 def busybox(cache: Cache, version: str) -> tuple[Key, Path]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +49,7 @@ def build_variant(
 
     def build(room: Room) -> None:
         progress.say(f"building variant {name} of {entry.name}: {cache.why(key)}")
-        environment = {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache.root / "ccache")}
-        runner = Tools(room, environment)
+        runner = Tools(room, cache.compiler_environment)
         copy = copy_tree(
             KernelTree.of(entry), room.tmp / "tree", lambda argv: runner.run([*argv], "copying")
         )

@@ -105,9 +105,7 @@ class Workshop:
         self._lock = lock
         self._progress = progress
         self._jobs = jobs
-        self._environment = {
-            "CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache.root / "ccache")
-        }
+        self._environment = cache.compiler_environment
         self.kernel = KernelTree(root / "linux", base.release, base.features)
         self.log = root / "log"
 
@@ -279,10 +277,7 @@ class Workshop:
 
     def _make_app(self, to: Path) -> Path:
         source = self.root / "images" / "app"
-        files = sorted(path.name for path in source.glob("*.c"))
-        words = [f"{tools.CROSS}gcc", *userland.FLAGS, "-o", str(to / userland.APP), *files]
-        self._tools(to).run(words, f"making {userland.APP}", cwd=source)
-        return to / userland.APP
+        return userland.compile_program(self._tools(to), userland.APP, source)
 
     @contextlib.contextmanager
     def _making(self) -> Iterator[None]:

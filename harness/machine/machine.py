@@ -17,7 +17,7 @@ from typing import IO
 
 import pexpect
 
-from harness.images import ImageSet
+from harness.images import DEFAULT_MEMORY, ImageSet
 from harness.machine import network, physical, process
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
@@ -52,7 +52,7 @@ class MachineConfig:
     """What a machine is made of. Two machines of one config differ in nothing but their word."""
 
     images: ImageSet
-    memory_mib: int = 512
+    memory_mib: int = DEFAULT_MEMORY
     """RAM in MiB, from physical address 0x60000000 on; vexpress-a9 takes at most 1024."""
     append: str = ""
     """Words added to the image set's kernel command line."""

@@ -13,14 +13,13 @@ import pytest
 from harness import preflight
 from harness.biscuitos import find
 from harness.errors import UserError
-from harness.images import ImageSet
+from harness.images import DEFAULT_MEMORY, ImageSet
 from harness.pytest_plugin.options import Settings
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.fixtures import Boots
 
 GIVEN, SOURCE = "given", "source"
-DEFAULT_MEMORY = 512
 
 
 class Session:
