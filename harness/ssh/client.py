@@ -32,8 +32,8 @@ KEEPALIVE = 15
 """Seconds between two signs of life on an idle connection."""
 PIECE = 64 * 1024
 WINDOW = 16 * 2**20
-KILL_TIMEOUT = 2.0
-"""Seconds that a guest gets to end a command that timed out."""
+KILL_TIMEOUT = 10.0
+"""Seconds that a guest gets to end a command that timed out, which may have all of its time."""
 # What a guest under emulation computes fastest, of what Dropbear offers.
 KEX = "curve25519-sha256@libssh.org"
 CIPHER = "aes128-ctr"
@@ -56,6 +56,7 @@ class Client:
         self.ssh.get_host_keys().add(f"[{HOST}]:{port}", KIND, keys.host)
         self.ssh.set_missing_host_key_policy(paramiko.RejectPolicy())
         self._socket: socket.socket | None = None
+        self._aborted = False
         self._deadline = Deadline(timeout)
         what = f"connecting to the guest's ssh server ({HOST}:{port})"
         try:
@@ -111,7 +112,8 @@ class Client:
     def alive(self) -> bool:
         """Whether the connection still stands, as far as this end knows."""
         transport = self.ssh.get_transport()
-        return transport is not None and transport.is_active()
+        # After `abort`, the library's own thread takes a moment to see the end.
+        return not self._aborted and transport is not None and transport.is_active()
 
     def _transport(self) -> paramiko.Transport:
         transport = self.ssh.get_transport()
@@ -121,6 +123,7 @@ class Client:
 
     def abort(self) -> None:
         """Ends the connection at once, and with it all that waits on it. Never blocks."""
+        self._aborted = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -196,11 +199,11 @@ class Client:
 
     def _kill(self, word: str) -> None:
         """Ends a command that timed out, and all that it started, without waiting for long."""
-        # Cut in two, so that this shell does not find itself.
+        # Cut in two, so that this shell does not find itself. Again, for what was just started.
         pattern = f"{MARK}={word[:4]}''{word[4:]}"
         script = (
-            f"for p in $(grep -l {pattern} /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do"
-            " p=${p#/proc/}; kill -9 ${p%/*}; done 2>/dev/null"
+            f"for n in 1 2 3; do for p in $(grep -l {pattern} /proc/[0-9]*/cmdline"
+            " /proc/[0-9]*/environ); do p=${p#/proc/}; kill -9 ${p%/*}; done; done 2>/dev/null"
         )
         with contextlib.suppress(Exception):
             self.converse(script, "kill", Deadline(KILL_TIMEOUT), len, len)

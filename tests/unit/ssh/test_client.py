@@ -52,6 +52,12 @@ class TestCommands:
         transport.join(10)
         assert not client.alive
 
+    def test_a_connection_that_this_end_cut_is_not_used_again(self, guest: FakeGuest) -> None:
+        client = guest.client()
+        client.abort()
+        # At once: the library's thread, which sees the end of the socket, may come later.
+        assert not client.alive
+
     def test_a_command_without_an_answer_is_a_timeout(self, guest: FakeGuest) -> None:
         guest.play = hang
         with pytest.raises(GuestTimeout, match="no answer to `sleep 99` after 0"):
