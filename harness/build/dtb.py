@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.build import tools
@@ -22,24 +23,6 @@ def include_path(kernel_tree: Path) -> list[Path]:
     return [*found, kernel_tree / "include"]
 
 
-def compile_dts(text: str, kernel_tree: Path, own: Path = tools.IMAGES / "dts") -> bytes:
-    """Device tree source (with ``#include``) to a flattened device tree.
-
-    Included files are looked for in `own`, then in the kernel tree. Raises `BuildError` with the
-    first error, which names the file and line.
-    """
-    tools.require(f"{tools.CROSS}gcc", "dtc")
-    directories = [own, *include_path(kernel_tree)]
-    preprocess = [f"{tools.CROSS}gcc", "-E", "-nostdinc", "-undef", "-D__DTS__"]
-    preprocess += [f"-I{directory}" for directory in directories]
-    preprocess += ["-x", "assembler-with-cpp", "-"]
-    expanded = _step(preprocess, text.encode(), "preprocessing the device tree")
-    includes = [word for directory in directories for word in ("-i", str(directory))]
-    # The kernel's own makefile silences dtc's opinions on its board files too.
-    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-b", "0", *includes, "-"]
-    return _step(command, expanded, "compiling the device tree")
-
-
 def _step(command: list[str], data: bytes, what: str) -> bytes:
     status, output, errors = capture(command, data=data)
     if status != 0:
@@ -47,3 +30,28 @@ def _step(command: list[str], data: bytes, what: str) -> bytes:
         first = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
         raise BuildError(f"{what} failed\n{(first or lines or ['no message'])[0]}")
     return output
+
+
+def compile_dts(
+    text: str,
+    kernel_tree: Path,
+    own: Path = tools.IMAGES / "dts",
+    step: Callable[[list[str], bytes, str], bytes] = _step,
+) -> bytes:
+    """Device tree source (with ``#include``) to a flattened device tree.
+
+    Included files are looked for in `own`, then in the kernel tree. `step` runs a program on data.
+    Raises `BuildError` with the first error, which names the file and line.
+    """
+    tools.require(f"{tools.CROSS}gcc", "dtc")
+    directories = [own, *include_path(kernel_tree)]
+    preprocess = [f"{tools.CROSS}gcc", "-E", "-nostdinc", "-undef", "-D__DTS__"]
+    preprocess += [f"-I{directory}" for directory in directories]
+    preprocess += ["-x", "assembler-with-cpp", "-"]
+    expanded = step(
+        preprocess, text.encode(errors="surrogateescape"), "preprocessing the device tree"
+    )
+    includes = [word for directory in directories for word in ("-i", str(directory))]
+    # The kernel's own makefile silences dtc's opinions on its board files too.
+    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-b", "0", *includes, "-"]
+    return step(command, expanded, "compiling the device tree")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.build import tools
 from harness.build.cache import Room
+from harness.build.sandbox import Sandbox
 from harness.errors import BuildError
 
 TERMINATE_SECONDS = 5.0
@@ -96,10 +97,11 @@ def capture(
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """Runs programs in the room of one build."""
+    """Runs programs in the room of one build, or, where there is one, in a sandbox."""
 
     room: Room
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sandbox: Sandbox | None = None
 
     def run(
         self,
@@ -111,31 +113,21 @@ class Tools:
         """Runs a program to its end; its output goes to the room's log.
 
         The program and its children are gone when this returns, also by an exception. `what` says
-        what was being done. Raises `BuildError` with the first error and the log's path.
+        what was being done. Raises `BuildError` with the first error and the log's path, and
+        `Contained` for what a sandbox does not let happen.
         """
         command = [str(word) for word in argv]
         with self.room.log.open("ab") as log:
             log.write(f"+ {' '.join(command)}\n".encode())
             log.flush()
             start = log.tell()
-            status = self._follow(command, cwd, log.fileno(), on_line)
+            if self.sandbox is None:
+                process = self._start(command, cwd)
+                status = _follow(process, log.fileno(), on_line)
+            else:
+                status = self._contained(self.sandbox, command, cwd, log.fileno(), on_line)
         if status != 0:
             self._fail(what, command, status, start)
-
-    def _follow(
-        self, command: list[str], cwd: Path | None, log: int, on_line: Callable[[str], None] | None
-    ) -> int:
-        process = self._start(command, cwd)
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                os.write(log, line)
-                if on_line is not None:
-                    on_line(line.decode(errors="replace").rstrip("\n"))
-            return process.wait()
-        finally:
-            kill_group(process)
-            process.stdout.close()
 
     def _start(self, command: list[str], cwd: Path | None) -> subprocess.Popen[bytes]:
         # Killed with us even by SIGKILL: setpriv's death signal reaches make, and make its jobs.
@@ -160,6 +152,22 @@ class Tools:
         except FileNotFoundError as error:
             raise tools.missing(command[0]) from error
 
+    def _contained(
+        self,
+        sandbox: Sandbox,
+        command: list[str],
+        cwd: Path | None,
+        log: int,
+        on_line: Callable[[str], None] | None,
+    ) -> int:
+        """Runs a program in the sandbox. Raises `Contained`."""
+        start = os.lseek(log, 0, os.SEEK_CUR)
+        variables = {"LC_ALL": "C", "TMPDIR": str(self.room.tmp), **self.environment}
+        with sandbox.start(command, cwd or self.room.out, variables) as running:
+            status = _follow(running.process, log, on_line, sandbox.limits.output)
+            running.ended(status, self.room.log.read_bytes()[start:].decode(errors="replace"))
+        return status
+
     def _fail(self, what: str, command: list[str], status: int, start: int) -> None:
         with self.room.log.open("rb") as log:
             log.seek(start)
@@ -170,6 +178,36 @@ class Tools:
             raise tools.missing(command[0])
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         raise BuildError(f"{what} failed ({how})\n{first_error(text)}\nlog: {self.room.log}")
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    log: int,
+    on_line: Callable[[str], None] | None,
+    most: int | None = None,
+) -> int:
+    """Copies a program's output to `log` until its end, and calls `on_line` for each line; ends the
+    program after `most` bytes. Returns its exit status.
+    """
+    assert process.stdout is not None
+    rest, read = b"", 0
+    try:
+        while piece := os.read(process.stdout.fileno(), 65536):
+            os.write(log, piece)
+            read += len(piece)
+            if most is not None and read > most:
+                break
+            if on_line is not None:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    on_line(line.decode(errors="replace"))
+        else:
+            return process.wait()
+        kill_group(process)
+        return process.wait()
+    finally:
+        kill_group(process)
+        process.stdout.close()
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: MIT
 """A built kernel tree of one's own: patch it, make what changed, take the patch off again.
 
-One directory ``workshops/LABEL`` of the cache for each kernel, used by one process at a time:
+One directory ``trees/LABEL`` of the cache for each kernel, used by one process at a time:
 
-- ``linux/``: a copy of the built tree; its sources are hard links into the cache until they change,
-- ``images/``: ``module``, ``app`` and ``dts`` as in the checkout; ``origin/``: so, unpatched,
-- ``stamp.json``: which kernel it is a copy of. Written last: without it the copy is not whole,
-- ``touched.json``: files that a patch may have changed, written before it is applied,
-- ``made.json``: what the kernel's objects were made from; ``making``: a make has not ended.
+- ``linux/``: a copy of the built tree, kept good by a `Mirror`,
+- ``images/``: ``module``, ``app`` and ``dts`` as in the checkout,
+- ``tmp/``: for the tools,
+- ``stamp.json``: which kernel it is a copy of; ``linux.json``: the mirror's record; ``log``.
 
-So whatever ends a process, the next one knows what to restore, or that it must copy anew.
+Whoever builds has the first three, and can write nowhere else: what a patch is made of is not
+trusted. Whatever ends a process, the next one brings all of it back to what it was.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import preflight
 from harness.build import cpio, tools, userland
 from harness.build.cache import Cache, Key, Room
+from harness.build.diff import touched_files
 from harness.build.dtb import NAME, compile_dts
 from harness.build.imageset import rootfs_parts
 from harness.build.kernel import (
@@ -34,51 +34,28 @@ from harness.build.kernel import (
     KernelTree,
     Recipe,
     build_kernel,
-    copy_tree,
     make_words,
 )
 from harness.build.kernel_source import resolve
 from harness.build.locking import FileLock
+from harness.build.mirror import Mirror, plain_file, remove
 from harness.build.module import build_module
 from harness.build.process import Tools
 from harness.build.progress import Progress
 from harness.build.rootfs import read_manifest
+from harness.build.sandbox import Limits, Sandbox, scaled
 from harness.errors import BuildError, UserError
 from harness.images import OURS, ImageSet
 
 PARTS = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
-_FILE = re.compile(r"^(?:---|\+\+\+) ([^\t\n]+)", re.MULTILINE)
+KERNEL = "linux"
+# What make says of a step that gives something new; checks and calls are run each time.
+_STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
 
 
 class PatchError(BuildError):
     """A patch does not apply."""
-
-
-def touched_files(patch: Path) -> list[str]:
-    """The files that a unified diff names, without the leading ``a/`` or ``b/``.
-
-    Raises `UserError` for one that names none, or one outside the tree.
-    """
-    try:
-        text = patch.read_text(errors="replace")
-    except OSError as error:
-        raise UserError(f"cannot read {patch}: {error.strerror}") from error
-    names = {name.strip() for name in _FILE.findall(text)} - {"/dev/null"}
-    paths = sorted({"" if name[0] == "/" else name.partition("/")[2] for name in names})
-    for path in paths:
-        if not path or ".." in path.split("/"):
-            raise UserError(f"{patch}: a path that is not a/… or b/… within the tree")
-    if not paths:
-        raise UserError(f"{patch} is no unified diff: it names no file")
-    return paths
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
 
 
 class Workshop:
@@ -93,10 +70,11 @@ class Workshop:
         lock: FileLock,
         progress: Progress,
         cache: Cache,
-        jobs: int | None = None,
+        jobs: int,
+        limits: Limits | None = None,
     ) -> None:
         """`base` is the cache's kernel, named `slug`; `parts` are its busybox, agent, module and
-        app.
+        app. With `limits`, all that a patch can influence runs in a sandbox.
         """
         self.root = root
         self._base = base
@@ -106,211 +84,198 @@ class Workshop:
         self._progress = progress
         self._jobs = jobs
         self._environment = cache.compiler_environment
-        self.kernel = KernelTree(root / "linux", base.release, base.features)
+        self._sandbox: Sandbox | None = None
+        if limits is not None:
+            # What an untrusted compiler run leaves there would be taken for good by the next.
+            self._environment = {"CCACHE_DISABLE": "1"}
+            writable = tuple(root / name for name in (KERNEL, "images", "tmp"))
+            self._sandbox = Sandbox(writable, scaled(limits, jobs))
+        self.kernel = KernelTree(root / KERNEL, base.release, base.features)
+        self._mirror = Mirror(base.tree, self.kernel.tree, root / "linux.json")
         self.log = root / "log"
+        self.steps: list[str] = []
+        """What the last build made, by make's words: ``mm/cma.o``."""
+        self.building = 0.0
+        """Seconds that compilers and make have run."""
+        self._touched: set[str] = set()
 
     # Getting ready
 
     def prepare(self) -> None:
         """Makes the directory fit for use: copied where it must be, clean in any case."""
         self.root.mkdir(parents=True, exist_ok=True)
-        stamp = self.root / "stamp.json"
-        whole = stamp.exists() and json.loads(stamp.read_text()) == {"kernel": self._slug}
+        stamp, wanted = self.root / "stamp.json", {"kernel": self._slug}
         self.log.unlink(missing_ok=True)
-        if not whole or (self.root / "making").exists():
-            self._copy()
-        for name in ("images", "origin"):
-            shutil.rmtree(self.root / name, ignore_errors=True)
-            for part in (*PARTS, "rootfs"):
-                shutil.copytree(tools.IMAGES / part, self.root / name / part)
-        self.restore()
+        if not stamp.exists() or json.loads(stamp.read_text()) != wanted:
+            self._mirror.forget()
+            stamp.write_text(json.dumps(wanted) + "\n")
+        runner = self._tools(trusted=True)
 
-    def _copy(self) -> None:
-        """The tree anew; patches of the kernel are gone with the old one."""
-        self._progress.say(f"copying the tree of {self._slug}")
-        stamp = self.root / "stamp.json"
-        stamp.unlink(missing_ok=True)
-        shutil.rmtree(self.root / "linux", ignore_errors=True)
-        runner = self._tools(self.root)
-        copy_tree(
-            self._base,
-            self.root / "linux",
-            lambda words: runner.run(list(words), "copying the kernel tree"),
-        )
-        _write_json(self.root / "made.json", {})
-        (self.root / "making").unlink(missing_ok=True)
-        _write_json(stamp, {"kernel": self._slug})
+        def copy(words: Sequence[str | Path]) -> None:
+            self._progress.say(f"copying the tree of {self._slug}")
+            runner.run(list(words), "copying the kernel tree")
 
-    def _tools(self, out: Path) -> Tools:
+        self._mirror.prepare(copy)
+        self._reset_images()
+
+    def _reset_images(self) -> None:
+        remove(self.root / "images")
+        for part in PARTS:
+            shutil.copytree(tools.IMAGES / part, self.root / "images" / part)
+        self._touched.clear()
+
+    def _tools(self, trusted: bool = False) -> Tools:
         tmp = self.root / "tmp"
-        tmp.mkdir(exist_ok=True)
-        return Tools(Room(out, tmp, self.log, self._lock.fd), self._environment)
+        # Empty each time: a link that somebody left there would lead our own writing elsewhere.
+        remove(tmp)
+        tmp.mkdir()
+        room = Room(tmp, tmp, self.log, self._lock.fd)
+        return Tools(room, self._environment, None if trusted else self._sandbox)
+
+    def _run(
+        self,
+        words: Sequence[str | Path],
+        what: str,
+        cwd: Path | None = None,
+        runner: Tools | None = None,
+    ) -> None:
+        """Runs a program of a build."""
+        begun = time.monotonic()
+        try:
+            (runner or self._tools()).run(words, what, cwd, self._note)
+        finally:
+            self.building += time.monotonic() - begun
+
+    def _note(self, line: str) -> None:
+        if match := _STEP.match(line):
+            self.steps.append(match[1])
 
     # Patches
 
-    @property
-    def touched(self) -> list[str]:
-        """Files that are not what they were, as far as anybody knows: ``linux/mm/cma.c``."""
-        path = self.root / "touched.json"
-        return list(json.loads(path.read_text())) if path.exists() else []
-
-    def apply(self, patch: Path) -> None:
-        """Applies a patch to the parts that its paths name.
-
-        They start with ``a/linux/`` or ``a/images/``; a patch with neither is one for the kernel
-        alone, as git makes it there. Raises `PatchError` where it does not apply (then nothing has
-        changed), `UserError` for what is no patch or goes elsewhere.
+    def place(self, paths: Sequence[str]) -> str:
+        """What a patch of these paths is for: ``linux``, or the directory of ``images`` in which
+        its files are, or ``.`` where the paths themselves begin with ``linux`` or ``images``.
         """
-        paths = touched_files(patch)
-        below = "." if all(path.split("/")[0] in ("linux", "images") for path in paths) else "linux"
-        if below == "linux":
-            paths = [f"linux/{path}" for path in paths]
+        if all(path.split("/")[0] in (KERNEL, "images") for path in paths):
+            return "."
+        places = [KERNEL, "images", *(f"images/{part}" for part in PARTS)]
+        found = [sum((self.root / place / path).is_file() for path in paths) for place in places]
+        return places[found.index(max(found))]
+
+    def apply(self, patch: Path) -> list[str]:
+        """Applies a patch to the parts that its paths name; the files, from the workshop's root.
+
+        Their paths start with ``a/linux/`` or ``a/images/``; a patch with neither is one for the
+        kernel alone, as git makes it there, or for one part of ``images``. Raises `PatchError`
+        where it does not apply (then nothing has changed), `UserError` for what is no patch or
+        goes elsewhere.
+        """
+        try:
+            text = patch.read_text(errors="surrogateescape")
+        except OSError as error:
+            raise UserError(f"cannot read {patch}: {error.strerror}") from error
+        paths = touched_files(text, patch.name)
+        place = self.place(paths)
+        paths = [f"{place}/{path}".removeprefix("./") for path in paths]
         for path in paths:
             words = path.split("/")
-            if words[0] == "images" and words[1] not in PARTS:
-                raise UserError(f"{patch}: {path} is in none of images/{{{','.join(PARTS)}}}")
-            if path.startswith("linux/obj/"):
-                raise UserError(f"{patch}: {path} is not a source")
-        # No fuzz: a patch with little context would go anywhere.
-        words = [
-            "patch",
-            "-p1",
-            "-F0",
-            "--forward",
-            "--batch",
-            "--no-backup-if-mismatch",
-            "-r",
-            "-",
-        ]
-        words += ["-i", str(patch.absolute())]
-        runner, place = self._tools(self.root), self.root / below
+            if words[0] == "images" and (len(words) < 3 or words[1] not in PARTS):
+                raise UserError(f"{patch.name}: {path} is in none of images/{{{','.join(PARTS)}}}")
+            if path.startswith(f"{KERNEL}/obj/"):
+                raise UserError(f"{patch.name}: {path} is not a source")
+        runner = self._tools()
+        copy = Path(shutil.copyfile(patch, runner.room.tmp / "applied.patch"))
+        cwd = self.root / place
+        # Not the repository in which the cache may be; and no fuzz: a patch with little context
+        # would go anywhere.
+        words = ["env", f"GIT_CEILING_DIRECTORIES={cwd.resolve().parent}", "git", "apply"]
+        self._mirror.lend()
         try:
-            runner.run([*words, "--dry-run"], f"applying {patch.name}", cwd=place)
+            self._run([*words, "--whitespace=nowarn", copy], f"applying {patch.name}", cwd, runner)
         except BuildError as error:
             raise PatchError(str(error)) from error
-        _write_json(self.root / "touched.json", sorted({*self.touched, *paths}))
-        for path in paths:
-            _own(self.root / path)
-        runner.run(words, f"applying {patch.name}", cwd=place)
+        self._touched |= set(paths)
+        return paths
 
     def restore(self) -> None:
-        """Brings every touched file back. Raises `BuildError` where one is not what it was."""
-        touched = self.touched
-        for path in touched:
-            origin, place = self._origin(path), self.root / path
-            if not origin.exists():
-                place.unlink(missing_ok=True)
-            elif not (place.exists() and place.samefile(origin)):
-                # Its time is now, so that make builds it again.
-                _replace(origin, place)
-        for path in touched:
-            if _digest(self._origin(path)) != _digest(self.root / path):
-                raise BuildError(f"{self.root / path} is not what it was")
-        (self.root / "touched.json").unlink(missing_ok=True)
-
-    def _origin(self, path: str) -> Path:
-        top, _, rest = path.partition("/")
-        return (self._base.tree if top == "linux" else self.root / "origin") / rest
+        """Brings everything back to what it was."""
+        self._mirror.restore()
+        self._reset_images()
 
     # Builds
 
     def build(self, to: Path) -> ImageSet:
         """Makes what the patches changed and puts an image set together in the directory `to`.
 
-        Raises `BuildError` with the first error. The set's files stay when the next is built.
+        Raises `BuildError` with the first error, `Contained` for a build that does what it must
+        not. The set's files stay when the next is built.
         """
         to.mkdir(parents=True, exist_ok=True)
-        changed = {path.split("/")[1] for path in self.touched if path.startswith("images/")}
-        kernel = self._make_kernel()
+        self.steps.clear()
+        changed = {path.split("/")[1] for path in self._touched if path.startswith("images/")}
+        kernel = any(path.startswith(f"{KERNEL}/") for path in self._touched)
+        if kernel:
+            words = make_words(self.kernel.tree, self._jobs)
+            self._run([*words, *TARGETS], "making the kernel")
         files = {name: path for name, (_, path) in self._parts.items()}
         if kernel or "module" in changed:
             files["module"] = self._make_module(to)
         if "app" in changed:
             files["app"] = self._make_app(to)
         dtb = to / Path(NAME).with_suffix(".dtb")
-        dts = self.root / "images" / "dts"
-        dtb.write_bytes(compile_dts((dts / NAME).read_text(), self.kernel.tree, dts))
-        manifest = self.root / "origin" / "rootfs" / "manifest.toml"
+        dtb.write_bytes(self._compile_dts())
+        release = plain_file(self.kernel.obj, "include/config/kernel.release").read_text().strip()
+        manifest = tools.IMAGES / "rootfs" / "manifest.toml"
         initrd = to / "initramfs.cpio"
-        initrd.write_bytes(cpio.archive(read_manifest(manifest, self._base.release, files)))
-        copies = {}
-        for path in (self.kernel.zimage, self.kernel.vmlinux, self.kernel.system_map):
-            copies[path.name] = Path(shutil.copy2(path, to))
+        initrd.write_bytes(cpio.archive(read_manifest(manifest, release, files)))
+        names = ("arch/arm/boot/zImage", "vmlinux", "System.map")
+        zimage, vmlinux, system_map = (
+            Path(shutil.copy2(plain_file(self.kernel.obj, name), to)) for name in names
+        )
         return preflight.with_parts(
             ImageSet(
-                kernel=copies["zImage"],
+                kernel=zimage,
                 dtb=dtb,
                 initrd=initrd,
                 module=files["module"],
                 app=files["app"],
-                vmlinux=copies["vmlinux"],
-                system_map=copies["System.map"],
-                release=self._base.release,
+                vmlinux=vmlinux,
+                system_map=system_map,
+                release=release,
                 features=self._base.features | OURS,
             )
         )
 
-    def _make_kernel(self) -> bool:
-        """Makes the kernel where it is not made from what is there; True for a changed kernel."""
-        files = [path for path in self.touched if path.startswith("linux/")]
-        wanted = {path: _digest(self.root / path) for path in files}
-        wanted = {p: d for p, d in wanted.items() if d != _digest(self._origin(p))}
-        made = self.root / "made.json"
-        if not made.exists() or json.loads(made.read_text()) != wanted:
-            made.unlink(missing_ok=True)
-            with self._making():
-                words = make_words(self.kernel.tree, self._jobs)
-                self._tools(self.root).run([*words, *TARGETS], "making the kernel")
-            if not wanted and _digest(self.kernel.zimage) != _digest(self._base.zimage):
-                # The proof that nothing of an earlier patch is left in the objects has failed.
-                self._progress.say("the restored tree does not give the kernel that it gave before")
-                self._copy()
-            _write_json(made, wanted)
-        return bool(wanted)
-
     def _make_module(self, to: Path) -> Path:
+        self._mirror.lend()
         source = self.root / "images" / "module"
         words = [*make_words(self.kernel.tree, self._jobs), f"M={source}", "modules"]
-        with self._making():
-            self._tools(to).run(words, "making cma.ko")
-        return Path(shutil.copy2(source / "cma.ko", to))
+        self._run(words, "making cma.ko")
+        return Path(shutil.copy2(plain_file(self.root, "images/module/cma.ko"), to))
 
     def _make_app(self, to: Path) -> Path:
         source = self.root / "images" / "app"
-        return userland.compile_program(self._tools(to), userland.APP, source)
+        begun = time.monotonic()
+        made = userland.compile_program(self._tools(), userland.APP, source)
+        self.building += time.monotonic() - begun
+        self.steps.append(made.name)
+        return Path(shutil.copy2(plain_file(self.root, f"tmp/{made.name}"), to))
 
-    @contextlib.contextmanager
-    def _making(self) -> Iterator[None]:
-        """A make that is killed may leave half an object that looks new: the mark stays then."""
-        mark = self.root / "making"
-        mark.touch()
+    def _compile_dts(self) -> bytes:
+        dts = self.root / "images" / "dts"
+        text = plain_file(self.root, f"images/dts/{NAME}").read_text(errors="surrogateescape")
+        begun = time.monotonic()
         try:
-            yield
-        except BuildError:
-            mark.unlink()
-            raise
-        mark.unlink()
+            return compile_dts(text, self.kernel.tree, dts, self._filter)
+        finally:
+            self.building += time.monotonic() - begun
 
-
-def _write_json(path: Path, content: object) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(content) + "\n")
-    new.replace(path)
-
-
-def _replace(source: Path, place: Path) -> None:
-    new = place.with_name(f".{place.name}.new")
-    shutil.copyfile(source, new)
-    shutil.copymode(source, new)
-    new.replace(place)
-
-
-def _own(path: Path) -> None:
-    """Makes a hard link a file of its own, time kept: what is linked to is the cache's."""
-    if path.exists() and path.stat().st_nlink > 1:
-        times = path.stat()
-        _replace(path, path)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    def _filter(self, command: list[str], data: bytes, what: str) -> bytes:
+        """Runs a program on `data`, in the sandbox; what it gives."""
+        runner = self._tools()
+        (runner.room.tmp / "given").write_bytes(data)
+        runner.run(["sh", "-c", '"$@" <given >made', "sh", *command], what)
+        return plain_file(self.root, "tmp/made").read_bytes()
 
 
 @contextlib.contextmanager
@@ -318,7 +283,8 @@ def open_workshop(
     cache: Cache,
     kernel: str | Path | None,
     progress: Progress,
-    jobs: int | None = None,
+    jobs: int,
+    limits: Limits | None = None,
 ) -> Iterator[Workshop]:
     """The workshop of a kernel (see `resolve`), clean, for this process alone; clean afterwards.
 
@@ -329,13 +295,13 @@ def open_workshop(
     key, built = build_kernel(cache, source, Recipe.ours(), progress)
     module = build_module(cache, built, key.slug, progress)
     parts["module"] = module
-    root = cache.directory("workshops") / source.label
-    with FileLock(cache.directory("locks") / f"workshop-{source.label}.lock") as lock:
+    root = cache.directory("trees") / source.label
+    with FileLock(cache.directory("locks") / f"tree-{source.label}.lock") as lock:
         lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))
         free = shutil.disk_usage(cache.root).free
-        if not root.exists() and free < TREE_BYTES // 4:
+        if not root.exists() and free < TREE_BYTES:
             raise UserError(f"{cache.root} has only {free >> 20} MiB free")
-        workshop = Workshop(root, built, key.slug, parts, lock, progress, cache, jobs)
+        workshop = Workshop(root, built, key.slug, parts, lock, progress, cache, jobs, limits)
         workshop.prepare()
         try:
             yield workshop

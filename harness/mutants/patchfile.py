@@ -16,8 +16,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.build.diff import touched_files
 from harness.build.tools import ROOT
-from harness.build.workshop import touched_files
 from harness.errors import UserError
 
 MUTANTS = ROOT / "tests" / "mutants"
@@ -56,7 +56,7 @@ class Mutant:
 
 def read_mutant(path: Path) -> Mutant:
     """Reads and checks a file. Raises `UserError` that says what is wrong with it."""
-    files = touched_files(path)
+    files = touched_files(path.read_text(), str(path))
     headers: dict[str, str] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.startswith(("--- ", "diff ")):
