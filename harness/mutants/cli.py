@@ -24,7 +24,7 @@ from harness.errors import HarnessError, UserError
 from harness.mutants import patchfile
 from harness.mutants.report import Table, as_json, exit_status, summary
 from harness.mutants.runner import NotGreen, Result, Runner
-from harness.mutants.suite import Suite
+from harness.suite import Suite
 
 JOBS = 2
 ARTIFACTS = ROOT / "artifacts" / "mutants"

@@ -15,7 +15,7 @@ from harness.build.workshop import PatchError, Workshop
 from harness.errors import BuildError, HarnessError
 from harness.images import ImageSet
 from harness.mutants.patchfile import Mutant
-from harness.mutants.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
+from harness.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
 
 
 class Status(enum.Enum):

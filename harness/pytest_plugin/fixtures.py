@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.guest import Guest
 from harness.images import ImageSet
+from harness.junit import directory_name
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 from harness.machine.template import Prepare, Template, TemplateStore
 from harness.pytest_plugin.session import Session, session_of
@@ -70,7 +70,7 @@ def artifacts(request: pytest.FixtureRequest, qemu_session: Session) -> Path:
 
 
 def _fresh_directory(session: Session, nodeid: str) -> Path:
-    directory = session.settings.artifacts / re.sub(r"[^\w.=-]+", "_", nodeid).strip("_")
+    directory = session.settings.artifacts / directory_name(nodeid)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     return directory

@@ -15,7 +15,7 @@ from harness.images import ImageSet
 from harness.mutants.patchfile import Mutant
 from harness.mutants.report import Table, as_json, exit_status, summary
 from harness.mutants.runner import NotGreen, Result, Runner, Status
-from harness.mutants.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
+from harness.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
 
 IMAGES = ImageSet(Path("zImage"), Path("dtb"))
 

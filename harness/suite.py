@@ -10,22 +10,24 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from harness.build.process import kill_group
 from harness.build.tools import ROOT
 from harness.errors import HarnessError, Verdict
 from harness.images import ImageSet
+from harness.junit import Case, node_of, read_cases
 
 SYSTEM = ("tests/qemu/cma", "tests/qemu/test_main_job.py")
 """The tests of the system; the others below ``tests/qemu`` are the harness's own."""
 PASSED, FAILED, NOTHING = 0, 1, 5
 """pytest's exit statuses that say something about the system."""
 INTERRUPTED = 2
+JUNIT = "junit.xml"
+"""Where pytest leaves its results, in the directory of a run."""
 _SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}
-_LOST_WORKER = "crashed while running"
 
 
 def stopped_early(log: str) -> bool:
@@ -44,14 +46,8 @@ class Failure:
 
     @property
     def node(self) -> str:
-        """As pytest takes it on its command line: ``tests/qemu/test_x.py::TestY::test_z[p]``."""
-        words, _, name = self.test.partition("::")
-        parts = words.split(".")
-        for end in range(len(parts), 0, -1):
-            file = "/".join(parts[:end]) + ".py"
-            if (ROOT / file).is_file():
-                return "::".join([file, *parts[end:], name])
-        return self.test
+        """See `harness.junit.node_of`."""
+        return node_of(self.test)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,41 +82,42 @@ class Outcome:
 
 def read_junit(path: Path) -> tuple[int, tuple[Failure, ...]]:
     """How many tests ran, and which failed. Raises `HarnessError` for what is no JUnit file."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise HarnessError(f"pytest left no results in {path}: {error}") from error
-    ran, failures = 0, []
-    for case in root.iter("testcase"):
-        if case.find("skipped") is not None:
-            continue
-        ran += 1
-        failure = case.find("failure")
-        found = failure if failure is not None else case.find("error")
-        if found is None:
-            continue
-        said = found.get("message", "")
-        verdicts = [
-            str(p.get("value")) for p in case.iter("property") if p.get("name") == "verdict"
-        ]
-        failures.append(
-            Failure(
-                f"{case.get('classname')}::{case.get('name')}",
-                _verdict(failure is not None, verdicts, f"{said}\n{found.text}"),
-                said,
-            )
-        )
-    return ran, tuple(failures)
+    cases = read_cases(path)
+    ran = sum(case.result in ("passed", "failed") for case in cases)
+    return ran, failures_of(cases)
 
 
-def _verdict(failed: bool, verdicts: Sequence[str], text: str) -> str:
-    if verdicts:
-        return verdicts[0]
-    # A test without a guest: an assertion of its own is the product's fault, an error on the way
-    # to the test (or in collecting it, or of a worker) is not.
-    if failed and _LOST_WORKER not in text:
-        return Verdict.PRODUCT.value
-    return Verdict.INFRASTRUCTURE.value
+def failures_of(cases: Sequence[Case]) -> tuple[Failure, ...]:
+    """Those that did not pass."""
+    return tuple(
+        Failure(case.test, case.verdict, case.message) for case in cases if case.result == "failed"
+    )
+
+
+def pytest_command(to: Path) -> list[str]:
+    """A run of pytest with QEMU that leaves its results in `to`: the first words of it."""
+    argv = [sys.executable, "-m", "pytest", "--qemu", "-p", "no:cacheprovider", "--color=no", "-q"]
+    return [*argv, f"--junitxml={to / JUNIT}", "--qemu-artifacts", str(to / "tests")]
+
+
+def start(
+    argv: Sequence[str], log: IO[bytes], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts one of the project's programs in a process group of its own; it is ended with us.
+
+    `environment` is added to ours. End it with `harness.build.process.kill_group`.
+    """
+    setpriv = shutil.which("setpriv")
+    prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    return subprocess.Popen(
+        [*prefix, *argv],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        process_group=0,
+    )
 
 
 class Suite:
@@ -150,10 +147,9 @@ class Suite:
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         images.write(to / "images.json")
-        log, junit = to / "pytest.log", to / "junit.xml"
-        argv = [sys.executable, "-m", "pytest", "--qemu", "-p", "no:cacheprovider", "--color=no"]
-        argv += ["--qemu-image-set", str(to / "images.json"), "--qemu-artifacts", str(to / "tests")]
-        argv += [f"--junitxml={junit}", f"--maxfail={stop_after}", "-q"]
+        log = to / "pytest.log"
+        argv = pytest_command(to)
+        argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
         argv += ["-n", self._workers] if self._workers else []
         argv += ["-k", expression] if expression else []
         begun = time.monotonic()
@@ -166,7 +162,7 @@ class Suite:
         ran, failures = 0, tuple[Failure, ...]()
         if status in (PASSED, FAILED):
             try:
-                ran, failures = read_junit(junit)
+                ran, failures = read_junit(to / JUNIT)
             except HarnessError as error:
                 # pytest-timeout ends pytest like this.
                 failures = (Failure("", Verdict.INFRASTRUCTURE.value, str(error)),)
@@ -175,23 +171,11 @@ class Suite:
     def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
         tmp.mkdir()
         environment = {
-            **os.environ,
             "HARNESS_CACHE": str(self._private),
             "PYTEST_DEBUG_TEMPROOT": str(tmp),
-            "PYTHONPATH": str(ROOT),
         }
-        setpriv = shutil.which("setpriv")
-        prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*prefix, *argv],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                process_group=0,
-            )
+            process = start(argv, output, environment)
             try:
                 return process.wait(timeout)
             except subprocess.TimeoutExpired:

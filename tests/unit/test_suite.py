@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.mutants.suite import (
+from harness.junit import directory_name, read_cases
+from harness.suite import (
     FAILED,
     NOTHING,
     PASSED,
@@ -18,17 +19,22 @@ from harness.mutants.suite import (
     stopped_early,
 )
 
-CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c" time="1">{}</testcase>'
+CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c{}" time="1.5">{}</testcase>'
 VERDICT = '<properties><property name="verdict" value="{}"/></properties>'
 FAILURE = '<failure message="wrong">text</failure>'
 ERROR = '<error message="failed on setup">text</error>'
 
 
-def junit(tmp_path: Path, *cases: str) -> tuple[int, tuple[Failure, ...]]:
+def written(tmp_path: Path, *elements: str) -> Path:
     path = tmp_path / "junit.xml"
-    inner = "".join(CASE.format(case) for case in cases)
+    inner = "".join(elements)
     path.write_text(f'<testsuites><testsuite name="pytest">{inner}</testsuite></testsuites>')
-    return read_junit(path)
+    return path
+
+
+def junit(tmp_path: Path, *cases: str) -> tuple[int, tuple[Failure, ...]]:
+    elements = [CASE.format(number or "", case) for number, case in enumerate(cases)]
+    return read_junit(written(tmp_path, *elements))
 
 
 def outcome(status: int, *verdicts: str, tests: int = 3) -> Outcome:
@@ -38,6 +44,26 @@ def outcome(status: int, *verdicts: str, tests: int = 3) -> Outcome:
 
 def test_skipped_tests_do_not_count(tmp_path: Path) -> None:
     assert junit(tmp_path, "", "<skipped/>", "") == (2, ())
+
+
+def test_each_test_is_told_once_with_its_worst_result(tmp_path: Path) -> None:
+    """A failing test whose teardown fails too is there twice."""
+    twice = [CASE.format("", ""), CASE.format("", ERROR), CASE.format("", "")]
+    known = CASE.format("2", '<skipped type="pytest.xfail" message="known"/>')
+    cases = read_cases(written(tmp_path, *twice, known, CASE.format("3", "<skipped/>")))
+    assert [(case.test[-7:], case.result) for case in cases] == [
+        (":test_c", "failed"),
+        ("test_c2", "xfailed"),
+        ("test_c3", "skipped"),
+    ]
+    assert cases[0].seconds == 1.5
+    assert cases[1].message == "known"
+
+
+def test_the_name_of_a_test_s_directory_is_that_of_the_plugin() -> None:
+    assert directory_name("tests/qemu/test_a.py::TestB::test_c[x-1.2]") == (
+        "tests_qemu_test_a.py_TestB_test_c_x-1.2"
+    )
 
 
 @pytest.mark.parametrize("found", [FAILURE, ERROR])
