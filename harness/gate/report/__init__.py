@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""A gate run's result for people, for a merge request, for a CI and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.gate.report import as_json, html, junit, markdown, text
+from harness.gate.report.store import write_texts
+from harness.gate.result import GateResult
+
+TEXT, JSON, JUNIT = "verdict.txt", "result.json", "junit.xml"
+HTML, MARKDOWN = "report.html", "summary.md"
+
+
+def write_all(result: GateResult, directory: Path) -> None:
+    """Writes every report into `directory`, made where missing. Each file is whole or not there."""
+    write_texts(
+        directory,
+        {
+            TEXT: text.render(result),
+            JSON: as_json.render(result),
+            JUNIT: junit.render(result),
+            HTML: html.render(result, directory),
+            MARKDOWN: markdown.render(result),
+        },
+    )
