@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, UserError, Verdict
+from harness.command import run_command
+from harness.errors import UserError
 from harness.images import DEFAULT_MEMORY, PARTS, ImageSet
 
 if TYPE_CHECKING:
@@ -28,48 +27,12 @@ DEFAULT_AREA = "BiscuitOS_cma"
 PRUNE_DAYS = 30.0
 
 
-class Terminated(BaseException):
-    """SIGTERM: unwinds like Ctrl-C, so that whatever has a life ends with it."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status. Errors are one message on standard error."""
     options = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        status: int = options.call(options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say_error(options, "interrupted")
-        return 130
-    except Terminated:
-        _say_error(options, "terminated")
-        return 143
-    except HarnessError as error:
-        _say_error(options, f"error: {error}")
-        return exit_status(error)
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has gone: nothing is left to be said.
-        sys.stdout = None
-        return 141
-    return status
-
-
-def exit_status(error: HarnessError) -> int:
-    """The exit status that says who is at fault."""
-    if isinstance(error, UserError):
-        return 2
-    return 3 if error.verdict is Verdict.INFRASTRUCTURE else 1
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _say_error(options: argparse.Namespace, text: str) -> None:
-    if options.debug:
-        traceback.print_exc()
-    print(text, file=sys.stderr)
+    return run_command(
+        lambda: int(options.call(options)), traceback.print_exc if options.debug else None
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

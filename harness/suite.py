@@ -142,8 +142,11 @@ class Suite:
         targets: Sequence[str] = SYSTEM,
         stop_after: int = 1,
         timeout: float = 1800,
+        marks: str = "",
     ) -> Outcome:
-        """Runs the tests that `expression` (``-k``) selects; logs and results go to `to`."""
+        """Runs the tests that `expression` (``-k``) and `marks` (``-m``) select; logs and results
+        go to `to`.
+        """
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         images.write(to / "images.json")
@@ -152,6 +155,7 @@ class Suite:
         argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
         argv += ["-n", self._workers] if self._workers else []
         argv += ["-k", expression] if expression else []
+        argv += ["-m", marks] if marks else []
         begun = time.monotonic()
         status = self._run([*argv, *targets], log, to / "tmp", timeout)
         if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):

@@ -35,11 +35,13 @@ class KernelSource:
     """Lays the tree into an empty directory."""
 
 
-def resolve(kernel: str | Path | None, cache: Cache) -> KernelSource:
-    """The source for a version (``6.1``), a directory, or None: the default.
+def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSource:
+    """The source for a version (``6.1``), a directory, or None: the default; or what it is already.
 
     Raises `UserError` for a version that apt does not have and for what is no kernel tree.
     """
+    if isinstance(kernel, KernelSource):
+        return kernel
     if isinstance(kernel, Path):
         return _from_directory(kernel, cache)
     if kernel is not None and not re.fullmatch(r"\d+\.\d+(\.\d+)?", kernel):
@@ -63,6 +65,18 @@ def resolve(kernel: str | Path | None, cache: Cache) -> KernelSource:
                 "give a kernel tree with --kernel-source DIR"
             )
     return found
+
+
+def at_commit(directory: Path, commit: str) -> KernelSource:
+    """The tree of one commit (its full id) of a git repository, which is only read."""
+    name = re.sub(r"[^\w.+-]", "_", directory.absolute().name) or "tree"
+
+    def unpack(tools: Tools, tree: Path) -> None:
+        script = 'git -C "$1" archive "$2" | tar -x -C "$3"'
+        argv = [*_SCRIPT, script, "unpack", str(directory), commit, str(tree)]
+        tools.run(argv, f"unpacking {commit[:12]} of {directory}")
+
+    return KernelSource(f"{name}-{commit[:12]}", f"commit {commit}", unpack)
 
 
 def _versions(names: list[str]) -> list[str]:

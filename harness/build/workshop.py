@@ -36,7 +36,7 @@ from harness.build.kernel import (
     build_kernel,
     make_words,
 )
-from harness.build.kernel_source import resolve
+from harness.build.kernel_source import KernelSource, resolve
 from harness.build.locking import FileLock
 from harness.build.mirror import Mirror, plain_file, remove
 from harness.build.module import build_module
@@ -52,6 +52,8 @@ PARTS = ("module", "app", "dts")
 KERNEL = "linux"
 # What make says of a step that gives something new; checks and calls are run each time.
 _STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
+
+_WARNING = re.compile(r"^\S.*\b(?i:warning): ")
 
 
 class PatchError(BuildError):
@@ -95,6 +97,8 @@ class Workshop:
         self.log = root / "log"
         self.steps: list[str] = []
         """What the last build made, by make's words: ``mm/cma.o``."""
+        self.warnings: list[str] = []
+        """What compilers and linkers warned of in it, as they said it."""
         self.building = 0.0
         """Seconds that compilers and make have run."""
         self._touched: set[str] = set()
@@ -149,6 +153,8 @@ class Workshop:
     def _note(self, line: str) -> None:
         if match := _STEP.match(line):
             self.steps.append(match[1])
+        if _WARNING.search(line):
+            self.warnings.append(line.removeprefix("../").strip())
 
     # Patches
 
@@ -212,11 +218,11 @@ class Workshop:
         """
         to.mkdir(parents=True, exist_ok=True)
         self.steps.clear()
+        self.warnings.clear()
         changed = {path.split("/")[1] for path in self._touched if path.startswith("images/")}
         kernel = any(path.startswith(f"{KERNEL}/") for path in self._touched)
         if kernel:
-            words = make_words(self.kernel.tree, self._jobs)
-            self._run([*words, *TARGETS], "making the kernel")
+            self._make_kernel()
         files = {name: path for name, (_, path) in self._parts.items()}
         if kernel or "module" in changed:
             files["module"] = self._make_module(to)
@@ -245,6 +251,28 @@ class Workshop:
                 features=self._base.features | OURS,
             )
         )
+
+    def _make_kernel(self) -> None:
+        words = make_words(self.kernel.tree, self._jobs)
+        self._run([*words, *TARGETS], "making the kernel")
+
+    def warnings_before(self, steps: Sequence[str]) -> list[str]:
+        """What the unpatched sources make the compilers warn of, when `steps` are made again.
+
+        Takes all patches off.
+        """
+        self.restore()
+        self._mirror.lend()
+        self.warnings.clear()
+        for step in steps:
+            place = self.kernel.obj / step
+            if step.endswith(".o") and place.is_file():
+                place.unlink()
+        self._make_kernel()
+        self._make_module(self.root / "tmp")
+        said = list(self.warnings)
+        self.restore()
+        return said
 
     def _make_module(self, to: Path) -> Path:
         self._mirror.lend()
@@ -281,7 +309,7 @@ class Workshop:
 @contextlib.contextmanager
 def open_workshop(
     cache: Cache,
-    kernel: str | Path | None,
+    kernel: str | Path | KernelSource | None,
     progress: Progress,
     jobs: int,
     limits: Limits | None = None,

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""What the suite gives on the unpatched system: run once, kept in the cache, compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from harness.build.process import capture
+from harness.build.tools import ROOT
+from harness.gate.result import Change, TestChange
+from harness.images import ImageSet
+from harness.junit import Case, read_cases
+from harness.suite import JUNIT, SYSTEM, Outcome, Suite
+
+_STRICT = "[XPASS(strict)]"
+"""How pytest says that a test passed which was known to fail."""
+
+
+def suite_digest(selection: str) -> str:
+    """Changes with the tests, the harness, QEMU, and what is selected."""
+    digest = hashlib.sha256(selection.encode())
+    digest.update(capture(["qemu-system-arm", "--version"])[1])
+    for directory in ("harness", "tests"):
+        for path in sorted((ROOT / directory).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteRun:
+    """One run of the suite: what each test gave."""
+
+    outcome: Outcome
+    cases: Mapping[str, Case]
+    """By `Case.test`."""
+
+    @property
+    def busy(self) -> float:
+        """Seconds that the tests took, one after the other."""
+        return sum(case.seconds for case in self.cases.values())
+
+
+def run_suite(
+    suite: Suite,
+    images: ImageSet,
+    to: Path,
+    marks: str = "",
+    targets: Sequence[str] = SYSTEM,
+    stop_after: int = 10,
+) -> SuiteRun:
+    """Runs the suite, or some of its tests, and reads all of what came of it."""
+    outcome = suite.run(images, to, targets=targets, marks=marks, stop_after=stop_after)
+    junit = to / JUNIT
+    cases = read_cases(junit) if junit.exists() else []
+    return SuiteRun(outcome, {case.test: case for case in map(_judged, cases)})
+
+
+def _judged(case: Case) -> Case:
+    """A known failure that does not fail any more has passed; pytest calls that a failure."""
+    if case.result == "failed" and _STRICT in case.message:
+        return dataclasses.replace(case, result="passed", verdict="")
+    return case
+
+
+class Baselines:
+    """The stored results, a file for each system and suite."""
+
+    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._say = say
+
+    def of(
+        self, suite: Suite, images: ImageSet, marks: str, to: Path
+    ) -> tuple[Mapping[str, Case], float]:
+        """Each test's result on the unpatched system, and the seconds that it took to get them: 0
+        where they were kept. They are kept unless the run itself went wrong.
+        """
+        words = f"{images.digest()} {suite_digest(marks)}"
+        path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
+        if path.exists():
+            return {case["test"]: Case(**case) for case in json.loads(path.read_text())}, 0.0
+        self._say("the base has no stored result for this suite: running it there first")
+        run = run_suite(suite, images, to, marks, stop_after=10_000)
+        if not run.outcome.infrastructure:
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps([dataclasses.asdict(case) for case in run.cases.values()]))
+            new.replace(path)
+        return run.cases, run.outcome.seconds
+
+
+def compare(
+    before: Mapping[str, Case], after: Mapping[str, Case], whole: bool
+) -> tuple[TestChange, ...]:
+    """The tests whose result differs, or is bad. `whole`: the run after was not cut short."""
+    changes = []
+    for name, case in after.items():
+        failed = case.result == "failed"
+        old = before.get(name)
+        change: Change | None = None
+        if failed:
+            known = old is not None and old.result in ("failed", "xfailed")
+            change = Change.STILL_FAILS if known else Change.NEWLY_FAILS
+        elif case.result == "xfailed":
+            change = Change.STILL_FAILS
+        elif case.result == "passed" and old is not None and old.result in ("failed", "xfailed"):
+            change = Change.NEWLY_PASSES
+        elif old is None:
+            change = Change.NEW
+        if change is not None:
+            changes.append(TestChange(case.node, change, case.verdict, case.message))
+    if whole:
+        lost = [name for name in before if name not in after or _skipped_now(before, after, name)]
+        changes += [TestChange(before[name].node, Change.GONE) for name in lost]
+    return tuple(changes)
+
+
+def _skipped_now(before: Mapping[str, Case], after: Mapping[str, Case], name: str) -> bool:
+    return after[name].result == "skipped" and before[name].result != "skipped"

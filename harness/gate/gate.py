@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: MIT
+"""Judges patches: apply, build, boot, test, compare, decide. The order is that of the cost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.build import sandbox
+from harness.build.cache import Cache
+from harness.build.kernel_source import KernelSource
+from harness.build.progress import Progress
+from harness.build.sandbox import Contained, Limits
+from harness.build.workshop import PatchError, Workshop, open_workshop
+from harness.errors import BuildError, HarnessError, UserError, Verdict
+from harness.gate import probe as probes
+from harness.gate.baseline import Baselines, SuiteRun, compare, run_suite
+from harness.gate.inputs import Input
+from harness.gate.probe import Probe
+from harness.gate.result import (
+    Change,
+    Decision,
+    Finding,
+    GateResult,
+    Kind,
+    Patch,
+    Stage,
+    TestChange,
+)
+from harness.images import ImageSet
+from harness.junit import directory_name
+from harness.machine.errors import GuestCrash, GuestTimeout
+from harness.suite import Suite
+
+QUICK = "not thorough"
+"""The tests that a gate runs (pytest's ``-m``) unless it is told to run all."""
+BOOT_TIMEOUT = 30.0
+"""Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
+MOST_FAILURES = 10
+"""Failing tests after which the suite is ended: more add nothing."""
+CANARIES = 3
+"""Failing tests that are looked at on the base too."""
+EXCERPT_LINES = 40
+DEFAULT_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to judge."""
+
+    output: Path
+    """A directory for everything that is kept; it is emptied first."""
+    base: str | Path | KernelSource | None = None
+    whole: bool = False
+    """All tests, not only those of `QUICK`."""
+    workers: int = 2
+    boot_limit: float = 1.25
+    """Boot time, patched/base, above which it is a regression."""
+    latency_limit: float = 1.5
+    limits: Limits = DEFAULT_LIMITS
+
+
+class _Decided(Exception):
+    """There is nothing more to find out."""
+
+    def __init__(self, decision: Decision, reason: str, *findings: Finding) -> None:
+        super().__init__(reason)
+        self.decision = decision
+        self.reason = reason
+        self.findings = findings
+
+
+class Gate:
+    """One judgement. Call `judge` once."""
+
+    def __init__(self, options: Options, cache: Cache, progress: Progress) -> None:
+        self._options = options
+        self._cache = cache
+        self._progress = progress
+        self._result = GateResult(
+            Decision.INFRASTRUCTURE,
+            "",
+            (),
+            str(options.base or ""),
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            artifacts=options.output,
+        )
+
+    def judge(self, inputs: Sequence[Input]) -> GateResult:
+        """What becomes of the patches. Raises `UserError` for a base that cannot be used; all
+        else is in the result.
+        """
+        out = self._options.output
+        shutil.rmtree(out, ignore_errors=True)
+        (out / "patches").mkdir(parents=True)
+        self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
+        try:
+            sandbox.check()
+            base, patched, new_warnings = self._build(inputs)
+            before = self._probe(base, patched)
+            self._suite(base, patched)
+            self._decide(before, new_warnings)
+        except _Decided as decided:
+            self._finish(decided.decision, decided.reason, *decided.findings)
+        except UserError:
+            raise
+        except HarnessError as error:
+            finding = Finding(Kind.INFRASTRUCTURE, str(error).partition("\n")[0], str(error))
+            self._finish(Decision.INFRASTRUCTURE, finding.title, finding)
+        return self._result
+
+    # What is collected
+
+    def _add(self, **fields: object) -> None:
+        self._result = dataclasses.replace(self._result, **fields)  # type: ignore[arg-type]
+
+    def _note(self, text: str) -> None:
+        self._add(notes=(*self._result.notes, text))
+
+    def _found(self, *findings: Finding) -> None:
+        self._add(findings=(*self._result.findings, *findings))
+
+    def _finish(self, decision: Decision, reason: str, *findings: Finding) -> None:
+        self._found(*findings)
+        self._add(decision=decision, reason=reason)
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[list[float]]:
+        """Times a step; the block adds seconds in which compilers or guests ran."""
+        others: list[float] = []
+        begun = time.monotonic()
+        try:
+            yield others
+        finally:
+            seconds = time.monotonic() - begun
+            own = max(seconds - sum(others), 0.0)
+            self._add(stages=(*self._result.stages, Stage(name, seconds, own)))
+
+    # Build
+
+    def _build(self, inputs: Sequence[Input]) -> tuple[ImageSet, ImageSet, list[str]]:
+        """The base's images, the patched ones, and the warnings that are new."""
+        options, out = self._options, self._options.output
+        with contextlib.ExitStack() as stack:
+            with self._stage("base"):
+                shop = stack.enter_context(
+                    open_workshop(
+                        self._cache, options.base, self._progress, options.workers, options.limits
+                    )
+                )
+                base = shop.build(out / "images" / "base")
+            self._add(base=f"Linux {base.release}")
+            with self._stage("apply"):
+                touched = self._apply(shop, inputs)
+            with self._stage("build") as others:
+                before = shop.building
+                try:
+                    patched = self._make(shop, touched)
+                finally:
+                    others.append(shop.building - before)
+                    if shop.log.exists():
+                        shutil.copyfile(shop.log, out / "build.log")
+            self._add(release=patched.release)
+            new = self._compiler_warnings(shop)
+            with self._stage("restore"):
+                stack.close()
+        return base, patched, new
+
+    def _apply(self, shop: Workshop, inputs: Sequence[Input]) -> list[str]:
+        touched: list[str] = []
+        patches = []
+        for number, patch in enumerate(inputs, 1):
+            path = patch.write(self._options.output / "patches" / f"{number:04d}.patch")
+            try:
+                files = shop.apply(path)
+            except (PatchError, UserError) as error:
+                named = f"{patch.name} does not apply to {self._result.base}"
+                kind = Kind.APPLY if isinstance(error, PatchError) else Kind.SCOPE
+                reason = named if kind is Kind.APPLY else str(error)
+                raise _Decided(
+                    Decision.NOT_JUDGED, reason, Finding(kind, reason, _without_log(str(error)))
+                ) from error
+            touched += files
+            patches.append(Patch(patch.name, patch.subject, patch.author, tuple(files)))
+        self._add(patches=tuple(patches))
+        return touched
+
+    def _make(self, shop: Workshop, touched: Sequence[str]) -> ImageSet:
+        log = self._options.output / "build.log"
+        try:
+            patched = shop.build(self._options.output / "images" / "patched")
+        except Contained as error:
+            title = f"the build was contained: {error.what}"
+            finding = Finding(Kind.CONTAINED, title, str(error), log)
+            raise _Decided(Decision.REJECTED, title, finding) from error
+        except BuildError as error:
+            lines = _without_log(str(error)).splitlines()
+            title = next((line for line in lines[1:] if line.strip()), lines[0])
+            finding = Finding(Kind.BUILD, title, "\n".join(lines), log)
+            raise _Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
+        except OSError as error:
+            raise self._cache.explain(error) from error
+        if not _in_scope(shop, touched):
+            files = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
+            reason = f"nothing that is built for vexpress-a9 depends on what it changes ({files})"
+            raise _Decided(Decision.NOT_JUDGED, reason, Finding(Kind.SCOPE, reason))
+        return patched
+
+    def _compiler_warnings(self, shop: Workshop) -> list[str]:
+        if not shop.warnings:
+            return []
+        after, steps = list(shop.warnings), list(shop.steps)
+        with self._stage("warnings of the base") as others:
+            before = shop.building
+            known = {_unnumbered(line) for line in shop.warnings_before(steps)}
+            others.append(shop.building - before)
+        return list(dict.fromkeys(line for line in after if _unnumbered(line) not in known))
+
+    # Boot
+
+    def _probe(self, base: ImageSet, patched: ImageSet) -> tuple[Probe, Probe | None]:
+        """Boots both side by side: each is the other's witness that this host is well."""
+        place = self._options.output / "boot"
+        with self._stage("boot") as others:
+            begun = time.monotonic()
+            with ThreadPoolExecutor(2) as pool:
+                one = pool.submit(self._boot, base, place / "base")
+                two = pool.submit(self._boot, patched, place / "patched")
+                before, after = one.result(), two.result()
+            others.append(time.monotonic() - begun)
+        if isinstance(before, HarnessError):
+            raise HarnessError(f"the base itself does not boot on this host: {before}") from before
+        self._add(map_before=before.areas)
+        if isinstance(after, HarnessError):
+            self._boot_failed(after, place / "patched")
+            return before, None
+        self._add(
+            map_after=after.areas,
+            transcript_diff=probes.difference(before, after),
+            measures=probes.measures(
+                (before, base),
+                (after, patched),
+                self._options.boot_limit,
+                self._options.latency_limit,
+            ),
+        )
+        return before, after
+
+    def _boot(self, images: ImageSet, place: Path) -> Probe | HarnessError:
+        """A boot; once more where the harness and not the system is at fault."""
+        for attempt in (1, 2):
+            try:
+                return probes.probe(images, place, BOOT_TIMEOUT)
+            except HarnessError as error:
+                if error.verdict is not Verdict.INFRASTRUCTURE or attempt == 2:
+                    return error
+                self._note(f"booted again, after an infrastructure failure: {_first(error)}")
+        raise AssertionError
+
+    def _boot_failed(self, error: HarnessError, place: Path) -> None:
+        """The patched system did not get through the first boot. Raises what is decided by it."""
+        kinds = {
+            Verdict.CRASH: Kind.CRASH,
+            Verdict.TIMEOUT: Kind.TIMEOUT,
+            Verdict.INFRASTRUCTURE: Kind.INFRASTRUCTURE,
+        }
+        kind = kinds.get(error.verdict, Kind.TEST)
+        finding = Finding(kind, _first(error), str(error), place / "transcript.txt")
+        self._note("the base booted beside it, on the same host and at the same time")
+        if kind is Kind.INFRASTRUCTURE:
+            raise _Decided(Decision.INFRASTRUCTURE, finding.title, finding)
+        if isinstance(error, GuestCrash | GuestTimeout):
+            raise _Decided(Decision.REJECTED, finding.title, finding)
+        # It boots, and something is wrong with it: the suite will say what, with its test.
+        self._found(finding)
+
+    # Suite
+
+    def _suite(self, base: ImageSet, patched: ImageSet) -> None:
+        options, out = self._options, self._options.output
+        suite = Suite(self._cache.root, out / "cache", str(options.workers))
+        baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
+        marks = "" if options.whole else QUICK
+        with self._stage("suite of the base") as others:
+            known, seconds = baselines.of(suite, base, marks, out / "suite" / "base")
+            others.append(seconds)
+        with self._stage("suite") as others:
+            run = self._run(suite, patched, marks)
+            others.append(min(run.outcome.seconds, run.busy / options.workers))
+        results = [case.result for case in run.cases.values() if case.result != "skipped"]
+        cut = len(run.outcome.failures) >= MOST_FAILURES
+        changes = compare(known, run.cases, not cut)
+        if cut:
+            self._note(f"the suite was ended after {MOST_FAILURES} failing tests")
+        self._add(
+            tests=changes,
+            tests_run=len(results),
+            tests_passed=results.count("passed"),
+            tests_of=max(len(results), sum(case.result != "skipped" for case in known.values())),
+        )
+        if not options.whole:
+            self._note("a selection of the suite was run (--whole runs all of it)")
+        failing = [change for change in changes if change.change is Change.NEWLY_FAILS]
+        if run.outcome.infrastructure and not failing:
+            raise HarnessError(
+                f"the suite did not run (pytest's exit status {run.outcome.status});"
+                f" see {run.outcome.log}"
+            )
+        with self._stage("canary") as others:
+            begun = time.monotonic()
+            self._judge_failing(suite, base, failing)
+            others.append(time.monotonic() - begun)
+        shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _run(self, suite: Suite, images: ImageSet, marks: str) -> SuiteRun:
+        place = self._options.output / "suite" / "patched"
+        run = run_suite(suite, images, place, marks, stop_after=MOST_FAILURES)
+        if run.outcome.infrastructure:
+            self._note(
+                "the suite was run again, after an infrastructure failure"
+                f" (pytest's exit status {run.outcome.status})"
+            )
+            run = run_suite(suite, images, place, marks, stop_after=MOST_FAILURES)
+        return run
+
+    def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:
+        """A finding for each test that newly fails, unless the base fails it here and now too."""
+        looked_at = [change.test for change in failing[:CANARIES]]
+        sick: set[str] = set()
+        if looked_at:
+            place = self._options.output / "suite" / "canary"
+            run = run_suite(suite, base, place, targets=looked_at)
+            sick = {case.node for case in run.cases.values() if case.result == "failed"}
+            if run.outcome.status and not sick:
+                self._note(f"the canary could not be asked: {run.outcome.log}")
+            elif not sick:
+                self._note(
+                    f"canary: the base passes {', '.join(map(_short, looked_at))} here and now"
+                )
+        for change in failing:
+            if change.test in sick or change.verdict == Verdict.INFRASTRUCTURE.value:
+                why = "the base fails it here and now too" if change.test in sick else ""
+                title = f"{_short(change.test)}: {why or change.message}"
+                self._found(Finding(Kind.INFRASTRUCTURE, title, change.message))
+            else:
+                self._found(self._failure(change))
+
+    def _failure(self, change: TestChange) -> Finding:
+        kinds = {Verdict.CRASH.value: Kind.CRASH, Verdict.TIMEOUT.value: Kind.TIMEOUT}
+        place = self._options.output / "suite" / "patched" / "tests" / directory_name(change.test)
+        transcript = place / "transcript.txt"
+        excerpt = ""
+        with contextlib.suppress(OSError):
+            lines = transcript.read_text(errors="replace").splitlines()
+            excerpt = "\n".join(lines[-EXCERPT_LINES:])
+        kept = transcript if transcript.exists() else None
+        kind = kinds.get(change.verdict, Kind.TEST)
+        return Finding(kind, change.test, change.message, kept, excerpt)
+
+    # Decision
+
+    def _decide(self, boots: tuple[Probe, Probe | None], warnings: Sequence[str]) -> None:
+        base, patched = boots
+        for line in warnings:
+            self._found(Finding(Kind.COMPILER_WARNING, line))
+        if patched is not None:
+            new, gone = probes.new_warnings(base, patched)
+            self._add(warnings_gone=tuple(gone))
+            for line in new:
+                self._found(Finding(Kind.KERNEL_WARNING, line))
+        for measure in self._result.measures:
+            if measure.regressed:
+                title = f"{measure.name}: {measure.ratio:.2f} times the base's"
+                self._found(Finding(Kind.REGRESSION, title))
+        findings = self._result.findings
+        bad = [finding for finding in findings if finding.kind is not Kind.INFRASTRUCTURE]
+        if bad:
+            more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            self._finish(Decision.REJECTED, f"{bad[0].kind.value}: {bad[0].title}{more}")
+        elif findings:
+            self._finish(Decision.INFRASTRUCTURE, findings[0].title)
+        else:
+            count = self._result.tests_passed
+            self._finish(Decision.ACCEPTED, f"{count} tests pass as they do on the base")
+
+
+def _in_scope(shop: Workshop, touched: Sequence[str]) -> bool:
+    """Whether something was made because of the patch."""
+    if any(not path.startswith("linux/") for path in touched):
+        return True
+    # The driver is made for each changed kernel, so it says nothing.
+    return any(not step.startswith(str(shop.root / "images")) for step in shop.steps)
+
+
+def _without_log(text: str) -> str:
+    """An error's text without the path of a log that the next run overwrites."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("log: "))
+
+
+def _unnumbered(warning: str) -> str:
+    """``mm/cma.c:12:5: warning: …`` without its numbers, which a patch moves."""
+    words = warning.split(": ", 1)
+    return f"{words[0].partition(':')[0]}: {words[-1]}"
+
+
+def _first(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _short(test: str) -> str:
+    return test.rpartition("::")[2]
