@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from harness.gate.report import as_json
 from harness.gate.report.as_json import render
+from harness.gate.result import Change, TestChange
 from tests.unit.gate.report import samples
 
 
@@ -48,6 +50,13 @@ def test_its_values() -> None:
     assert [measure["regressed"] for measure in plain["measures"]] == [False, False, True, False]
     assert plain["own_seconds"] == pytest.approx(2.0)
     assert plain["artifacts"] == "artifacts/gate"
+
+
+def test_a_failing_test_has_the_verdict_of_its_change() -> None:
+    finding = samples.rejected().findings[1]
+    change = TestChange(finding.title, Change.NEWLY_FAILS, "timeout")
+    result = dataclasses.replace(samples.rejected(), findings=(finding,), tests=(change,))
+    assert as_json.as_json(result)["findings"][0]["verdict"] == "timeout"
 
 
 def test_a_range_has_its_last_address_inside() -> None:

@@ -167,6 +167,12 @@ def test_the_maps_mark_what_differs() -> None:
     assert sum("cma changed" in words for words in classes) == 5
 
 
+def test_a_long_name_is_cut_in_the_drawing_and_whole_beside_it() -> None:
+    page = Page(html.render(samples.hostile()))
+    assert max(map(len, page.text("text"))) == 36
+    assert any(cell.endswith("</pre></svg>") for cell in page.text("td"))
+
+
 def test_equal_maps_have_no_marks() -> None:
     for drawing in svg.before_and_after(samples.accepted()):
         page = Page(str(drawing))
