@@ -142,9 +142,9 @@ class Suite:
         targets: Sequence[str] = SYSTEM,
         stop_after: int = 1,
         timeout: float = 1800,
-        marks: str = "",
+        select: Path | None = None,
     ) -> Outcome:
-        """Runs the tests that `expression` (``-k``) and `marks` (``-m``) select; logs and results
+        """Runs the tests that `expression` (``-k``) and the file `select` choose; logs and results
         go to `to`.
         """
         shutil.rmtree(to, ignore_errors=True)
@@ -155,7 +155,7 @@ class Suite:
         argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
         argv += ["-n", self._workers] if self._workers else []
         argv += ["-k", expression] if expression else []
-        argv += ["-m", marks] if marks else []
+        argv += ["--qemu-select", str(select)] if select else []
         begun = time.monotonic()
         status = self._run([*argv, *targets], log, to / "tmp", timeout)
         if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):

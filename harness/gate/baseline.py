@@ -20,9 +20,9 @@ _STRICT = "[XPASS(strict)]"
 """How pytest says that a test passed which was known to fail."""
 
 
-def suite_digest(selection: str) -> str:
+def suite_digest(select: Path | None) -> str:
     """Changes with the tests, the harness, QEMU, and what is selected."""
-    digest = hashlib.sha256(selection.encode())
+    digest = hashlib.sha256(select.read_bytes() if select else b"")
     digest.update(capture(["qemu-system-arm", "--version"])[1])
     for directory in ("harness", "tests"):
         for path in sorted((ROOT / directory).rglob("*.py")):
@@ -48,12 +48,12 @@ def run_suite(
     suite: Suite,
     images: ImageSet,
     to: Path,
-    marks: str = "",
+    select: Path | None = None,
     targets: Sequence[str] = SYSTEM,
     stop_after: int = 10,
 ) -> SuiteRun:
     """Runs the suite, or some of its tests, and reads all of what came of it."""
-    outcome = suite.run(images, to, targets=targets, marks=marks, stop_after=stop_after)
+    outcome = suite.run(images, to, targets=targets, select=select, stop_after=stop_after)
     junit = to / JUNIT
     cases = read_cases(junit) if junit.exists() else []
     return SuiteRun(outcome, {case.test: case for case in map(_judged, cases)})
@@ -74,17 +74,17 @@ class Baselines:
         self._say = say
 
     def of(
-        self, suite: Suite, images: ImageSet, marks: str, to: Path
+        self, suite: Suite, images: ImageSet, select: Path | None, to: Path
     ) -> tuple[Mapping[str, Case], float]:
         """Each test's result on the unpatched system, and the seconds that it took to get them: 0
         where they were kept. They are kept unless the run itself went wrong.
         """
-        words = f"{images.digest()} {suite_digest(marks)}"
+        words = f"{images.digest()} {suite_digest(select)}"
         path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
         if path.exists():
             return {case["test"]: Case(**case) for case in json.loads(path.read_text())}, 0.0
         self._say("the base has no stored result for this suite: running it there first")
-        run = run_suite(suite, images, to, marks, stop_after=10_000)
+        run = run_suite(suite, images, to, select, stop_after=10_000)
         if not run.outcome.infrastructure:
             new = path.with_suffix(".new")
             new.write_text(json.dumps([dataclasses.asdict(case) for case in run.cases.values()]))

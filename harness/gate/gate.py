@@ -17,6 +17,7 @@ from harness.build.cache import Cache
 from harness.build.kernel_source import KernelSource
 from harness.build.progress import Progress
 from harness.build.sandbox import Contained, Limits
+from harness.build.tools import ROOT
 from harness.build.workshop import PatchError, Workshop, open_workshop
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
@@ -38,8 +39,8 @@ from harness.junit import directory_name
 from harness.machine.errors import GuestCrash, GuestTimeout
 from harness.suite import Suite
 
-QUICK = "not thorough"
-"""The tests that a gate runs (pytest's ``-m``) unless it is told to run all."""
+QUICK = ROOT / "tests" / "quick.txt"
+"""The tests that a gate runs unless it is told to run all."""
 BOOT_TIMEOUT = 30.0
 """Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
 MOST_FAILURES = 10
@@ -286,12 +287,12 @@ class Gate:
         options, out = self._options, self._options.output
         suite = Suite(self._cache.root, out / "cache", str(options.workers))
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
-        marks = "" if options.whole else QUICK
+        select = None if options.whole else QUICK
         with self._stage("suite of the base") as others:
-            known, seconds = baselines.of(suite, base, marks, out / "suite" / "base")
+            known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
             others.append(seconds)
         with self._stage("suite") as others:
-            run = self._run(suite, patched, marks)
+            run = self._run(suite, patched, select)
             others.append(min(run.outcome.seconds, run.busy / options.workers))
         results = [case.result for case in run.cases.values() if case.result != "skipped"]
         cut = len(run.outcome.failures) >= MOST_FAILURES
@@ -318,15 +319,15 @@ class Gate:
             others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
 
-    def _run(self, suite: Suite, images: ImageSet, marks: str) -> SuiteRun:
+    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteRun:
         place = self._options.output / "suite" / "patched"
-        run = run_suite(suite, images, place, marks, stop_after=MOST_FAILURES)
+        run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
         if run.outcome.infrastructure:
             self._note(
                 "the suite was run again, after an infrastructure failure"
                 f" (pytest's exit status {run.outcome.status})"
             )
-            run = run_suite(suite, images, place, marks, stop_after=MOST_FAILURES)
+            run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
         return run
 
     def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:

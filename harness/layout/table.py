@@ -87,7 +87,7 @@ GOOD = (
                     AddressRange(0x6C000000, 0x6C800000),
                 ),
             ),
-            Area("aligned", windows=window(0x72400000, 0x02400000), alignment=16 * MIB),
+            Area("aligned", windows=window(0x72400000, 0x02000000), alignment=16 * MIB),
         ),
     ),
     Layout(

@@ -150,6 +150,7 @@ class _Evidence:
         check_agreement(name, statements)
         failures = self._failures(name)
         inactive = any(_NOT_ACTIVATED in failure.text for failure in failures)
+        inactive = inactive or self._listed_by_none(statements)
         if inactive or not any(item.reading.observes for item in statements):
             return self._not_created(name, statements, failures, must=must)
         self._check_silence(name, statements)
@@ -160,6 +161,21 @@ class _Evidence:
             if area is None:
                 return Unplaced(name, self._why_unplaced(statements))
         return area
+
+    def _listed_by_none(self, statements: list[Statement]) -> bool:
+        """Whether two witnesses that list the areas in use, each in its own way, both have not
+        listed it: it was reserved, and could not be activated, in whatever words the log says so.
+        """
+        silent = [
+            reading.witness
+            for reading in self._readings
+            if self._lists_active(reading)
+            and all(item.reading is not reading for item in statements)
+        ]
+        return len(silent) > 1
+
+    def _lists_active(self, reading: Reading) -> bool:
+        return reading.witness == "debugfs" or (reading.witness == "iomem" and self._iomem_lists)
 
     def _failures(self, name: str) -> tuple[Failure, ...]:
         failures = [failure for reading in self._readings for failure in reading.failures]

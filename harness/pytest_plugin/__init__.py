@@ -24,6 +24,7 @@ from harness.pytest_plugin.fixtures import (
     qemu_session,
     templates,
 )
+from harness.pytest_plugin.selection import select
 from harness.pytest_plugin.session import Session, session_of
 
 __all__ = [
@@ -105,8 +106,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what needs QEMU unless ``--qemu`` was given."""
+    """Skips what needs QEMU unless ``--qemu`` was given; keeps what ``--qemu-select`` names."""
     if config.getoption("--qemu"):
+        selection = session_of(config).settings.select
+        if selection is not None:
+            select(config, items, selection)
         return
     skip = pytest.mark.skip(reason="needs QEMU: run pytest --qemu")
     for item in items:

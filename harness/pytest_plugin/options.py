@@ -50,6 +50,9 @@ VALUES = (
         "VERSIONS",
         "Debian kernels to build: the first for all tests, the others for those on every kernel",
     ),
+    Option(
+        "select", "", "FILE", "run only the tests that this file names, such as tests/quick.txt"
+    ),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
@@ -86,6 +89,8 @@ class Settings:
     """MiB; None: 512, or what the BiscuitOS tree says."""
     area: str
     versions: tuple[str, ...]
+    select: Path | None
+    """A file that names the tests to run; None: all."""
     artifacts: Path
     console: bool
     shell: bool
@@ -131,6 +136,7 @@ class Settings:
             int(memory) if memory else None,
             value("area"),
             versions,
+            path("select"),
             config.rootpath / value("artifacts"),
             flag("console"),
             flag("shell"),

@@ -17,6 +17,9 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         return
     error = call.excinfo.value
     verdict = error.verdict if isinstance(error, HarnessError) else Verdict.PRODUCT
+    if isinstance(error, OSError | MemoryError):
+        # No answer of a guest raises these: this host has run out of something.
+        verdict = Verdict.INFRASTRUCTURE
     if Session.BOOTS not in item.stash:
         return
     item.user_properties.append(("verdict", verdict.value))
