@@ -65,11 +65,13 @@ class Limits:
 
     seconds: float = 1200
     """Wall time."""
+    idle: float = 60
+    """Seconds in which none of its processes has computed: it waits for what does not come."""
     memory: int = 4 * 2**30
     """Bytes of memory of all its processes together, shared pages counted in each."""
     processes: int = 256
     """Processes at one time. A kernel's build on many cores has some four for each core."""
-    disk: int = 3 * 2**30
+    disk: int = 2**30
     """Bytes by which the disk may fill meanwhile."""
     output: int = 32 * 2**20
     """Bytes of output."""
@@ -189,6 +191,7 @@ class _Watcher(threading.Thread):
         self._end = threading.Event()
         self._begun = time.monotonic()
         self._free = self._free_bytes()
+        self._busy = (self._begun, frozenset[tuple[int, int]]())
         self.why = ""
 
     def run(self) -> None:
@@ -223,6 +226,11 @@ class _Watcher(threading.Thread):
         pids = descendants(self._process.pid, limits.processes)
         if len(pids) > limits.processes:
             return f"it had more than {limits.processes} processes at a time"
+        now, computed = time.monotonic(), frozenset((pid, ticks(pid)) for pid in pids)
+        if computed != self._busy[1]:
+            self._busy = now, computed
+        elif now - self._busy[0] > limits.idle:
+            return f"it did nothing for more than {limits.idle:.0f} s"
         if resident(pids) > limits.memory:
             return f"it used more than {limits.memory >> 20} MiB of memory"
         return ""
@@ -245,6 +253,14 @@ def descendants(pid: int, most: int) -> list[int]:
                     children += map(int, text.split())
         new = children
     return found
+
+
+def ticks(pid: int) -> int:
+    """The time that a process has computed (``utime`` and ``stime`` of ``/proc/PID/stat``)."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])
+    return 0
 
 
 def resident(pids: Sequence[int]) -> int:

@@ -53,6 +53,7 @@ KERNEL = "linux"
 # What make says of a step that gives something new; checks and calls are run each time.
 _STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
 
+_CONFIGURES = re.compile(r"Kconfig")
 _WARNING = re.compile(r"^\S.*\b(?i:warning): ")
 
 
@@ -254,6 +255,9 @@ class Workshop:
 
     def _make_kernel(self) -> None:
         words = make_words(self.kernel.tree, self._jobs)
+        if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
+            # A new option would be asked for, and nobody answers.
+            self._run([*words, "olddefconfig"], "configuring the kernel")
         self._run([*words, *TARGETS], "making the kernel")
 
     def warnings_before(self, steps: Sequence[str]) -> list[str]:

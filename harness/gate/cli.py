@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.gate.gate import Gate, Options
 from harness.gate.inputs import Input, commits, read
 from harness.gate.report import text, write_all
+from harness.gate.result import Decision, Finding, GateResult, Kind
 
 ARTIFACTS = ROOT / "artifacts" / "gate"
 
@@ -92,7 +93,20 @@ def _input(options: argparse.Namespace) -> tuple[str | Path | KernelSource, list
 
 def _run(options: argparse.Namespace) -> int:
     begun = time.monotonic()
-    base, found = _input(options)
+    try:
+        base, found = _input(options)
+    except UserError as error:
+        result = GateResult(
+            Decision.NOT_JUDGED,
+            str(error),
+            (),
+            str(options.base),
+            findings=(Finding(Kind.SCOPE, str(error)),),
+            artifacts=options.output.absolute(),
+        )
+        write_all(result, options.output.absolute())
+        print(text.render(result))
+        return result.decision.exit_status
     progress = LineProgress()
     chosen = Options(
         output=options.output.absolute(),

@@ -153,10 +153,15 @@ def commit_of(directory: Path, name: str) -> str:
         raise UserError(f"{directory} has no commit {name}, or is no git tree") from None
 
 
+def difference(directory: Path, old: str, new: str) -> bytes:
+    """The change from one commit to another as a diff; empty where there is none."""
+    words = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
+    return git(directory, *words, old, new)
+
+
 def tree_diff(directory: Path, old: str, new: str, name: str = "") -> Input:
     """The change from one commit to another as one patch. Raises `UserError` for an empty one."""
-    words = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
-    text = git(directory, *words, old, new).decode("utf-8", "surrogateescape")
+    text = difference(directory, old, new).decode("utf-8", "surrogateescape")
     described = git(directory, "log", "-1", "--format=%s%x00%an <%ae>", new)
     subject, _, author = described.decode("utf-8", "replace").strip().partition("\0")
     return _input(name or new[:12], subject, author, text)

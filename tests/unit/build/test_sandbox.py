@@ -161,6 +161,12 @@ def test_not_ending_is_ended(place: Place) -> None:
     assert left(place) == []
 
 
+def test_waiting_for_nothing_is_ended(place: Place) -> None:
+    with contained("it did nothing for more than 0 s"):
+        place.run("sleep 600", Limits(idle=0.4))
+    assert place.run("for i in 1 2 3 4; do sleep 0.2; done; echo ok", Limits(idle=0.4)) == "ok"
+
+
 def test_what_it_leaves_running_ends_with_it(place: Place) -> None:
     place.run("setsid nohup sleep 600 >/dev/null 2>&1 & echo done")
     assert left(place) == []
