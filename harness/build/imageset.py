@@ -12,7 +12,7 @@ from harness.build import apt, sshd, tools, userland
 from harness.build.cache import Cache, Key, Room
 from harness.build.dtb import NAME, compile_dts
 from harness.build.kernel import KernelTree, Recipe, build_kernel, file_digest
-from harness.build.kernel_source import DEFAULT, resolve
+from harness.build.kernel_source import DEFAULT, KernelSource, resolve
 from harness.build.module import build_module
 from harness.build.progress import LazyProgress, Progress
 from harness.build.rootfs import build_rootfs
@@ -24,7 +24,7 @@ VERSIONS = (DEFAULT, "6.12")
 
 
 def build_image_set(
-    kernel: str | Path | None = None,
+    kernel: str | Path | KernelSource | None = None,
     progress: Progress | None = None,
     cache: Cache | None = None,
     recipe: Recipe | None = None,

@@ -147,9 +147,12 @@ def _one(options: argparse.Namespace) -> int:
 
 
 def _known_good(directory: Path) -> str | None:
-    """A commit that the running search knows to be good: its tree is kept from step to step."""
+    """The oldest commit that the running search knows to be good: it stays the same from step to
+    step, and with it the tree that is built from it.
+    """
     refs = git(directory, "for-each-ref", "--format=%(objectname)", "refs/bisect/good-*")
-    return min(refs.decode().split(), default=None)
+    goods = refs.decode().split()
+    return git(directory, "merge-base", "--octopus", *goods).decode().strip() if goods else None
 
 
 if __name__ == "__main__":
