@@ -50,6 +50,7 @@ VALUES = (
         "VERSIONS",
         "Debian kernels to build: the first for all tests, the others for those on every kernel",
     ),
+    Option("ktap-timeout", "240", "SECONDS", "time for each command of --qemu-ktap"),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
@@ -63,6 +64,13 @@ def register(parser: pytest.Parser) -> None:
     """Adds all options to pytest's parser."""
     group = parser.getgroup("qemu", "CMA tests in QEMU's vexpress-a9")
     group.addoption("--qemu", action="store_true", help="run the tests that need QEMU")
+    group.addoption(
+        "--qemu-ktap",
+        action="append",
+        metavar="COMMAND",
+        help="command in the guest that prints KTAP, such as kselftest's (may be repeated)",
+    )
+    parser.addini("qemu_ktap", "commands in the guest that print KTAP", type="linelist", default=[])
     for option in VALUES:
         group.addoption(f"--qemu-{option.name}", metavar=option.meta, help=option.help)
         parser.addini(option.ini, option.help, default=option.default)
@@ -86,6 +94,10 @@ class Settings:
     """MiB; None: 512, or what the BiscuitOS tree says."""
     area: str
     versions: tuple[str, ...]
+    ktap: tuple[str, ...]
+    """Commands that print KTAP."""
+    ktap_timeout: float
+    """Seconds for each of them."""
     artifacts: Path
     console: bool
     shell: bool
@@ -121,6 +133,12 @@ class Settings:
         versions = tuple(value("kernel-version").replace(",", " ").split())
         if not versions:
             raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
+        seconds = value("ktap-timeout")
+        if not seconds.isdecimal() or not int(seconds):
+            raise UserError(f"--qemu-ktap-timeout: {seconds!r} is not a number of seconds")
+        commands = tuple(config.getoption("--qemu-ktap") or config.getini("qemu_ktap"))
+        if not all(command.strip() for command in commands):
+            raise UserError("--qemu-ktap: the command is empty")
         return cls(
             bool(config.getoption("--qemu")),
             path("image-set"),
@@ -131,6 +149,8 @@ class Settings:
             int(memory) if memory else None,
             value("area"),
             versions,
+            commands,
+            float(seconds),
             config.rootpath / value("artifacts"),
             flag("console"),
             flag("shell"),
