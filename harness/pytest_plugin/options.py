@@ -136,9 +136,6 @@ class Settings:
         seconds = value("ktap-timeout")
         if not seconds.isdecimal() or not int(seconds):
             raise UserError(f"--qemu-ktap-timeout: {seconds!r} is not a number of seconds")
-        commands = tuple(config.getoption("--qemu-ktap") or config.getini("qemu_ktap"))
-        if not all(command.strip() for command in commands):
-            raise UserError("--qemu-ktap: the command is empty")
         return cls(
             bool(config.getoption("--qemu")),
             path("image-set"),
@@ -149,10 +146,18 @@ class Settings:
             int(memory) if memory else None,
             value("area"),
             versions,
-            commands,
+            _commands(config),
             float(seconds),
             config.rootpath / value("artifacts"),
             flag("console"),
             flag("shell"),
             flag("gdb"),
         )
+
+
+def _commands(config: pytest.Config) -> tuple[str, ...]:
+    """Those of ``--qemu-ktap``. Raises `UserError` where one is empty."""
+    commands = tuple(config.getoption("--qemu-ktap") or config.getini("qemu_ktap"))
+    if not all(command.strip() for command in commands):
+        raise UserError("--qemu-ktap: the command is empty")
+    return commands
