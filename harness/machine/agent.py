@@ -15,7 +15,7 @@ import pexpect
 from harness.errors import HarnessError
 from harness.machine.channel import Channel, CommandResult, Guard, expect_sum, timed_out
 from harness.machine.deadline import Deadline
-from harness.machine.errors import ConsoleError, GuestFileError
+from harness.machine.errors import ConsoleError, GuestCrash, GuestFileError, GuestStopped
 from harness.machine.line import Line
 from harness.machine.transcript import CHUNK, Cursor, readable
 
@@ -93,8 +93,12 @@ class AgentChannel(Channel):
                 output[frame.kind] += frame.payload
         except pexpect.TIMEOUT:
             error = timed_out(command, deadline.elapsed, self._line.tails())
+            error.output = bytes(output["out"])
             self._kill()
             raise error from None
+        except (GuestCrash, GuestStopped) as end:
+            end.output = bytes(output["out"])
+            raise
         if frame.kind != "exit":
             raise self._unexpected(command, frame)
         status, out, err = (int(word) for word in frame.payload.split())

@@ -31,6 +31,8 @@ class GuestStopped(HarnessError):
     """The guest powered off or reset itself in the middle of something, without a crash."""
 
     verdict = Verdict.PRODUCT
+    output: bytes = b""
+    """What the command under way had printed, where the channel has it as it comes."""
 
 
 class GuestTimeout(HarnessError):
@@ -38,12 +40,16 @@ class GuestTimeout(HarnessError):
     passed, the last lines of each stream and where the full transcript is."""
 
     verdict = Verdict.TIMEOUT
+    output: bytes = b""
+    """As `GuestStopped.output`."""
 
 
 class GuestCrash(HarnessError):
     """The guest's kernel crashed or warned; `crash` has the kind, the head line and the trace."""
 
     verdict = Verdict.CRASH
+    output: bytes = b""
+    """As `GuestStopped.output`."""
 
     def __init__(self, crash: Crash, where: str = "") -> None:
         super().__init__(f"{crash.describe()}{where}")

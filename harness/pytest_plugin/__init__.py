@@ -10,7 +10,8 @@ import pytest
 
 from harness.build.variant import variants
 from harness.errors import HarnessError, UserError
-from harness.pytest_plugin import options, reporting
+from harness.pytest_plugin import cases, junit, options, reporting
+from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
     artifacts,
     boots,
@@ -35,6 +36,8 @@ __all__ = [
     "guest",
     "image_set",
     "kernel_version",
+    "ktap",
+    "ktap_cases",
     "machine_config",
     "needs_are_met",
     "qemu_session",
@@ -53,8 +56,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.register(parser)
 
 
+@pytest.hookimpl(trylast=True)  # the JUnit writer is there then
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
+    junit.register(config)
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
     if config.getoption("--qemu"):
@@ -95,7 +100,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs tests marked `every_kernel` once for each kernel."""
+    """Runs tests marked `every_kernel` once for each kernel, and those of ``--qemu-ktap``."""
+    if "ktap_command" in metafunc.fixturenames:
+        given = (
+            session_of(metafunc.config).settings if metafunc.config.getoption("--qemu") else None
+        )
+        commands, timeout = (given.ktap, given.ktap_timeout) if given else ((), 0)
+        cases.parametrize(metafunc, commands, timeout)
     if "kernel_version" not in metafunc.fixturenames:
         return
     if metafunc.definition.get_closest_marker("every_kernel") and metafunc.config.getoption(
@@ -120,11 +131,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A crash or a warning that no wait came across fails the test all the same."""
+    """A crash or a warning that no wait came across fails the test, and so does a KTAP case."""
     result = yield
     if Session.BOOTS in pyfuncitem.stash:
         for machine in pyfuncitem.stash[Session.BOOTS].machines:
             machine.settle()
+    if CaseReporter.KEY in pyfuncitem.stash:
+        pyfuncitem.stash[CaseReporter.KEY].settle()
     return result
 
 
@@ -136,6 +149,11 @@ def pytest_runtest_makereport(
     report = yield
     reporting.explain(item, call, report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many KTAP cases there were."""
+    cases.summary(terminalreporter)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -53,6 +53,7 @@ VALUES = (
     Option(
         "select", "", "FILE", "run only the tests that this file names, such as tests/quick.txt"
     ),
+    Option("ktap-timeout", "240", "SECONDS", "time for each command of --qemu-ktap"),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
@@ -66,6 +67,13 @@ def register(parser: pytest.Parser) -> None:
     """Adds all options to pytest's parser."""
     group = parser.getgroup("qemu", "CMA tests in QEMU's vexpress-a9")
     group.addoption("--qemu", action="store_true", help="run the tests that need QEMU")
+    group.addoption(
+        "--qemu-ktap",
+        action="append",
+        metavar="COMMAND",
+        help="command in the guest that prints KTAP, such as kselftest's (may be repeated)",
+    )
+    parser.addini("qemu_ktap", "commands in the guest that print KTAP", type="linelist", default=[])
     for option in VALUES:
         group.addoption(f"--qemu-{option.name}", metavar=option.meta, help=option.help)
         parser.addini(option.ini, option.help, default=option.default)
@@ -91,6 +99,10 @@ class Settings:
     versions: tuple[str, ...]
     select: Path | None
     """A file that names the tests to run; None: all."""
+    ktap: tuple[str, ...]
+    """Commands that print KTAP."""
+    ktap_timeout: float
+    """Seconds for each of them."""
     artifacts: Path
     console: bool
     shell: bool
@@ -126,6 +138,9 @@ class Settings:
         versions = tuple(value("kernel-version").replace(",", " ").split())
         if not versions:
             raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
+        seconds = value("ktap-timeout")
+        if not seconds.isdecimal() or not int(seconds):
+            raise UserError(f"--qemu-ktap-timeout: {seconds!r} is not a number of seconds")
         return cls(
             bool(config.getoption("--qemu")),
             path("image-set"),
@@ -137,8 +152,18 @@ class Settings:
             value("area"),
             versions,
             path("select"),
+            _commands(config),
+            float(seconds),
             config.rootpath / value("artifacts"),
             flag("console"),
             flag("shell"),
             flag("gdb"),
         )
+
+
+def _commands(config: pytest.Config) -> tuple[str, ...]:
+    """Those of ``--qemu-ktap``. Raises `UserError` where one is empty."""
+    commands = tuple(config.getoption("--qemu-ktap") or config.getini("qemu_ktap"))
+    if not all(command.strip() for command in commands):
+        raise UserError("--qemu-ktap: the command is empty")
+    return commands

@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, Verdict
+from harness.pytest_plugin.cases import CaseReporter, KtapFailed
 from harness.pytest_plugin.session import Session, session_of
 
 
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
     """Adds sections to a failed report: whose fault it is, and how to see for oneself."""
-    if not report.failed or call.excinfo is None:
+    error = call.excinfo.value if call.excinfo is not None else None
+    cases = item.stash.get(CaseReporter.KEY, None)
+    if cases is not None and cases.current:
+        cases.explain(report, error)
         return
-    error = call.excinfo.value
+    if not report.failed or error is None:
+        return
+    if isinstance(error, KtapFailed):
+        report.longrepr = f"{type(error).__name__} ({error.verdict.value}): {error}"
     verdict = error.verdict if isinstance(error, HarnessError) else Verdict.PRODUCT
     if isinstance(error, OSError | MemoryError):
         # No answer of a guest raises these: this host has run out of something.

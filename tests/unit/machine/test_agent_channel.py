@@ -130,6 +130,17 @@ def test_a_panic_ends_the_wait_at_once() -> None:
         b.channel.run("echo c >/proc/sysrq-trigger", 60)
 
 
+def test_what_was_printed_before_the_deadline_is_kept() -> None:
+    def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
+        if kind == "run":
+            a.say(seq, "out", b"so far\n")
+
+    with bench(answer) as (b, _):
+        with pytest.raises(GuestTimeout) as late:
+            b.channel.run("sleep", 0.3)
+        assert late.value.output == b"so far\n"
+
+
 def test_a_panic_between_commands_is_told_at_the_next() -> None:
     with bench(lambda a, seq, kind, text: ends(a, seq)) as (b, _):
         os.write(b.kernel, PANIC)
