@@ -273,9 +273,7 @@ def trends(nights: Sequence[NightRun]) -> list[Trend]:
         for rate in kill_rates(night):
             series = found.setdefault(("mutants caught", "%"), {})
             series.setdefault(f"Linux {rate.kernel}", []).append((index, rate.percent))
-    return [
-        Trend(name, unit, dict(sorted(series.items()))) for (name, unit), series in found.items()
-    ]
+    return [Trend(name, unit, series) for (name, unit), series in found.items()]
 
 
 @dataclasses.dataclass(frozen=True)
