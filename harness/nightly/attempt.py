@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""What one attempt at a job found."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.gate.sample import Sample
+from harness.nightly.job import Status
+
+
+@dataclasses.dataclass(frozen=True)
+class TestResult:
+    """One test's."""
+
+    __test__ = False
+
+    test: str
+    """pytest's node."""
+    outcome: str
+    """``passed``, ``failed``, ``skipped`` or ``xfailed`` (a known failure)."""
+    verdict: str = ""
+    """`harness.errors.Verdict`'s word; empty unless it failed."""
+    seconds: float = 0.0
+    message: str = ""
+    artifact: Path | None = None
+    """Directory of its transcripts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MutantResult:
+    """One mutant's; see `harness.mutants.runner.Result`."""
+
+    name: str
+    subject: str
+    kind: str
+    status: str
+    test: str = ""
+    verdict: str = ""
+    message: str = ""
+    build_seconds: float = 0.0
+    test_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """All of it."""
+
+    status: Status
+    seconds: float = 0.0
+    """Wall time."""
+    message: str = ""
+    """Why it did not pass, where the results do not say."""
+    log: Path | None = None
+    results: tuple[TestResult, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    mutants: tuple[MutantResult, ...] = ()

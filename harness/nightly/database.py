@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""The file that keeps all nights: SQLite, with a version of its schema.
+
+Paths in it are relative to the directory that the file is in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import HarnessError, UserError
+
+SCHEMA = 1
+BUSY_SECONDS = 30.0
+"""How long a writer waits for another."""
+_TABLES = """
+CREATE TABLE nights (
+    id TEXT PRIMARY KEY,
+    started TEXT NOT NULL,       -- ISO 8601, UTC
+    project TEXT NOT NULL,       -- commit; "-dirty" behind it where files were changed
+    plan TEXT NOT NULL,          -- harness.nightly.shard.plan_digest
+    shards INTEGER NOT NULL,     -- how many there are, whether they are here or not
+    jobs INTEGER NOT NULL        -- the same of jobs
+) STRICT;
+CREATE TABLE shards (
+    night TEXT NOT NULL REFERENCES nights ON DELETE CASCADE,
+    number INTEGER NOT NULL,     -- from 1
+    token TEXT NOT NULL UNIQUE,  -- tells two runs of one shard apart
+    started TEXT NOT NULL,
+    ended TEXT NOT NULL,         -- of what is known last
+    host TEXT NOT NULL,          -- JSON object of words
+    PRIMARY KEY (night, number)
+) STRICT;
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    night TEXT NOT NULL,
+    shard INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    kernel TEXT NOT NULL,
+    memory_mib INTEGER,          -- NULL: as the tests say
+    status TEXT NOT NULL,        -- harness.nightly.job.Status
+    UNIQUE (night, name),
+    FOREIGN KEY (night, shard) REFERENCES shards ON DELETE CASCADE
+) STRICT;
+CREATE TABLE attempts (
+    job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    number INTEGER NOT NULL,     -- from 1
+    status TEXT NOT NULL,
+    started TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    message TEXT NOT NULL,
+    artifact TEXT NOT NULL,      -- the log; empty for none
+    PRIMARY KEY (job, number)
+) STRICT;
+CREATE TABLE results (
+    job INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    test TEXT NOT NULL,          -- pytest's node
+    outcome TEXT NOT NULL,       -- passed, failed, skipped, xfailed
+    verdict TEXT NOT NULL,       -- harness.errors.Verdict; empty unless failed
+    seconds REAL NOT NULL,
+    message TEXT NOT NULL,
+    artifact TEXT NOT NULL,      -- directory of its transcripts; empty for none
+    PRIMARY KEY (job, attempt, test),
+    FOREIGN KEY (job, attempt) REFERENCES attempts (job, number) ON DELETE CASCADE
+) STRICT;
+CREATE TABLE measurements (
+    job INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    value REAL NOT NULL,
+    FOREIGN KEY (job, attempt) REFERENCES attempts (job, number) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX measurements_job ON measurements (job);
+CREATE TABLE mutants (
+    job INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    kind TEXT NOT NULL,          -- mutant, harmless
+    status TEXT NOT NULL,        -- harness.mutants.runner.Status
+    test TEXT NOT NULL,          -- the one that turned red
+    verdict TEXT NOT NULL,
+    message TEXT NOT NULL,
+    build_seconds REAL NOT NULL,
+    test_seconds REAL NOT NULL,
+    PRIMARY KEY (job, attempt, name),
+    FOREIGN KEY (job, attempt) REFERENCES attempts (job, number) ON DELETE CASCADE
+) STRICT;
+"""
+CHILDREN = ("attempts", "results", "measurements", "mutants")
+"""Tables whose rows belong to a job."""
+
+
+class Database:
+    """An open file. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Opens it. Raises `UserError` for a file that is none, or of a newer schema."""
+        self.path = path.absolute()
+        if not create and not path.is_file():
+            raise UserError(f"there is no database {path}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"cannot open {path}: {error}") from error
+        self.connection.row_factory = sqlite3.Row
+        try:
+            self._check(create)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise UserError(f"{path} is no database of nights: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, create: bool) -> None:
+        connection = self.connection
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise UserError(
+                f"{self.path} has schema {version}, and this project knows schemas up to {SCHEMA}:"
+                " use the newer project that wrote it"
+            )
+        connection.execute("PRAGMA foreign_keys = ON")
+        if version == 0:
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables or not create:
+                raise UserError(f"{self.path} is no database of nights: it has no schema of ours")
+            self._make()
+
+    def _make(self) -> None:
+        # A reader is not in the writer's way, and a dead writer leaves only whole transactions.
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        with self.transaction():
+            # Another process may have made it in between.
+            if self.connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for statement in _TABLES.split(";\n"):
+                    self.connection.execute(statement)
+                self.connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block's changes, or none."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise HarnessError(f"cannot write {self.path}: {error}") from error
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self.connection.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: object) -> sqlite3.Row | None:
+        """The first row."""
+        found: sqlite3.Row | None = self.connection.execute(query, values).fetchone()
+        return found
+
+    def close(self) -> None:
+        """Ends it."""
+        self.connection.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def insert(connection: sqlite3.Connection, table: str, **values: object) -> int:
+    """Adds a row; returns its number. `table` and the keys are ours, never input."""
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    cursor = connection.execute(
+        f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())
+    )
+    return cursor.lastrowid or 0

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""One job of the night, and what can come of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+
+
+class Kind(enum.Enum):
+    """What a job does."""
+
+    TESTS = "tests"
+    MEASURE = "measure"
+    MUTANTS = "mutants"
+
+
+class Status(enum.Enum):
+    """What came of a job, or of one attempt at it."""
+
+    NOT_RUN = "not run"
+    """The night was ended before it."""
+    PASSED = "passed"
+    FAILED = "failed"
+    """The system under test is at fault, or a mutant was not noticed."""
+    EMPTY = "no test"
+    """Its expression selects no test, or all are skipped."""
+    INFRASTRUCTURE = "infrastructure"
+    """The harness, QEMU or the host failed, twice."""
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "layouts": ("tests/qemu/cma/test_layouts.py",),
+    "cma": (
+        "tests/qemu/cma",
+        "tests/qemu/test_main_job.py",
+        "--ignore=tests/qemu/cma/test_layouts.py",
+    ),
+    "harness": (
+        "tests/qemu",
+        "--ignore=tests/qemu/cma",
+        "--ignore=tests/qemu/test_main_job.py",
+    ),
+}
+"""Groups of tests, as pytest's arguments: every layout, the other tests of the system, the
+harness's own."""
+OWN_MEMORY = frozenset({"layouts"})
+"""Groups whose tests say their RAM themselves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One process's work. Equal names in two nights are the same job."""
+
+    name: str
+    """``6.1/512M/cma``; stable, and a relative path."""
+    kind: Kind
+    kernel: str
+    """``6.1``."""
+    timeout: float
+    """Seconds; afterwards it is ended, as infrastructure."""
+    memory_mib: int | None = None
+    """RAM of the machines; None: as the tests say, or the default."""
+    group: str = ""
+    """Of `GROUPS`, for tests."""
+    expression: str = ""
+    """pytest's ``-k``."""
+    only: tuple[str, ...] = ()
+    """Mutants: patterns of names; empty for all."""
+    sample: int | None = None
+    """Mutants: as many at random; None for all."""
+    part: tuple[int, int] = (1, 1)
+    """Mutants: the i-th of n parts."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing may run beside it: a loaded host falsifies a measurement."""
+        return self.kind is Kind.MEASURE
+
+    @property
+    def claims(self) -> str:
+        """What only one job at a time can have; empty for nothing.
+
+        There is one built tree to patch for each kernel.
+        """
+        return f"workshop {self.kernel}" if self.kind is Kind.MUTANTS else ""
+
+
+def exit_status(statuses: Iterable[Status]) -> int:
+    """Of the night: 1 the product is at fault, else 2 a job has no test, else 3 infrastructure."""
+    found = set(statuses)
+    if Status.FAILED in found:
+        return 1
+    if Status.EMPTY in found:
+        return 2
+    return 3 if found & {Status.INFRASTRUCTURE, Status.NOT_RUN} else 0

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""Nights without QEMU: jobs whose attempts are given, and a history made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.gate.sample import Sample
+from harness.nightly.attempt import Attempt, MutantResult, TestResult
+from harness.nightly.book import Book, Night
+from harness.nightly.database import Database
+from harness.nightly.job import Job, Kind, Status
+from harness.nightly.shard import plan_digest, share_out
+
+COMMIT = "c" * 40
+PASSED, FAILED = Attempt(Status.PASSED, 1.0), Attempt(Status.FAILED, 1.0)
+HOST = Attempt(Status.INFRASTRUCTURE, 1.0, "the host is full")
+
+
+def job(name: str = "6.1/512M/cma", kind: Kind = Kind.TESTS, kernel: str = "6.1") -> Job:
+    return Job(name, kind, kernel, 60.0, 512 if kind is not Kind.MUTANTS else None, "cma")
+
+
+TEST = "tests/test_x.py::test_y"
+
+
+def with_test(outcome: str, test: str = TEST, **more: str) -> Attempt:
+    """An attempt with one test."""
+    verdict = more.get("verdict", "product" if outcome == "failed" else "")
+    status = FAILED.status if outcome == "failed" else PASSED.status
+    if verdict == "infrastructure":
+        status = Status.INFRASTRUCTURE
+    result = TestResult(test, outcome, verdict, 0.5, more.get("message", ""))
+    return Attempt(status, 2.0, results=(result,))
+
+
+def measured(value: float, name: str = "boot", unit: str = "ms") -> Attempt:
+    return Attempt(Status.PASSED, 3.0, samples=(Sample(name, unit, value),))
+
+
+def mutated(**statuses: str) -> Attempt:
+    results = tuple(
+        MutantResult(name, f"breaks {name}", "mutant", status, "tests.x::y", "product")
+        for name, status in statuses.items()
+    )
+    bad = any(result.status == "SURVIVED" for result in results)
+    return Attempt(Status.FAILED if bad else Status.PASSED, 4.0, mutants=results)
+
+
+def add_night(
+    path: Path,
+    name: str,
+    jobs: Mapping[Job, Sequence[Attempt]],
+    *,
+    project: str = COMMIT,
+    shard: tuple[int, int] = (1, 1),
+    only: Sequence[Job] | None = None,
+) -> None:
+    """Writes a night (or a shard of it) with all attempts of each job."""
+    shares = share_out(list(jobs), shard[1])
+    night = Night(name, project, plan_digest(shares), shard[1], len(jobs))
+    with Database(path, create=True) as database:
+        book = Book(database, night, shard[0], {"QEMU": "7.2"})
+        for one in book.open(shares[shard[0] - 1]):
+            if only is not None and one not in only:
+                continue
+            attempts = jobs[one]
+            for number, attempt in enumerate(attempts, 1):
+                book.record(one, number, attempt, last=number == len(attempts))
+
+
+class FakeRunning:
+    """Gives its attempt after some polls."""
+
+    def __init__(self, starter: FakeStarter, job: Job, attempt: Attempt | BaseException) -> None:
+        self.starter = starter
+        self.job = job
+        self.attempt = attempt
+        self.polls = 2
+
+    def poll(self) -> Attempt | None:
+        self.polls -= 1
+        if self.polls > 0:
+            return None
+        if isinstance(self.attempt, BaseException):
+            raise self.attempt
+        self.starter.now.remove(self.job.name)
+        return self.attempt
+
+    def stop(self) -> None:
+        self.starter.stopped.append(self.job.name)
+
+    def end(self) -> None:
+        self.starter.now.remove(self.job.name)
+
+
+class FakeStarter:
+    """Starts jobs whose attempts are given by name; others pass."""
+
+    def __init__(self, **attempts: Sequence[Attempt | BaseException]) -> None:
+        self.attempts = {name: list(given) for name, given in attempts.items()}
+        self.now: list[str] = []
+        self.together: list[set[str]] = []
+        """The jobs that ran when each was started, itself included."""
+        self.started: list[tuple[str, Path, Attempt | None]] = []
+        self.stopped: list[str] = []
+
+    def start(self, job: Job, directory: Path, before: Attempt | None) -> FakeRunning:
+        self.now.append(job.name)
+        self.together.append(set(self.now))
+        self.started.append((job.name, directory, before))
+        given = self.attempts.get(job.name)
+        return FakeRunning(self, job, given.pop(0) if given else PASSED)
+
+
+class Kept:
+    """A recorder that only remembers."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[str, int, Status, bool]] = []
+
+    def record(self, job: Job, number: int, attempt: Attempt, *, last: bool) -> None:
+        self.attempts.append((job.name, number, attempt.status, last))

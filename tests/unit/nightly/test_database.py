@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What is written is read again; a file that is not ours, or newer, is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.gate.sample import Sample
+from harness.nightly.attempt import Attempt, MutantResult, TestResult
+from harness.nightly.book import Book, Night, last_seconds
+from harness.nightly.database import SCHEMA, Database
+from harness.nightly.history import load
+from harness.nightly.job import Kind, Status
+from tests.unit.nightly.fake import COMMIT, HOST, PASSED, add_night, job, measured, with_test
+
+NIGHT = Night("n", COMMIT, "plan", 1, 2)
+
+
+def test_everything_of_a_night_comes_back(tmp_path: Path) -> None:
+    log, transcript = tmp_path / "n" / "log.txt", tmp_path / "n" / "t" / "transcript.txt"
+    wrong = TestResult("tests/t.py::x", "failed", "crash", 1.5, "oops\nmore", transcript)
+    one = Attempt(
+        Status.FAILED,
+        12.5,
+        "",
+        log,
+        (wrong, TestResult("tests/t.py::y", "xfailed", message="known")),
+        (Sample("boot", "ms", 1300.5),),
+        (MutantResult("m", "breaks", "mutant", "caught", "x", "crash", "why", 1.0, 2.0),),
+    )
+    add_night(tmp_path / "db", "n", {job(): [HOST, one]})
+    with Database(tmp_path / "db") as database:
+        (night,) = load(database, 5)
+    assert (night.id, night.project, night.shards, night.missing) == ("n", COMMIT, 1, 0)
+    assert night.hosts == {1: {"QEMU": "7.2"}}
+    found = night.jobs["6.1/512M/cma"]
+    assert (found.kind, found.kernel, found.memory_mib) == ("tests", "6.1", 512)
+    assert (found.status, found.attempts, found.seconds) == (Status.FAILED, 2, 13.5)
+    assert found.artifact == "n/log.txt"
+    run = found.tests["tests/t.py::x"]
+    assert (run.outcome, run.verdict, run.message) == ("failed", "crash", "oops\nmore")
+    assert run.artifact == "n/t/transcript.txt"
+    assert found.tests["tests/t.py::y"].outcome == "xfailed"
+    assert found.samples == {("boot", "ms"): 1300.5}
+    assert found.mutants == one.mutants
+
+
+def test_a_night_that_was_ended_early_is_gone_on_with(tmp_path: Path) -> None:
+    first, second = job("a"), job("b")
+    jobs = {first: [PASSED], second: [PASSED]}
+    add_night(tmp_path / "db", "n", jobs, only=[first])
+    with Database(tmp_path / "db") as database:
+        assert load(database, 1)[0].jobs["b"].status is Status.NOT_RUN
+    add_night(tmp_path / "db", "n", {**jobs, first: [HOST]})
+    with Database(tmp_path / "db") as database:
+        (night,) = load(database, 5)
+    assert [found.status for found in night.jobs.values()] == [Status.PASSED, Status.PASSED]
+
+
+def test_another_night_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    add_night(tmp_path / "db", "n", {job(): [PASSED]})
+    with pytest.raises(UserError, match="give this one another name with --night"):
+        add_night(tmp_path / "db", "n", {job(): [PASSED]}, project="d" * 40)
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    add_night(tmp_path / "db", "n", {job(): [PASSED]})
+    connection = sqlite3.connect(tmp_path / "db")
+    connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    connection.close()
+    before = (tmp_path / "db").read_bytes()
+    said = f"has schema {SCHEMA + 1}, and this project knows schemas up to {SCHEMA}: use the newer"
+    with pytest.raises(UserError, match=said):
+        Database(tmp_path / "db", create=True)
+    assert (tmp_path / "db").read_bytes() == before
+
+
+def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database " * 100)
+    with pytest.raises(UserError, match="is no database of nights"):
+        Database(tmp_path / "text", create=True)
+    connection = sqlite3.connect(tmp_path / "other")
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    with pytest.raises(UserError, match="it has no schema of ours"):
+        Database(tmp_path / "other", create=True)
+    with pytest.raises(UserError, match="there is no database"):
+        Database(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def _dies_while_it_writes(path: Path) -> None:
+    with Database(path, create=True) as database:
+        book = Book(database, NIGHT, 1, {})
+        book.open([job("a"), job("b")])
+        book.record(job("a"), 1, with_test("passed"), last=True)
+        with database.transaction() as connection:
+            connection.execute("UPDATE jobs SET status = 'half'")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_writer_that_dies_leaves_whole_attempts_only(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_dies_while_it_writes, args=(tmp_path / "db",)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with Database(tmp_path / "db") as database:
+        assert database.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        (night,) = load(database, 1)
+    assert [found.status for found in night.jobs.values()] == [Status.PASSED, Status.NOT_RUN]
+    assert len(night.jobs["a"].tests) == 1
+
+
+def test_the_last_durations_are_those_of_jobs_that_came_to_their_end(tmp_path: Path) -> None:
+    one, two = job("a"), job("m", Kind.MEASURE)
+    add_night(tmp_path / "db", "1", {one: [with_test("passed")], two: [measured(1)]})
+    add_night(tmp_path / "db", "2", {one: [HOST, with_test("failed")], two: [HOST, HOST]})
+    with Database(tmp_path / "db") as database:
+        assert last_seconds(database) == {"a": 3.0, "m": 3.0}

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""A job's command, and what is made of what it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.gate.sample import Sample
+from harness.images import ImageSet
+from harness.mutants import patchfile
+from harness.nightly import processes
+from harness.nightly.attempt import Attempt
+from harness.nightly.job import Job, Kind, Status
+from harness.nightly.processes import Process, Processes, read_mutants, read_samples, read_tests
+from tests.unit.nightly.fake import job, mutated
+
+CASE = '<testcase classname="tests.qemu.test_ssh" name="{}" time="1.5">{}</testcase>'
+CRASH = '<properties><property name="verdict" value="crash"/></properties><failure message="oops"/>'
+HOST = '<error message="no space"/>'
+KNOWN = '<skipped type="pytest.xfail" message="known"/>'
+
+
+def left(directory: Path, *cases: str) -> None:
+    inner = "".join(CASE.format(f"test_{n}", case) for n, case in enumerate(cases))
+    (directory / "junit.xml").write_text(f"<testsuites><testsuite>{inner}</testsuite></testsuites>")
+
+
+def words_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one: Job, *before: Attempt) -> str:
+    found: list[str] = []
+
+    def start(job: Job, argv: list[str], directory: Path) -> None:
+        found.extend(argv)
+
+    monkeypatch.setattr(processes, "Process", start)
+    Processes("night").start(one, tmp_path / "job", before[0] if before else None)
+    return " ".join(found).replace(str(tmp_path), "TMP")
+
+
+def test_pytest_is_told_kernel_memory_and_expression(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = dataclasses.replace(job(), expression="a or b")
+    words = words_of(monkeypatch, tmp_path, one)
+    assert "-m pytest --qemu" in words
+    assert "--junitxml=TMP/job/junit.xml --qemu-artifacts TMP/job/tests" in words
+    assert "--qemu-kernel-version 6.1 --qemu-memory 512 -k a or b tests/qemu/cma" in words
+    assert "--qemu-memory" not in words_of(
+        monkeypatch, tmp_path, dataclasses.replace(one, memory_mib=None)
+    )
+
+
+def test_mutants_at_random_are_the_same_in_all_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = dataclasses.replace(job(kind=Kind.MUTANTS), sample=8, only=("app-*",))
+    commands = []
+    for part in (1, 2):
+        words = words_of(monkeypatch, tmp_path, dataclasses.replace(one, part=(part, 2)))
+        assert "--only app-* --sample 8 --seed" in words
+        assert words.endswith(f"--shard {part}/2")
+        commands.append(words.rpartition(" ")[0])
+    assert commands[0] == commands[1]
+
+
+def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = [m.name for m in patchfile.select(patchfile.read_all(), ["app-d*"])]
+    one = dataclasses.replace(job(kind=Kind.MUTANTS), only=("app-d*",))
+    before = mutated(**{names[0]: "caught", names[1]: "infrastructure"})
+    words = words_of(monkeypatch, tmp_path, one, before)
+    assert words.endswith(" ".join(f"--only {name}" for name in names[1:]))
+    assert f"--only {names[0]}" not in words
+
+
+@pytest.mark.parametrize(
+    ("cases", "exit_status", "status"),
+    [
+        (["", "<skipped/>", KNOWN], 0, Status.PASSED),
+        ([KNOWN], 0, Status.PASSED),
+        (["", CRASH], 1, Status.FAILED),
+        ([CRASH, HOST], 1, Status.FAILED),
+        (["", HOST], 1, Status.INFRASTRUCTURE),
+        (["<skipped/>"], 0, Status.EMPTY),
+        ([], 5, Status.EMPTY),
+        ([""], 3, Status.INFRASTRUCTURE),
+        ([""], -15, Status.INFRASTRUCTURE),
+    ],
+)
+def test_what_came_of_the_tests(
+    tmp_path: Path, cases: list[str], exit_status: int, status: Status
+) -> None:
+    left(tmp_path, *cases)
+    assert read_tests(tmp_path, exit_status).status is status
+
+
+def test_pytest_that_left_nothing_is_infrastructure(tmp_path: Path) -> None:
+    assert read_tests(tmp_path, 1).status is Status.INFRASTRUCTURE
+
+
+def test_only_failed_tests_keep_their_transcripts(tmp_path: Path) -> None:
+    left(tmp_path, "", CRASH)
+    place = tmp_path / "tests"
+    for name in ("test_0", "test_1"):
+        path = place / f"tests_qemu_test_ssh.py_{name}"
+        path.mkdir(parents=True)
+        (path / "transcript.txt").touch()
+    (place / "templates").mkdir()
+    passed, failed = read_tests(tmp_path, 1).results
+    assert (passed.test, passed.outcome, passed.artifact) == (
+        "tests/qemu/test_ssh.py::test_0",
+        "passed",
+        None,
+    )
+    assert (failed.outcome, failed.verdict, failed.message) == ("failed", "crash", "oops")
+    assert failed.artifact == place / "tests_qemu_test_ssh.py_test_1" / "transcript.txt"
+    assert [path.name for path in place.iterdir()] == ["tests_qemu_test_ssh.py_test_1"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "exit_status", "status"),
+    [
+        (["caught", "passed", "other kernel"], 0, Status.PASSED),
+        (["caught", "SURVIVED"], 1, Status.FAILED),
+        (["SURVIVED", "infrastructure"], 3, Status.FAILED),
+        (["caught", "unstable test"], 3, Status.INFRASTRUCTURE),
+        (["caught"], -15, Status.INFRASTRUCTURE),
+        ([], 3, Status.INFRASTRUCTURE),
+    ],
+)
+def test_what_came_of_the_mutants(
+    tmp_path: Path, statuses: list[str], exit_status: int, status: Status
+) -> None:
+    given = mutated(**{f"m{number}": word for number, word in enumerate(statuses)})
+    content = {"mutants": [dataclasses.asdict(mutant) for mutant in given.mutants]}
+    (tmp_path / "mutants.json").write_text(json.dumps(content))
+    found = read_mutants(tmp_path, exit_status)
+    assert found.status is status
+    assert found.mutants == given.mutants
+
+
+def test_half_a_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "mutants.json").write_text('{"mutants": [{')
+    assert read_mutants(tmp_path, 3) == Attempt(Status.INFRASTRUCTURE)
+
+
+def test_what_was_measured_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from harness.build import imageset
+    from harness.nightly import measure
+
+    images = ImageSet(Path("zImage"), Path("dtb"))
+    monkeypatch.setattr(imageset, "build_image_set", lambda kernel: images)
+    asked: list[object] = []
+
+    def how(*given: object) -> list[Sample]:
+        asked.extend(given)
+        return [Sample("boot", "ms", 1300.5)]
+
+    words = ["--kernel-version", "6.1", "--memory", "256", "--to", str(tmp_path)]
+    assert measure.main(words, how) == 0
+    assert asked == [images, 256, tmp_path]
+    assert read_samples(tmp_path, 0) == Attempt(
+        Status.PASSED, samples=(Sample("boot", "ms", 1300.5),)
+    )
+    assert read_samples(tmp_path / "none", 3).status is Status.INFRASTRUCTURE
+    assert read_samples(tmp_path / "none", 1).status is Status.FAILED
+
+
+def ended(process: Process) -> Attempt:
+    end = time.monotonic() + 30
+    while (attempt := process.poll()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return attempt
+
+
+def test_a_job_says_why_it_ended_by_infrastructure(tmp_path: Path) -> None:
+    process = Process(job(), [sys.executable, "-c", "exit('no space left')"], tmp_path)
+    attempt = ended(process)
+    assert attempt.status is Status.INFRASTRUCTURE
+    assert attempt.message == "exit status 1\nno space left"
+    assert attempt.log == tmp_path / "log.txt"
+
+
+def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    one = dataclasses.replace(job(), timeout=0.3)
+    attempt = ended(Process(one, ["sleep", "600"], tmp_path))
+    assert attempt.status is Status.INFRASTRUCTURE
+    assert "not done after 0 minutes, and ended" in attempt.message
+    assert attempt.seconds < 20
