@@ -20,7 +20,7 @@ from elftools.elf.elffile import ELFFile
 from harness.errors import HarnessError
 from harness.gate.result import Area, Measure
 from harness.guest import DEVICE, Guest
-from harness.images import ImageSet
+from harness.images import DEFAULT_MEMORY, ImageSet
 from harness.machine.crash import STAMP
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 
@@ -49,12 +49,17 @@ class Probe:
     areas: tuple[Area, ...]
 
 
-def probe(images: ImageSet, directory: Path, timeout: float = BOOT_TIMEOUT) -> Probe:
+def probe(
+    images: ImageSet,
+    directory: Path,
+    timeout: float = BOOT_TIMEOUT,
+    memory_mib: int = DEFAULT_MEMORY,
+) -> Probe:
     """Boots `images`, loads the driver, allocates, and reads what there is to compare.
 
     Raises what befalls the machine; its transcript is in `directory` then too.
     """
-    with Machine(MachineConfig(images, icount=True), directory) as machine:
+    with Machine(MachineConfig(images, memory_mib, icount=True), directory) as machine:
         machine.open(timeout)
         guest = Guest(machine)
         areas = _areas(guest)
