@@ -50,6 +50,8 @@ class Mark(enum.Enum):
 class Tested:
     """What came of one test of one commit."""
 
+    __test__ = False
+
     commit: str
     mark: Mark
     why: str

@@ -206,7 +206,7 @@ class Gate:
             finding = Finding(Kind.BUILD, title, "\n".join(lines), log)
             raise _Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
         except OSError as error:
-            raise self._cache.explain(error) from error
+            raise HarnessError(str(self._cache.explain(error))) from error
         if not _in_scope(shop, touched):
             files = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
             reason = f"nothing that is built for vexpress-a9 depends on what it changes ({files})"

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: MIT
+"""What a gate decides, with the builds, the boots and the suite replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.build.cache import Cache
+from harness.build.progress import LineProgress
+from harness.build.sandbox import Contained, NoSandbox
+from harness.build.workshop import PatchError
+from harness.errors import BuildError, HarnessError, UserError, Verdict
+from harness.gate import gate as module
+from harness.gate.baseline import SuiteRun
+from harness.gate.gate import Gate, Options
+from harness.gate.inputs import Input
+from harness.gate.probe import Probe
+from harness.gate.result import Area, Change, Decision, GateResult, Kind
+from harness.images import ImageSet
+from harness.junit import Case
+from harness.machine.crash import Crash
+from harness.machine.crash import Kind as CrashKind
+from harness.machine.errors import GuestCrash, GuestTimeout, QemuDied
+from harness.memory.ranges import AddressRange
+from harness.suite import Outcome, failures_of
+
+PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
+BOOT = Probe(
+    ("[    0.000001] one", "[    0.000002] two"),
+    ("a warning of the base, 17",),
+    1500.0,
+    {"one page": 700.0, "1 MiB": 11000.0},
+    (Area("linux,cma", AddressRange(0x69000000, 0x69800000)),),
+)
+
+
+class Trouble(HarnessError):
+    verdict = Verdict.INFRASTRUCTURE
+
+
+@dataclasses.dataclass
+class World:
+    """Everything around the gate, and what it does in this test."""
+
+    tmp_path: Path
+    apply: Exception | None = None
+    build: Exception | None = None
+    files: Sequence[str] = ("linux/mm/cma.c",)
+    steps: Sequence[str] = ("mm/cma.o", "vmlinux")
+    warnings: Sequence[str] = ()
+    warnings_of_base: Sequence[str] = ()
+    base_boots: list[Probe | HarnessError] = dataclasses.field(default_factory=lambda: [BOOT])
+    boots: list[Probe | HarnessError] = dataclasses.field(default_factory=lambda: [BOOT])
+    before: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
+    after: list[Mapping[str, str]] = dataclasses.field(default_factory=lambda: [{"a": "passed"}])
+    canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
+    done: list[str] = dataclasses.field(default_factory=list)
+
+    def build_set(self, to: Path) -> ImageSet:
+        to.mkdir(parents=True, exist_ok=True)
+        self.done.append(f"build {to.name}")
+        if to.name == "patched" and self.build is not None:
+            raise self.build
+        kernel = to / "zImage"
+        kernel.write_bytes(b"kernel")
+        return ImageSet(kernel, kernel, release="6.1.0")
+
+    def warnings_before(self, steps: Sequence[str]) -> Sequence[str]:
+        return self.warnings_of_base
+
+    # Boots and tests
+
+    def probe(self, images: ImageSet, place: Path, timeout: float) -> Probe:
+        boots = self.boots if place.name == "patched" else self.base_boots
+        boot = boots.pop(0)
+        if isinstance(boot, HarnessError):
+            raise boot
+        return boot
+
+    def run_suite(
+        self, suite: object, images: ImageSet, to: Path, *_: object, **__: object
+    ) -> SuiteRun:
+        self.done.append(f"suite {to.name}")
+        if to.name == "base":
+            return run(self.before)
+        return run(self.canary if to.name == "canary" else self.after.pop(0))
+
+    def judge(self) -> GateResult:
+        cache = Cache(self.tmp_path / "cache")
+        cache.directory("entries")
+        return Gate(Options(self.tmp_path / "out", "6.1"), cache, LineProgress()).judge([PATCH])
+
+
+class FakeShop:
+    """The part of a workshop that the gate uses."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.steps, self.warnings = list(world.steps), list(world.warnings)
+        self.root, self.log = world.tmp_path / "shop", world.tmp_path / "log"
+        self.building = 0.0
+        self.build = world.build_set
+        self.warnings_before = world.warnings_before
+
+    def apply(self, path: Path) -> list[str]:
+        assert path.read_text() == "diff"
+        if self._world.apply is not None:
+            raise self._world.apply
+        return list(self._world.files)
+
+
+def run(results: Mapping[str, str]) -> SuiteRun:
+    """Results as ``passed``, ``xfailed``, ``lost`` (the run), or a verdict: a failure."""
+    cases = {}
+    for name, result in results.items():
+        if result in ("passed", "skipped", "xfailed"):
+            cases[name] = Case(name, result)  # type: ignore[arg-type]
+        elif result != "lost":
+            cases[name] = Case(name, "failed", result, f"{name} says {result}")
+    bad = [case for case in cases.values() if case.result == "failed"]
+    status = 3 if "lost" in results.values() else int(bool(bad))
+    caught = [case for case in bad if case.verdict != "infrastructure"]
+    outcome = Outcome(status, len(cases), (), 1.0, Path("log"))
+    if caught:
+        outcome = dataclasses.replace(outcome, failures=failures_of(bad))
+    return SuiteRun(outcome, cases)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tmp_path)
+
+    @contextlib.contextmanager
+    def opened(*_arguments: object) -> Iterator[FakeShop]:
+        try:
+            yield FakeShop(made)
+        finally:
+            made.done.append("restored")
+
+    monkeypatch.setattr(module, "open_workshop", opened)
+    monkeypatch.setattr("harness.build.sandbox.check", lambda: None)
+    monkeypatch.setattr("harness.gate.probe.probe", made.probe)
+    monkeypatch.setattr(module, "run_suite", made.run_suite)
+    monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
+    return made
+
+
+def kinds(result: GateResult) -> list[Kind]:
+    return [finding.kind for finding in result.findings]
+
+
+def test_a_patch_that_changes_no_result_is_accepted(world: World) -> None:
+    result = world.judge()
+    assert (result.decision, result.reason) == (
+        Decision.ACCEPTED,
+        "1 tests pass as they do on the base",
+    )
+    assert result.decision.exit_status == 0
+    assert result.findings == ()
+    assert result.map_before == result.map_after == BOOT.areas
+    assert world.done.index("restored") < world.done.index("suite patched"), "the tree is free"
+
+
+def test_the_base_s_results_are_kept(world: World) -> None:
+    world.after = [{"a": "passed"}] * 2
+    world.boots, world.base_boots = [BOOT] * 2, [BOOT] * 2
+    world.judge()
+    world.judge()
+    assert world.done.count("suite base") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(PatchError("applying x failed\nHunk"), Kind.APPLY), (UserError("../x"), Kind.SCOPE)],
+)
+def test_what_cannot_be_applied_is_not_judged(world: World, error: Exception, kind: Kind) -> None:
+    world.apply = error
+    result = world.judge()
+    assert (result.decision, kinds(result)) == (Decision.NOT_JUDGED, [kind])
+    assert result.decision.exit_status == 2
+    assert world.done == ["build base", "restored"]
+
+
+def test_what_changes_nothing_that_is_built_is_not_judged(world: World) -> None:
+    world.steps = (str(world.tmp_path / "shop" / "images" / "module" / "cma.o"),)
+    result = world.judge()
+    assert (result.decision, kinds(result)) == (Decision.NOT_JUDGED, [Kind.SCOPE])
+
+
+def test_a_driver_patch_is_in_scope_whatever_make_says(world: World) -> None:
+    world.steps, world.files = (), ("images/module/cma.c",)
+    assert world.judge().decision is Decision.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "title"),
+    [
+        (
+            BuildError("making the kernel failed\nmm/cma.c:1:1: error: no\nlog: /x"),
+            Kind.BUILD,
+            "mm/cma.c:1:1: error: no",
+        ),
+        (
+            Contained("it tried to reach the network"),
+            Kind.CONTAINED,
+            "the build was contained: it tried to reach the network",
+        ),
+    ],
+)
+def test_what_does_not_build_is_rejected(
+    world: World, error: Exception, kind: Kind, title: str
+) -> None:
+    world.build = error
+    result = world.judge()
+    assert (result.decision, kinds(result)) == (Decision.REJECTED, [kind])
+    assert result.findings[0].title == title
+    assert "log: " not in result.findings[0].detail
+
+
+def test_a_full_disk_is_infrastructure(world: World) -> None:
+    world.build = OSError(errno.ENOSPC, "No space left on device")
+    assert world.judge().decision is Decision.INFRASTRUCTURE
+
+
+def test_only_warnings_that_the_base_has_not_are_new(world: World) -> None:
+    world.warnings = ("mm/cma.c:10:5: warning: old", "mm/cma.c:11:5: warning: new")
+    world.warnings_of_base = ("mm/cma.c:8:5: warning: old",)
+    result = world.judge()
+    assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.COMPILER_WARNING])
+    assert result.findings[0].title == "mm/cma.c:11:5: warning: new"
+
+
+def crash() -> GuestCrash:
+    return GuestCrash(Crash((CrashKind.PANIC,), "Kernel panic", "Kernel panic\ntrace", 0))
+
+
+class TestBoot:
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [(crash(), Kind.CRASH), (GuestTimeout("no answer after 30 s"), Kind.TIMEOUT)],
+    )
+    def test_a_kernel_that_does_not_boot_is_rejected(
+        self, world: World, error: HarnessError, kind: Kind
+    ) -> None:
+        world.boots = [error]
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [kind])
+        assert "the base booted beside it" in result.notes[0]
+        assert not any("suite" in step for step in world.done)
+
+    def test_where_the_base_does_not_boot_either_nothing_is_known(self, world: World) -> None:
+        world.boots, world.base_boots = [crash()], [GuestTimeout("no answer")]
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert result.decision.exit_status == 3
+        assert "the base itself does not boot" in result.reason
+
+    def test_infrastructure_is_tried_once_more_and_that_is_said(self, world: World) -> None:
+        world.boots = [QemuDied("QEMU ended", -9, ""), BOOT]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert "booted again" in result.notes[0]
+
+    def test_twice_is_the_end(self, world: World) -> None:
+        world.boots = [QemuDied("QEMU ended", -9, "")] * 2
+        assert world.judge().decision is Decision.INFRASTRUCTURE
+
+    def test_a_wrong_answer_after_the_boot_goes_on_to_the_tests(self, world: World) -> None:
+        class Wrong(HarnessError):
+            verdict = Verdict.PRODUCT
+
+        world.boots = [Wrong("two witnesses disagree")]
+        world.after = [{"a": "product"}]
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST, Kind.TEST])
+        assert result.map_after == ()
+
+    def test_a_new_warning_of_the_kernel_s_is_rejected(self, world: World) -> None:
+        warnings = ("a warning of the base, 18", "CMA: something new")
+        world.boots = [dataclasses.replace(BOOT, warnings=warnings)]
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.KERNEL_WARNING])
+        assert result.findings[0].title == "CMA: something new"
+
+    def test_a_warning_that_is_gone_is_told(self, world: World) -> None:
+        world.boots = [dataclasses.replace(BOOT, warnings=())]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert result.warnings_gone == BOOT.warnings
+
+    @pytest.mark.parametrize(
+        "slow", [{"boot_ms": 2000.0}, {"cycle_us": {"one page": 1100.0, "1 MiB": 11000.0}}]
+    )
+    def test_what_is_much_slower_is_a_regression(
+        self, world: World, slow: dict[str, object]
+    ) -> None:
+        world.boots = [dataclasses.replace(BOOT, **slow)]  # type: ignore[arg-type]
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.REGRESSION])
+
+    def test_what_is_printed_differently_is_shown_and_no_reason(self, world: World) -> None:
+        lines = ("[    0.000009] one", "[    0.000002] three")
+        world.boots = [dataclasses.replace(BOOT, transcript=lines)]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert "-two" in result.transcript_diff
+        assert "+three" in result.transcript_diff
+        assert "-one" not in result.transcript_diff, "times alone are no difference"
+
+
+class TestSuite:
+    def test_a_test_that_newly_fails_is_a_reason(self, world: World) -> None:
+        world.after = [{"a": "product"}]
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST])
+        assert result.findings[0].detail == "a says product"
+        assert "canary: the base passes a" in result.notes[-1]
+
+    @pytest.mark.parametrize(
+        ("verdict", "kind"), [("crash", Kind.CRASH), ("timeout", Kind.TIMEOUT)]
+    )
+    def test_the_verdict_is_the_test_s(self, world: World, verdict: str, kind: Kind) -> None:
+        world.after = [{"a": verdict}]
+        assert kinds(world.judge()) == [kind]
+
+    def test_what_the_canary_fails_too_says_nothing_of_the_patch(self, world: World) -> None:
+        world.after, world.canary = [{"a": "timeout"}], {"a": "timeout"}
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.INFRASTRUCTURE, [Kind.INFRASTRUCTURE])
+
+    def test_what_failed_before_is_no_reason(self, world: World) -> None:
+        world.before = {"a": "product", "b": "xfailed"}
+        world.after = [{"a": "product", "b": "xfailed"}]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert [change.change for change in result.tests] == [Change.STILL_FAILS] * 2
+
+    def test_a_known_failure_that_is_repaired_newly_passes(self, world: World) -> None:
+        world.before = {"a": "xfailed"}
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert [change.change for change in result.tests] == [Change.NEWLY_PASSES]
+
+    def test_a_test_that_is_not_run_any_more_is_told(self, world: World) -> None:
+        world.before = {"a": "passed", "b": "passed"}
+        world.after = [{"a": "passed", "b": "skipped"}]
+        changes = world.judge().tests
+        assert [(change.test, change.change) for change in changes] == [("b", Change.GONE)]
+
+    def test_a_run_that_is_lost_is_run_once_more(self, world: World) -> None:
+        world.after = [{"a": "lost"}, {"a": "passed"}]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert "the suite was run again" in result.notes[0]
+
+    def test_a_run_that_is_lost_twice_is_infrastructure(self, world: World) -> None:
+        world.after = [{"a": "lost"}] * 2
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert "pytest's exit status 3" in result.reason
+
+
+def test_a_host_without_a_sandbox_judges_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise NoSandbox("it does not start")
+
+    monkeypatch.setattr("harness.build.sandbox.check", fail)
+    assert world.judge().decision is Decision.INFRASTRUCTURE
+    assert world.done == []
