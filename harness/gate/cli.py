@@ -16,7 +16,7 @@ from harness.build.progress import LineProgress
 from harness.build.tools import ROOT
 from harness.command import positive, run_command
 from harness.errors import UserError
-from harness.gate.gate import Gate, Options
+from harness.gate.gate import QUICK, Gate, Options
 from harness.gate.inputs import Input, commits, read
 from harness.gate.report import text, write_all
 from harness.gate.result import Decision, Finding, GateResult, Kind
@@ -47,7 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kernel-source", metavar="DIR", type=Path, help="a git tree, only read")
     parser.add_argument("--range", metavar="A..B", help="judge these commits of --kernel-source")
-    parser.add_argument("--whole", action="store_true", help="run all tests, not a selection")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--whole", action="store_true", help="run all tests, not a selection")
+    which.add_argument(
+        "--select",
+        metavar="FILE",
+        type=Path,
+        default=QUICK,
+        help=f"run the tests that it names (default: tests/{QUICK.name})",
+    )
     parser.add_argument("--output", metavar="DIR", type=Path, default=ARTIFACTS)
     parser.add_argument(
         "-n", metavar="JOBS", type=positive, default=len(os.sched_getaffinity(0)), dest="jobs"
@@ -85,6 +93,8 @@ def _input(options: argparse.Namespace) -> tuple[str | Path | KernelSource, list
             raise UserError("give patches, or a --range of commits, not both")
         base, found = commits(options.kernel_source, options.range)
         return at_commit(options.kernel_source, base), found
+    if not options.select.is_file():
+        raise UserError(f"--select {options.select}: there is no such file")
     if not options.patches:
         raise UserError("no patch was given; - reads one from the standard input")
     is_version = options.base.replace(".", "").isdigit() and "/" not in options.base
@@ -111,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     chosen = Options(
         output=options.output.absolute(),
         base=base,
-        whole=options.whole,
+        select=None if options.whole else options.select,
         workers=options.jobs,
         boot_limit=options.boot_limit,
         latency_limit=options.latency_limit,

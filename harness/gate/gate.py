@@ -58,8 +58,8 @@ class Options:
     output: Path
     """A directory for everything that is kept; it is emptied first."""
     base: str | Path | KernelSource | None = None
-    whole: bool = False
-    """All tests, not only those of `QUICK`."""
+    select: Path | None = QUICK
+    """The tests to run, a file for ``--qemu-select``; None: all."""
     workers: int = 2
     boot_limit: float = 1.25
     """Boot time, patched/base, above which it is a regression."""
@@ -287,12 +287,11 @@ class Gate:
         options, out = self._options, self._options.output
         suite = Suite(self._cache.root, out / "cache", str(options.workers))
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
-        select = None if options.whole else QUICK
         with self._stage("suite of the base") as others:
-            known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
+            known, seconds = baselines.of(suite, base, options.select, out / "suite" / "base")
             others.append(seconds)
         with self._stage("suite") as others:
-            run = self._run(suite, patched, select)
+            run = self._run(suite, patched)
             others.append(min(run.outcome.seconds, run.busy / options.workers))
         results = [case.result for case in run.cases.values() if case.result != "skipped"]
         cut = len(run.outcome.failures) >= MOST_FAILURES
@@ -305,8 +304,8 @@ class Gate:
             tests_passed=results.count("passed"),
             tests_of=max(len(results), sum(case.result != "skipped" for case in known.values())),
         )
-        if not options.whole:
-            self._note("a selection of the suite was run (--whole runs all of it)")
+        if options.select is not None:
+            self._note(f"the tests of {options.select.name} were run (--whole runs all)")
         failing = [change for change in changes if change.change is Change.NEWLY_FAILS]
         if run.outcome.infrastructure and not failing:
             raise HarnessError(
@@ -319,15 +318,15 @@ class Gate:
             others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
 
-    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteRun:
+    def _run(self, suite: Suite, images: ImageSet) -> SuiteRun:
         place = self._options.output / "suite" / "patched"
-        run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
+        run = run_suite(suite, images, place, self._options.select, stop_after=MOST_FAILURES)
         if run.outcome.infrastructure:
             self._note(
                 "the suite was run again, after an infrastructure failure"
                 f" (pytest's exit status {run.outcome.status})"
             )
-            run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
+            run = run_suite(suite, images, place, self._options.select, stop_after=MOST_FAILURES)
         return run
 
     def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:
