@@ -6,9 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +15,7 @@ from harness.build.kernel_source import DEFAULT
 from harness.build.progress import LineProgress
 from harness.build.tools import ROOT
 from harness.build.workshop import open_workshop
-from harness.cli import Terminated
-from harness.cli import exit_status as status_of
+from harness.command import guarded, positive, shard
 from harness.errors import HarnessError, UserError
 from harness.mutants import patchfile
 from harness.mutants.report import Table, as_json, exit_status, summary
@@ -33,22 +29,7 @@ ARTIFACTS = ROOT / "artifacts" / "mutants"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs; returns the exit status. Errors are one message on standard error."""
     options = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return 143
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return status_of(error)
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
+    return guarded(lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,29 +43,14 @@ def _parser() -> argparse.ArgumentParser:
         "--kernel-version", metavar="X.Y", default=DEFAULT, help="default: %(default)s"
     )
     parser.add_argument("--only", metavar="GLOB", action="append", default=[], help="these names")
-    parser.add_argument("--sample", metavar="N", type=_positive, help="N of them, at random")
+    parser.add_argument("--sample", metavar="N", type=positive, help="N of them, at random")
     parser.add_argument("--seed", metavar="S", type=int, help="of the sample (it is printed)")
     parser.add_argument(
-        "--shard", metavar="I/N", type=_shard, default=(1, 1), help="the I-th of N parts"
+        "--shard", metavar="I/N", type=shard, default=(1, 1), help="the I-th of N parts"
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
-    parser.add_argument("-n", metavar="WORKERS", type=_positive, help="pytest's -n")
+    parser.add_argument("-n", metavar="WORKERS", type=positive, help="pytest's -n")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    part = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= part[0] <= part[1]:
-        raise argparse.ArgumentTypeError(f"{text}: expected I/N with I from 1 to N")
-    return part
 
 
 def _run(options: argparse.Namespace) -> int:

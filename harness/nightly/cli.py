@@ -12,14 +12,12 @@ import datetime
 import fnmatch
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.build.tools import ROOT
-from harness.cli import Terminated
-from harness.cli import exit_status as status_of
+from harness.command import guarded, positive, shard
 from harness.errors import HarnessError, UserError
 from harness.nightly import night, report
 from harness.nightly.book import Book, last_seconds
@@ -47,23 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or (words[0] not in _COMMANDS and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     options = parser_of().parse_args(words)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        status: int = options.call(options)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return 143
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return status_of(error)
-    return status
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
+    return guarded(lambda: int(options.call(options)))
 
 
 def parser_of() -> argparse.ArgumentParser:
@@ -85,7 +67,7 @@ def parser_of() -> argparse.ArgumentParser:
     telling.add_argument(
         "--nights",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=report.NIGHTS,
         help="so many nights back (default: %(default)s)",
     )
@@ -126,7 +108,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        type=_shard,
+        type=shard,
         default=(1, 1),
         help="the I-th of N parts; needs --night, the same for all parts",
     )
@@ -139,27 +121,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-j",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=len(os.sched_getaffinity(0)),
         help="jobs at once (default: as many as cores, %(default)s)",
     )
     parser.add_argument("--list", action="store_true", help="print the jobs and end")
     parser.set_defaults(call=_run)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    part = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= part[0] <= part[1]:
-        raise argparse.ArgumentTypeError(f"{text}: expected I/N with I from 1 to N")
-    return part
 
 
 def _name(text: str) -> str:
