@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.nightly.attempt import Attempt
+from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.database import Database
 from harness.nightly.history import (
     NightRun,
@@ -19,7 +19,7 @@ from harness.nightly.history import (
     load,
     trends,
 )
-from harness.nightly.job import Kind
+from harness.nightly.job import Kind, Status
 from tests.unit.nightly.fake import COMMIT, TEST, add_night, job, measured, mutated, with_test
 
 P, F, X, S = (with_test(word) for word in ("passed", "failed", "xfailed", "skipped"))
@@ -46,6 +46,7 @@ def history(tmp_path: Path, *attempts: list[Attempt], projects: str = "") -> lis
         ([[P], [S], [F]], What.NEWLY_FAILS, 1),
         ([[P], [F], [F], [P]], What.NEWLY_PASSES, 2),
         ([[X], [F]], What.NEWLY_FAILS, 1),
+        ([[F], [P], [F]], What.NEWLY_FAILS, 1),
     ],
 )
 def test_a_test_is_compared_with_the_last_time_it_was_known(
@@ -69,6 +70,7 @@ def test_what_is_as_before_or_not_known_is_no_change(
         ([[P], [F], [P], [P]], "cccc", 1, 4),
         ([[F], [P], [F]], "ccc", 1, 3),
         ([[F], [P]], "cc", 1, 2),
+        ([[P], [S], [F]], "ccc", 1, 2),
         ([[P], [H, F]], "cd", 0, 0),
         ([[H, P], [P]], "cd", 1, 2),
         ([[H, P], [F]], "cc", 2, 2),
@@ -113,7 +115,9 @@ def test_the_kill_rate_counts_mutants_of_which_something_is_known(tmp_path: Path
     given = {"a": "caught", "b": "caught elsewhere", "c": "SURVIVED"}
     unknown = {"d": "infrastructure", "e": "unstable test", "f": "other kernel"}
     one, two = job("m", Kind.MUTANTS), job("n", Kind.MUTANTS)
-    jobs = {one: [mutated(**given, **unknown)], two: [mutated(g="caught")]}
+    harmless = MutantResult("h", "nothing", "harmless", "FALSE ALARM")
+    others = Attempt(Status.FAILED, mutants=(*mutated(g="caught").mutants, harmless))
+    jobs = {one: [mutated(**given, **unknown)], two: [others]}
     add_night(tmp_path / "db", "n", jobs, project=COMMIT)
     with Database(tmp_path / "db") as database:
         (rate,) = kill_rates(load(database, 1)[0])

@@ -81,7 +81,7 @@ def test_measurements_come_first_wherever_they_are_written(tmp_path: Path) -> No
         (RUN.replace('"6.1"', '"6.1", "6.1"'), "run[1].kernels: one is there twice"),
         (RUN.replace("cma", "cna"), "run[1].tests: 'cna' is unknown; take layouts, cma or harness"),
         (RUN + "memory = [2048]\n", "run[1].memory: 2048 is no number of MiB from 64 to 1024"),
-        (RUN + "memory = [true]\n", "run[1].memory: True is no number of MiB"),
+        (RUN + "memory = [512.0]\n", "run[1].memory: 512.0 is no number of MiB"),
         (RUN + "memory = []\n", "run[1].memory: is empty"),
         (RUN + 'expression = ""\n', "run[1].expression: '' is no text; leave the key out"),
         (RUN + 'name = "a/b"\n', "run[1].name: 'a/b': take letters"),

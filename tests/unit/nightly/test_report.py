@@ -136,6 +136,22 @@ def test_the_policy_allows_the_page_s_own_style_and_nothing_else(page: tuple[Pag
     assert f"'sha256-{digest}'" in policy
 
 
+def test_what_is_wide_scrolls_by_itself_and_not_the_page(page: tuple[Page, str]) -> None:
+    found, text = page
+    tables = text.count("<table")
+    assert len(re.findall(r'<div class="scroll"[^>]*>\s*<table', text)) == tables >= 4
+    assert "<svg viewBox=" in text
+    assert "width" not in {name for tag, name, _ in found.attributes if tag == "svg"}
+
+
+def test_mutants_to_look_at_are_shown_and_the_others_folded(page: tuple[Page, str]) -> None:
+    _, text = page
+    shown, _, folded = text.partition("To look at (1)")[2].partition("<details>")
+    assert "SURVIVED" in shown
+    assert "breaks good" not in shown
+    assert "breaks good" in folded
+
+
 def test_links_are_relative_to_the_report_and_lead_somewhere(page: tuple[Page, str]) -> None:
     found, _ = page
     assert found.values("href") == ["../n2/6.1/a%20b/transcript.txt"]
