@@ -22,6 +22,14 @@ from harness.build.workshop import PatchError, Workshop, open_workshop
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
 from harness.gate.baseline import Baselines, SuiteRun, compare, run_suite
+from harness.gate.findings import (
+    failure,
+    first_line,
+    in_scope,
+    short_name,
+    unnumbered,
+    without_log,
+)
 from harness.gate.inputs import Input
 from harness.gate.probe import Probe
 from harness.gate.result import (
@@ -35,7 +43,6 @@ from harness.gate.result import (
     TestChange,
 )
 from harness.images import ImageSet
-from harness.junit import directory_name
 from harness.machine.errors import GuestCrash, GuestTimeout
 from harness.suite import Suite
 
@@ -47,7 +54,6 @@ MOST_FAILURES = 10
 """Failing tests after which the suite is ended: more add nothing."""
 CANARIES = 3
 """Failing tests that are looked at on the base too."""
-EXCERPT_LINES = 40
 DEFAULT_LIMITS = Limits()
 
 
@@ -185,7 +191,7 @@ class Gate:
                 kind = Kind.APPLY if isinstance(error, PatchError) else Kind.SCOPE
                 reason = named if kind is Kind.APPLY else str(error)
                 raise _Decided(
-                    Decision.NOT_JUDGED, reason, Finding(kind, reason, _without_log(str(error)))
+                    Decision.NOT_JUDGED, reason, Finding(kind, reason, without_log(str(error)))
                 ) from error
             touched += files
             patches.append(Patch(patch.name, patch.subject, patch.author, tuple(files)))
@@ -201,13 +207,13 @@ class Gate:
             finding = Finding(Kind.CONTAINED, title, str(error), log)
             raise _Decided(Decision.REJECTED, title, finding) from error
         except BuildError as error:
-            lines = _without_log(str(error)).splitlines()
+            lines = without_log(str(error)).splitlines()
             title = next((line for line in lines[1:] if line.strip()), lines[0])
             finding = Finding(Kind.BUILD, title, "\n".join(lines), log)
             raise _Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
         except OSError as error:
             raise HarnessError(str(self._cache.explain(error))) from error
-        if not _in_scope(shop, touched):
+        if not in_scope(shop, touched):
             files = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
             reason = f"nothing that is built for vexpress-a9 depends on what it changes ({files})"
             raise _Decided(Decision.NOT_JUDGED, reason, Finding(Kind.SCOPE, reason))
@@ -219,9 +225,9 @@ class Gate:
         after, steps = list(shop.warnings), list(shop.steps)
         with self._stage("warnings of the base") as others:
             before = shop.building
-            known = {_unnumbered(line) for line in shop.warnings_before(steps)}
+            known = {unnumbered(line) for line in shop.warnings_before(steps)}
             others.append(shop.building - before)
-        return list(dict.fromkeys(line for line in after if _unnumbered(line) not in known))
+        return list(dict.fromkeys(line for line in after if unnumbered(line) not in known))
 
     # Boot
 
@@ -261,7 +267,7 @@ class Gate:
             except HarnessError as error:
                 if error.verdict is not Verdict.INFRASTRUCTURE or attempt == 2:
                     return error
-                self._note(f"booted again, after an infrastructure failure: {_first(error)}")
+                self._note(f"booted again, after an infrastructure failure: {first_line(error)}")
         raise AssertionError
 
     def _boot_failed(self, error: HarnessError, place: Path) -> None:
@@ -272,7 +278,7 @@ class Gate:
             Verdict.INFRASTRUCTURE: Kind.INFRASTRUCTURE,
         }
         kind = kinds.get(error.verdict, Kind.TEST)
-        finding = Finding(kind, _first(error), str(error), place / "transcript.txt")
+        finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
         if kind is Kind.INFRASTRUCTURE:
             raise _Decided(Decision.INFRASTRUCTURE, finding.title, finding)
@@ -341,27 +347,15 @@ class Gate:
                 self._note(f"the canary could not be asked: {run.outcome.log}")
             elif not sick:
                 self._note(
-                    f"canary: the base passes {', '.join(map(_short, looked_at))} here and now"
+                    f"canary: the base passes {', '.join(map(short_name, looked_at))} here and now"
                 )
         for change in failing:
             if change.test in sick or change.verdict == Verdict.INFRASTRUCTURE.value:
                 why = "the base fails it here and now too" if change.test in sick else ""
-                title = f"{_short(change.test)}: {why or change.message}"
+                title = f"{short_name(change.test)}: {why or change.message}"
                 self._found(Finding(Kind.INFRASTRUCTURE, title, change.message))
             else:
-                self._found(self._failure(change))
-
-    def _failure(self, change: TestChange) -> Finding:
-        kinds = {Verdict.CRASH.value: Kind.CRASH, Verdict.TIMEOUT.value: Kind.TIMEOUT}
-        place = self._options.output / "suite" / "patched" / "tests" / directory_name(change.test)
-        transcript = place / "transcript.txt"
-        excerpt = ""
-        with contextlib.suppress(OSError):
-            lines = transcript.read_text(errors="replace").splitlines()
-            excerpt = "\n".join(lines[-EXCERPT_LINES:])
-        kept = transcript if transcript.exists() else None
-        kind = kinds.get(change.verdict, Kind.TEST)
-        return Finding(kind, change.test, change.message, kept, excerpt)
+                self._found(failure(change, self._options.output / "suite" / "patched" / "tests"))
 
     # Decision
 
@@ -388,30 +382,3 @@ class Gate:
         else:
             count = self._result.tests_passed
             self._finish(Decision.ACCEPTED, f"{count} tests pass as they do on the base")
-
-
-def _in_scope(shop: Workshop, touched: Sequence[str]) -> bool:
-    """Whether something was made because of the patch."""
-    if any(not path.startswith("linux/") for path in touched):
-        return True
-    # The driver is made for each changed kernel, so it says nothing.
-    return any(not step.startswith(str(shop.root / "images")) for step in shop.steps)
-
-
-def _without_log(text: str) -> str:
-    """An error's text without the path of a log that the next run overwrites."""
-    return "\n".join(line for line in text.splitlines() if not line.startswith("log: "))
-
-
-def _unnumbered(warning: str) -> str:
-    """``mm/cma.c:12:5: warning: …`` without its numbers, which a patch moves."""
-    words = warning.split(": ", 1)
-    return f"{words[0].partition(':')[0]}: {words[-1]}"
-
-
-def _first(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _short(test: str) -> str:
-    return test.rpartition("::")[2]

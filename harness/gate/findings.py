@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What a gate finds, put into words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.build.workshop import Workshop
+from harness.errors import Verdict
+from harness.gate.result import Finding, Kind, TestChange
+from harness.junit import directory_name
+
+EXCERPT_LINES = 40
+
+
+def failure(change: TestChange, transcripts: Path) -> Finding:
+    """A test that newly fails, with what its machine said last; `transcripts` has a directory for
+    each test.
+    """
+    kinds = {Verdict.CRASH.value: Kind.CRASH, Verdict.TIMEOUT.value: Kind.TIMEOUT}
+    transcript = transcripts / directory_name(change.test) / "transcript.txt"
+    excerpt = ""
+    with contextlib.suppress(OSError):
+        lines = transcript.read_text(errors="replace").splitlines()
+        excerpt = "\n".join(lines[-EXCERPT_LINES:])
+    kept = transcript if transcript.exists() else None
+    kind = kinds.get(change.verdict, Kind.TEST)
+    return Finding(kind, change.test, change.message, kept, excerpt)
+
+
+def in_scope(shop: Workshop, touched: Sequence[str]) -> bool:
+    """Whether something was made because of the patch."""
+    if any(not path.startswith("linux/") for path in touched):
+        return True
+    # The driver is made for each changed kernel, so it says nothing.
+    return any(not step.startswith(str(shop.root / "images")) for step in shop.steps)
+
+
+def without_log(text: str) -> str:
+    """An error's text without the path of a log that the next run overwrites."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("log: "))
+
+
+def unnumbered(warning: str) -> str:
+    """``mm/cma.c:12:5: warning: …`` without its numbers, which a patch moves."""
+    words = warning.split(": ", 1)
+    return f"{words[0].partition(':')[0]}: {words[-1]}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return str(error).partition("\n")[0]
+
+
+def short_name(test: str) -> str:
+    """A test's name without its file and class."""
+    return test.rpartition("::")[2]
