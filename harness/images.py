@@ -18,6 +18,8 @@ DISK_APPEND = f"earlycon root=/dev/vda rw rootfstype=ext4 {_COMMON}"
 """Kernel command line for a root disk, as BiscuitOS runs it."""
 RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {_COMMON}"
 """The same for a root image that is loaded into RAM."""
+EARLY_CONSOLE = "earlycon=pl011,0x10009000"
+"""With this a kernel that dies before its serial driver is there is heard all the same."""
 PARTS = ("kernel", "dtb", "initrd", "disk", "module", "app")
 """What a user can give instead of what is built: ``--qemu-kernel`` and so on."""
 DEFAULT_MEMORY = 512

@@ -29,6 +29,7 @@ from harness.gate.gate import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.probe import probe
 from harness.images import ImageSet
+from harness.machine.errors import GuestStopped
 from harness.suite import SYSTEM, Suite
 
 
@@ -128,7 +129,8 @@ class Tester:
     def _booted(self, commit: str, images: ImageSet, place: Path) -> Tested | None:
         """The mark of a commit that does not boot; None for one that does."""
         error = _twice(lambda: _error_of(lambda: probe(images, place / "boot", BOOT_TIMEOUT)))
-        if error is None or error.verdict is Verdict.PRODUCT:
+        stopped = isinstance(error, GuestStopped)
+        if error is None or (error.verdict is Verdict.PRODUCT and not stopped):
             return None
         mark = self._settings.boot_hang if error.verdict is Verdict.TIMEOUT else Mark.BAD
         return Tested(commit, mark, f"at boot: {_reason(error)}")

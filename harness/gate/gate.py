@@ -43,7 +43,7 @@ from harness.gate.result import (
     TestChange,
 )
 from harness.images import ImageSet
-from harness.machine.errors import GuestCrash, GuestTimeout
+from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.suite import Suite
 
 QUICK = ROOT / "tests" / "quick.txt"
@@ -278,11 +278,13 @@ class Gate:
             Verdict.INFRASTRUCTURE: Kind.INFRASTRUCTURE,
         }
         kind = kinds.get(error.verdict, Kind.TEST)
+        if isinstance(error, GuestStopped):
+            kind = Kind.CRASH
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
         if kind is Kind.INFRASTRUCTURE:
             raise _Decided(Decision.INFRASTRUCTURE, finding.title, finding)
-        if isinstance(error, GuestCrash | GuestTimeout):
+        if isinstance(error, GuestCrash | GuestTimeout | GuestStopped):
             raise _Decided(Decision.REJECTED, finding.title, finding)
         # It boots, and something is wrong with it: the suite will say what, with its test.
         self._found(finding)

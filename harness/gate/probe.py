@@ -20,7 +20,7 @@ from elftools.elf.elffile import ELFFile
 from harness.errors import HarnessError
 from harness.gate.result import Area, Measure
 from harness.guest import DEVICE, Guest
-from harness.images import DEFAULT_MEMORY, ImageSet
+from harness.images import DEFAULT_MEMORY, EARLY_CONSOLE, ImageSet
 from harness.machine.crash import STAMP
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 
@@ -59,7 +59,8 @@ def probe(
 
     Raises what befalls the machine; its transcript is in `directory` then too.
     """
-    with Machine(MachineConfig(images, memory_mib, icount=True), directory) as machine:
+    config = MachineConfig(images, memory_mib, append=EARLY_CONSOLE, icount=True)
+    with Machine(config, directory) as machine:
         machine.open(timeout)
         guest = Guest(machine)
         areas = _areas(guest)

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import JudgementError
 from harness.guest import DEVICE, Guest
-from harness.images import ImageSet
+from harness.images import EARLY_CONSOLE, ImageSet
 from harness.layout import Boot, Layout, Placement, layout_dtb, place
 from harness.layout.model import MIB, RAM_START
 from harness.layout.placement import PAGE_OFFSET
@@ -29,8 +29,6 @@ from harness.pytest_plugin.session import Session
 
 pytestmark = pytest.mark.every_kernel
 
-EARLY = "earlycon=pl011,0x10009000"
-"""A kernel that dies before its console is up is heard all the same."""
 PAGE = 4096
 PROVABLE = 32 * MIB
 """An area up to this size is allocated as a whole; a larger one takes too long to clear."""
@@ -76,7 +74,7 @@ def boot(
             # Without its card the ssh server does not start: it would only cost the boot time.
             dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"}),
             row.memory_mib,
-            f"{machine_config.append} {row.append} {EARLY}".strip(),
+            f"{machine_config.append} {row.append} {EARLY_CONSOLE}".strip(),
             # Time that jumps ahead makes a flood of what another's system does now and then.
             icount="agent" in images.features,
         )

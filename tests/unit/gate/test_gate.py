@@ -26,7 +26,7 @@ from harness.images import ImageSet
 from harness.junit import Case
 from harness.machine.crash import Crash
 from harness.machine.crash import Kind as CrashKind
-from harness.machine.errors import GuestCrash, GuestTimeout, QemuDied
+from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
 from harness.suite import Outcome, failures_of
 
@@ -243,7 +243,11 @@ def crash() -> GuestCrash:
 class TestBoot:
     @pytest.mark.parametrize(
         ("error", "kind"),
-        [(crash(), Kind.CRASH), (GuestTimeout("no answer after 30 s"), Kind.TIMEOUT)],
+        [
+            (crash(), Kind.CRASH),
+            (GuestTimeout("no answer after 30 s"), Kind.TIMEOUT),
+            (GuestStopped("the guest reset itself"), Kind.CRASH),
+        ],
     )
     def test_a_kernel_that_does_not_boot_is_rejected(
         self, world: World, error: HarnessError, kind: Kind
