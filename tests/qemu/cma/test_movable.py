@@ -265,7 +265,7 @@ def cma_blocks(guest: Guest) -> int:
 
 @pytest.mark.machine("loaded")
 class TestAccounts:
-    """With plenty of memory nobody else uses the area, so the accounts are exact."""
+    """With plenty of memory nobody else uses the area but for a page or two."""
 
     def test_an_allocation_takes_its_pages_from_the_free_memory_and_gives_them_back(
         self, guest: Guest
@@ -274,12 +274,12 @@ class TestAccounts:
             before = counted(guest)
             region = app.alloc(MIB)
             held = counted(guest)
-            assert before.meminfo.free - held.meminfo.free == region.size
+            slack = 16 * PAGE  # on a processor's list, or lent to the application itself
+            assert 0 <= region.size - (before.meminfo.free - held.meminfo.free) <= slack
             assert held.meminfo.total == before.meminfo.total
             # What is freed waits on a list of the processor; the next allocation empties that.
             app.ask([f"release {region.start} {region.size}", f"alloc {PAGE}"])
             after = counted(guest)
-            slack = 16 * PAGE  # the application itself may have been given a page of them
             assert 0 <= before.meminfo.free - PAGE - after.meminfo.free <= slack
             flags = page_flags(guest)
             assert sum(1 for flag in flags[1 : MIB // PAGE] if flag & LRU) <= slack // PAGE
