@@ -181,6 +181,7 @@ def _build(options: argparse.Namespace) -> int:
 
 def _cache_ls(options: argparse.Namespace) -> int:
     from harness.build.cache import Cache
+    from harness.build.workshop import kept_trees
 
     cache = Cache()
     entries = cache.ls()
@@ -195,12 +196,18 @@ def _cache_ls(options: argparse.Namespace) -> int:
     for path, size in templates:
         print(f"{'template-' + path.name:<{width}}  {_mib(size):>10}")
         total += size
-    print(f"{len(entries) + len(templates)} entries, {_mib(total)}, in {cache.root}")
+    trees = kept_trees(cache)
+    for tree in trees:
+        name = f"tree-{tree.path.name}"
+        print(f"{name:<{width}}  {_mib(tree.size):>10}  {'':<21}  used {_day(tree.used)}")
+        total += tree.size
+    print(f"{len(entries) + len(templates) + len(trees)} entries, {_mib(total)}, in {cache.root}")
     return 0
 
 
 def _cache_prune(options: argparse.Namespace) -> int:
     from harness.build.cache import Cache
+    from harness.build.workshop import kept_trees, remove_tree
 
     cache = Cache()
     keep: set[str] = set()
@@ -221,6 +228,15 @@ def _cache_prune(options: argparse.Namespace) -> int:
         store.remove(path)
         freed += size
     count = len(removed) + len(templates)
+    for tree in kept_trees(cache):
+        young = not any_age and time.time() - tree.used < days * 86400
+        if young or tree.kernel in keep:
+            continue
+        if remove_tree(cache, tree):
+            count += 1
+            freed += tree.size
+        else:
+            print(f"left tree-{tree.path.name}: in use by another process")
     print(f"removed {count} entries, {_mib(freed)}, from {cache.root}")
     for entry in in_use:
         print(f"left {entry.slug}: in use by another process")

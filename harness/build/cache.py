@@ -31,7 +31,7 @@ from harness.errors import UserError
 
 ENVIRONMENT = "HARNESS_CACHE"
 MANIFEST = "manifest.json"
-DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps")
+DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
 TOUCH_SECONDS = 60.0
 
 Say = Callable[[str], None]

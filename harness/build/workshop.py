@@ -15,6 +15,7 @@ trusted. Whatever ends a process, the next one brings all of it back to what it 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import shutil
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from harness import preflight
 from harness.build import cpio, tools, userland
-from harness.build.cache import Cache, Key, Room
+from harness.build.cache import Cache, Key, Room, disk_size
 from harness.build.diff import touched_files
 from harness.build.dtb import NAME, compile_dts
 from harness.build.imageset import rootfs_parts
@@ -310,6 +311,46 @@ class Workshop:
         return plain_file(self.root, "tmp/made").read_bytes()
 
 
+@dataclasses.dataclass(frozen=True)
+class KeptTree:
+    """A workshop's directory, as the cache has it."""
+
+    path: Path
+    kernel: str
+    """Slug of the kernel that it is a copy of; empty where that is not known."""
+    size: int
+    """Bytes on the disk."""
+    used: float
+    """Seconds since the epoch."""
+
+
+def kept_trees(cache: Cache) -> list[KeptTree]:
+    """All of them, by name."""
+    found = []
+    for path in sorted((cache.root / "trees").glob("*")):
+        record = path / "linux.json"
+        with contextlib.suppress(OSError, ValueError):
+            kernel = json.loads((path / "stamp.json").read_text())["kernel"]
+            found.append(KeptTree(path, kernel, disk_size(path), record.stat().st_mtime))
+            continue
+        found.append(KeptTree(path, "", disk_size(path), path.stat().st_mtime))
+    return found
+
+
+def remove_tree(cache: Cache, tree: KeptTree) -> bool:
+    """Removes a workshop's directory; False where another process is in it."""
+    with FileLock(_lock_file(cache, tree.path.name)) as lock:
+        if not lock.try_exclusive():
+            return False
+        remove(tree.path)
+        lock.remove()
+    return True
+
+
+def _lock_file(cache: Cache, label: str) -> Path:
+    return cache.directory("locks") / f"tree-{label}.lock"
+
+
 @contextlib.contextmanager
 def open_workshop(
     cache: Cache,
@@ -328,7 +369,7 @@ def open_workshop(
     module = build_module(cache, built, key.slug, progress)
     parts["module"] = module
     root = cache.directory("trees") / source.label
-    with FileLock(cache.directory("locks") / f"tree-{source.label}.lock") as lock:
+    with FileLock(_lock_file(cache, source.label)) as lock:
         lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))
         free = shutil.disk_usage(cache.root).free
         if not root.exists() and free < TREE_BYTES:

@@ -13,7 +13,7 @@ from harness.build.dtb import NAME
 from harness.build.kernel import KernelTree
 from harness.build.locking import FileLock
 from harness.build.progress import LineProgress
-from harness.build.workshop import PatchError, Workshop
+from harness.build.workshop import PatchError, Workshop, kept_trees, remove_tree
 from harness.errors import BuildError, UserError
 
 KERNEL = """\
@@ -256,3 +256,19 @@ def test_another_kernel_is_copied_anew(bench: Bench) -> None:
     bench.open()
     bench.open("kernel-6.1-2")
     assert bench.said == ["copying the tree of kernel-6.1-1", "copying the tree of kernel-6.1-2"]
+
+
+def test_kept_trees_are_listed_and_removed_unless_in_use(bench: Bench, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    place = cache.directory("trees")
+    bench.open().root.rename(place / "6.1")
+    (place / "half").mkdir()
+    first, half = kept_trees(cache)
+    assert (first.path.name, first.kernel, half.kernel) == ("6.1", "kernel-6.1-1", "")
+    assert first.size > 0
+    with FileLock(cache.directory("locks") / "tree-6.1.lock") as lock:
+        lock.exclusive(lambda who: None)
+        assert not remove_tree(cache, first)
+    assert first.path.exists()
+    assert remove_tree(cache, first)
+    assert [tree.path.name for tree in kept_trees(cache)] == ["half"]
