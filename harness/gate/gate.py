@@ -277,7 +277,7 @@ class Gate:
             Verdict.TIMEOUT: Kind.TIMEOUT,
             Verdict.INFRASTRUCTURE: Kind.INFRASTRUCTURE,
         }
-        kind = kinds.get(error.verdict, Kind.TEST)
+        kind = kinds.get(error.verdict, Kind.BOOT)
         if isinstance(error, GuestStopped):
             kind = Kind.CRASH
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")

@@ -37,6 +37,8 @@ class Kind(enum.Enum):
     """The build tried what the sandbox forbids, or hit one of its limits."""
     COMPILER_WARNING = "new compiler warning"
     KERNEL_WARNING = "new kernel warning"
+    BOOT = "wrong at the first boot"
+    """It boots, and what it says of its memory is wrong or contradictory."""
     TEST = "test newly fails"
     CRASH = "kernel crash"
     TIMEOUT = "no answer"

@@ -282,7 +282,7 @@ class TestBoot:
         world.boots = [Wrong("two witnesses disagree")]
         world.after = [{"a": "product"}]
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST, Kind.TEST])
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.BOOT, Kind.TEST])
         assert result.map_after == ()
 
     def test_a_new_warning_of_the_kernel_s_is_rejected(self, world: World) -> None:
