@@ -28,7 +28,7 @@ MEANINGS = {
     Kind.COMPILER_WARNING: "The compiler says this of the patched tree, and not of the base.",
     Kind.KERNEL_WARNING: "The patched kernel logs this, and the base does not.",
     Kind.TEST: "The test passes on the base and fails on the patched system.",
-    Kind.BOOT: "The patched system boots, and gives a wrong answer where the base gives a right one.",
+    Kind.BOOT: "The patched system boots, and answers wrongly where the base answers rightly.",
     Kind.CRASH: "The patched kernel panicked or oopsed.",
     Kind.TIMEOUT: "The patched system gave no answer by the deadline.",
     Kind.REGRESSION: "The figure is above its limit, against the base in the same run.",
