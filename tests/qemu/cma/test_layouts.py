@@ -126,6 +126,22 @@ def test_what_cannot_be_is_refused_and_the_other_areas_do_not_suffer(
     check_service(guest, expected)
 
 
+@pytest.mark.needs("debugfs", "iomem-cma")
+def test_what_could_not_be_activated_is_ordinary_memory(boot: Boot_) -> None:
+    row = layout("across-the-border")
+    with_it, _ = boot(row)
+    areas = tuple(area for area in row.areas if area.name != "across")
+    without, _ = boot(dataclasses.replace(row, areas=areas))
+    totals = [memory_total(guest) for guest in (with_it, without)]
+    assert abs(totals[0] - totals[1]) < MIB, "the area has 8 MiB"
+
+
+def memory_total(guest: Guest) -> int:
+    """``MemTotal`` in bytes: what the page allocator has to give."""
+    words = guest.read_text("/proc/meminfo").split()
+    return int(words[words.index("MemTotal:") + 1]) << 10
+
+
 @pytest.mark.needs("app-script", "module-areas")
 def test_a_buffer_is_aligned_by_its_address_and_not_by_its_place_in_the_area(boot: Boot_) -> None:
     """e048cb32f690: wrong where the alignment asked for is more than that of the area's base."""
