@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.build.sandbox import NoSandbox, check
 from harness.build.tools import ROOT
 from harness.gate.cli import main
 from harness.pytest_plugin.session import Session
@@ -25,6 +26,10 @@ tests/qemu/cma/test_app.py::TestRegion::test_another_device_is_another_area
 def own_kernel(qemu_session: Session) -> None:
     if qemu_session.versions[0] not in ("6.1",):
         pytest.skip("it is judged on the default kernel, and others were asked for")
+    try:
+        check()
+    except NoSandbox as error:
+        pytest.skip(str(error).partition("\n")[0])
 
 
 @pytest.fixture
