@@ -59,7 +59,9 @@ def test_a_harmless_change_is_accepted(gate: Any, tmp_path: Path) -> None:
 def test_a_fault_is_rejected_by_the_test_that_sees_it(gate: Any) -> None:
     status, result, said = gate(MUTANTS / "app-end-inclusive.patch")
     assert (status, result["decision"]) == (1, "rejected"), said
-    assert "test_what_it_gets_is_the_start_of_the_area" in result["reason"]
+    assert result["reason"].startswith("test newly fails: ")
+    titles = [finding["title"] for finding in result["findings"]]
+    assert any("test_what_it_gets_is_the_start_of_the_area" in title for title in titles)
     assert "canary: the base passes" in said
 
 
