@@ -140,6 +140,14 @@ def test_filling_the_disk_is_ended(place: Place) -> None:
         place.run("while :; do head -c 1M /dev/zero >>big; done")
 
 
+def test_what_another_writes_is_not_the_build_s(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter(range(10**12, 0, -(32 << 20)))
+    monkeypatch.setattr(module._Watcher, "_free_bytes", lambda watcher: next(free))
+    assert place.run("sleep 0.3; echo ok") == "ok"
+
+
 def test_filling_memory_is_ended(place: Place) -> None:
     with contained("it used more than 300 MiB of memory"):
         place.run("perl -e '$x = \"x\" x (1 << 30); sleep 100'")
