@@ -3,14 +3,15 @@
 
 Inside, there is no network, no home and no ``/etc`` worth reading; the system is read only, and
 nothing can be written but the directories of the build and what is thrown away with the sandbox.
-A watcher ends it at its limits. A control group would be stricter, but needs rights that a user
-does not have everywhere.
+A watcher ends it at its limits. Forking is faster than any watcher, so it has a limit of the
+kernel's own: a control group for root, RLIMIT_NPROC for others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import resource
 import shutil
@@ -27,12 +28,17 @@ from harness.errors import BuildError, HarnessError
 
 INTERVAL = 0.02
 """Seconds between two looks at what the sandbox uses."""
+END_SECONDS = 5.0
+"""Seconds for killed processes to be gone."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 _THROWN_AWAY = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/dev/shm")
 _TMPFS_BYTES = 64 * 2**20
 # What the system itself can limit; and a loaded machine shall have time for the watcher.
-_LIMITED = ("nice", "-n", "5", "prlimit", "--core=0", f"--fsize={2**31}")
+_LIMITED = ("nice", "-n", "10", "prlimit", "--core=0", f"--fsize={2**31}")
+_GROUPS = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
+"""Where the controller ``pids`` may be: version 1, and version 2."""
+_JOIN = ("sh", "-c", 'echo $$ >"$0" && exec "$@"')
 # The first process of the sandbox's own process space: when it ends, all end. What it says at the
 # end is for us alone, so the build does not get the descriptor.
 _REPORT = r"""
@@ -129,9 +135,11 @@ class Sandbox:
         Raises `UserError` where bubblewrap is not installed.
         """
         out, into = os.pipe()
+        group = _process_group(self.limits.processes)
+        limited = [*_LIMITED, *_fork_limit(group, self.limits.processes)]
         try:
             process = subprocess.Popen(
-                [*_LIMITED, *self.argv(command, cwd, environment, into)],
+                [*limited, *self.argv(command, cwd, environment, into)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -140,18 +148,20 @@ class Sandbox:
             )
         except FileNotFoundError as error:
             os.close(out)
+            _remove_group(group)
             raise tools.missing("bwrap") from error
         finally:
             os.close(into)
-        watcher = _Watcher(process, self)
-        watcher.start()
+        watcher = _Watcher(process, self, group)
         with os.fdopen(out, "rb") as report:
             try:
+                watcher.start()
                 yield Running(process, watcher, report)
             finally:
                 watcher.kill()
                 watcher.stop()
                 process.wait()
+                _remove_group(group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,12 +194,15 @@ class Running:
 class _Watcher(threading.Thread):
     """Ends a sandbox that uses too much. `why` says so then."""
 
-    def __init__(self, process: subprocess.Popen[bytes], sandbox: Sandbox) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], sandbox: Sandbox, group: Path | None
+    ) -> None:
         super().__init__(name="sandbox", daemon=True)
         self._process = process
+        self._group = group
         self.sandbox = sandbox
         self._end = threading.Event()
-        self._begun, self._started = time.monotonic(), time.time()
+        self._begun, self._since = time.monotonic(), time.time()
         self._free = self._free_bytes()
         self._busy = (self._begun, frozenset[tuple[int, int]]())
         self.why = ""
@@ -203,10 +216,12 @@ class _Watcher(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """No more looks."""
+        """No more looks, but a last one at what the kernel has counted."""
         self._end.set()
         if self.is_alive():
             self.join()
+        if not self.why and _refused(self._group):
+            self.why = f"it had more than {self.sandbox.limits.processes} processes at a time"
 
     def kill(self) -> None:
         """Ends it, and with its first process all of them."""
@@ -224,7 +239,7 @@ class _Watcher(threading.Thread):
             for name in names:
                 with contextlib.suppress(OSError):
                     info = os.lstat(f"{place}/{name}")
-                    if info.st_ctime >= self._started:
+                    if info.st_ctime >= self._since:
                         total += info.st_blocks * 512
         return total
 
@@ -238,7 +253,7 @@ class _Watcher(threading.Thread):
             # Somebody else did.
             self._free = self._free_bytes()
         pids = descendants(self._process.pid, limits.processes)
-        if len(pids) > limits.processes:
+        if len(pids) > limits.processes or _refused(self._group):
             return f"it had more than {limits.processes} processes at a time"
         now, computed = time.monotonic(), frozenset((pid, ticks(pid)) for pid in pids)
         if computed != self._busy[1]:
@@ -248,6 +263,62 @@ class _Watcher(threading.Thread):
         if resident(pids) > limits.memory:
             return f"it used more than {limits.memory >> 20} MiB of memory"
         return ""
+
+
+_numbers = itertools.count()
+
+
+def _process_group(most: int) -> Path | None:
+    """A control group of at most `most` processes; None where we may make none."""
+    for parent in _GROUPS:
+        place = parent / f"harness-{os.getpid()}-{next(_numbers)}"
+        with contextlib.suppress(OSError):
+            place.mkdir()
+            try:
+                (place / "pids.max").write_text(f"{most}\n")
+                return place
+            except OSError:
+                place.rmdir()
+    return None
+
+
+def _fork_limit(group: Path | None, most: int) -> list[str]:
+    """The words before a command that limit how many processes it may have."""
+    if group is not None:
+        return [*_JOIN, str(group / "cgroup.procs")]
+    uid = os.getuid()
+    if uid == 0:
+        return []  # the limit below does not hold for root; the watcher must do
+    ours = 0
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            ours += entry.name.isdigit() and entry.stat().st_uid == uid
+    return ["prlimit", f"--nproc={ours + most}"]
+
+
+def _refused(group: Path | None) -> bool:
+    """Whether the kernel has refused a fork (``pids.events``, cgroup-v2.rst)."""
+    if group is None:
+        return False
+    try:
+        words = (group / "pids.events").read_text().split()
+    except OSError:
+        return False
+    return "max" in words and words[words.index("max") + 1] != "0"
+
+
+def _remove_group(group: Path | None) -> None:
+    """Removes it once its last process is gone; in version 1 the kernel has no event for that."""
+    until = time.monotonic() + END_SECONDS
+    while group is not None and time.monotonic() < until:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(INTERVAL)
+        else:
+            return
 
 
 def descendants(pid: int, most: int) -> list[int]:

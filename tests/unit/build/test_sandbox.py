@@ -133,6 +133,16 @@ def test_forking_without_end_is_ended(place: Place) -> None:
     with contained("it had more than 40 processes at a time"):
         place.run("f() { f | f & }; f; while :; do sleep 1; done")
     assert left(place) == []
+    assert not [path for root in module._GROUPS for path in root.glob("harness-*")]
+
+
+def test_forks_that_are_refused_are_told_though_all_has_ended(place: Place) -> None:
+    group = module._process_group(1)
+    module._remove_group(group)
+    if group is None:
+        pytest.skip("control groups cannot be made here")
+    with contained("it had more than 40 processes at a time"):
+        place.run("for i in $(seq 60); do sleep 0.1 & done 2>/dev/null; wait; true")
 
 
 def test_filling_the_disk_is_ended(place: Place) -> None:
