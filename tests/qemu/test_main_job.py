@@ -10,7 +10,8 @@ from harness.guest import APP, DEVICE, Guest
 from harness.machine.errors import CommandFailed
 from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange
-from harness.preflight import kernel_release, module_vermagic
+from harness.preflight import module_vermagic
+from harness.zimage import kernel_release
 
 pytestmark = pytest.mark.every_kernel
 

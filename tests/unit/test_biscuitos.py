@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import preflight
+from harness import preflight, zimage
 from harness.biscuitos import find
 from harness.errors import UserError
 from harness.images import DISK_APPEND, ImageSet
@@ -23,9 +23,9 @@ qemu-system-arm -M vexpress-a9 -m ${RAM_SIZE}M -device virtio-blk-device,drive=h
 """
 
 
-def zimage() -> bytes:
+def packed() -> bytes:
     head = bytearray(0x40)
-    head[0x24:0x30] = struct.pack("<3I", preflight.ZIMAGE_MAGIC, 0, 0x40)
+    head[0x24:0x30] = struct.pack("<3I", zimage.MAGIC, 0, 0x40)
     return bytes(head)
 
 
@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
     root = tmp_path / "BiscuitOS" / "output" / "linux-5.0-arm32"
     boot = root / "linux" / "linux" / "arch" / "arm" / "boot"
     (boot / "dts").mkdir(parents=True)
-    (boot / "zImage").write_bytes(zimage())
+    (boot / "zImage").write_bytes(packed())
     (boot / "dts" / "vexpress-v2p-ca9.dtb").write_bytes(b"")
     (root / "Hardware").mkdir()
     (root / "Hardware" / "BiscuitOS.img").write_bytes(EXT4)

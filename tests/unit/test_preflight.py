@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import preflight
+from harness import preflight, ramdisk, zimage
 from harness.errors import UserError
 
 BANNER = b"Linux version 5.0.0-cma (builder@host) (gcc) #1 SMP\n\0" + bytes(4000)
 
 
-def zimage(path: Path, compressed: bytes) -> Path:
+def packed(path: Path, compressed: bytes) -> Path:
     head = bytearray(0x40)
-    struct.pack_into("<I", head, 0x24, preflight.ZIMAGE_MAGIC)
+    struct.pack_into("<I", head, 0x24, zimage.MAGIC)
     path.write_bytes(bytes(head) + b"\x1f\x8b\x08 a false start" + compressed + b"more code")
     return path
 
@@ -26,24 +26,24 @@ def zimage(path: Path, compressed: bytes) -> Path:
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
 def test_the_release_is_read_out_of_the_compressed_kernel(tmp_path: Path, compress: object) -> None:
     assert callable(compress)
-    path = zimage(tmp_path / "zImage", compress(BANNER))
-    preflight.check_kernel(path)
-    assert preflight.kernel_release(path) == "5.0.0-cma"
+    path = packed(tmp_path / "zImage", compress(BANNER))
+    zimage.check_kernel(path)
+    assert zimage.kernel_release(path) == "5.0.0-cma"
 
 
 def test_a_truncated_kernel_is_refused(tmp_path: Path) -> None:
-    path = zimage(tmp_path / "zImage", gzip.compress(BANNER))
+    path = packed(tmp_path / "zImage", gzip.compress(BANNER))
     data = bytearray(path.read_bytes())
     struct.pack_into("<II", data, 0x28, 0, len(data))
     path.write_bytes(data)
-    preflight.check_kernel(path)
+    zimage.check_kernel(path)
     path.write_bytes(data[:-1])
     with pytest.raises(UserError, match="truncated"):
-        preflight.check_kernel(path)
+        zimage.check_kernel(path)
 
 
 def test_a_kernel_whose_release_cannot_be_found_has_none(tmp_path: Path) -> None:
-    assert preflight.kernel_release(zimage(tmp_path / "zImage", b"nothing")) == ""
+    assert zimage.kernel_release(packed(tmp_path / "zImage", b"nothing")) == ""
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,8 @@ def test_a_kernel_whose_release_cannot_be_found_has_none(tmp_path: Path) -> None
         (b"", "empty"),
         (b"\x7fELF" + bytes(60), "ELF"),
         (bytes(0x38) + b"ARM\x64" + bytes(8), "arm64"),
+        (bytes(0x202) + b"HdrS" + bytes(64), "x86 bzImage"),
+        (b"\x27\x05\x19\x56" + bytes(64), "U-Boot"),
         (b"#!/bin/sh\n" * 10, "something else"),
     ],
 )
@@ -61,11 +63,11 @@ def test_a_file_that_is_no_kernel_is_named_for_what_it_is(
     path = tmp_path / "zImage"
     path.write_bytes(content)
     with pytest.raises(UserError, match=looks):
-        preflight.check_kernel(path)
+        zimage.check_kernel(path)
 
 
 def test_a_truncated_initramfs_is_refused(tmp_path: Path) -> None:
-    whole = preflight.NEWC + bytes(104) + preflight.TRAILER + bytes(500)
+    whole = ramdisk.NEWC + bytes(104) + preflight.TRAILER + bytes(500)
     path = tmp_path / "initrd"
     path.write_bytes(whole)
     preflight.check_initrd(path)

@@ -78,9 +78,7 @@ def test_a_patch_is_skipped_with_the_reason(tmp_path: Path, tree: Path, room: Ro
     assert (tree / "mm" / "cma.c").read_text() == content
 
 
-def test_a_patch_that_was_applied_before_is_skipped(
-    tmp_path: Path, tree: Path, room: Room
-) -> None:
+def test_a_patch_that_was_applied_before_is_skipped(tmp_path: Path, tree: Path, room: Room) -> None:
     """Where its condition does not see that: the user's own tree, with our patch in it."""
     patch = patches.read_patch(patch_file(tmp_path, PATCH.replace("this is", "no line like")))
     patches.apply(patch, tree, Tools(room))
