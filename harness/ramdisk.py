@@ -12,8 +12,7 @@ from harness.images import RAMDISK_APPEND
 
 GZIP, NEWC = b"\x1f\x8b\x08", b"070701"
 UBOOT, UBOOT_HEADER = b"\x27\x05\x19\x56", 64
-"""U-Boot's header, which ``mkimage`` puts before a ramdisk. QEMU (``hw/core/loader.c``) takes it off.
-"""
+"""U-Boot's header, which ``mkimage`` puts before a ramdisk (QEMU: ``hw/core/loader.c``)."""
 _COMMON = "console=ttyAMA0 loglevel=8 panic=-1"
 _INIT = re.compile(rb"00000000(?:\./)?(init|linuxrc|sbin/init)\0")
 """The end of a member's header, and its name (``usr/gen_init_cpio.c``)."""
