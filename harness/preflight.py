@@ -19,7 +19,14 @@ from harness.images import DISK_APPEND, OURS, ImageSet
 from harness.memory.devicetree import read_dtb
 from harness.memory.ranges import AddressRange
 from harness.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
-from harness.zimage import DISK, RAMDISK, check_kernel, kernel_release, missing_options
+from harness.zimage import (
+    DISK,
+    RAMDISK,
+    check_kernel,
+    kernel_release,
+    missing_options,
+    takes_vermagic,
+)
 
 EXT_MAGIC_AT, EXT_MAGIC = 0x438, b"\x53\xef"
 TWO_AREAS, AREA_SIZE = "two-areas", 8 << 20
@@ -122,7 +129,7 @@ def check(images: ImageSet, area: str, command_line: str) -> None:
     release = images.release or kernel_release(images.kernel)
     there = _has_driver(images, release) if AGENT not in images.features else None
     if images.module is not None and ("module" in images.foreign or not there):
-        check_module(images.module, release)
+        check_module(images.module, release, images.kernel)
     elif images.module is None and there is False:
         raise UserError(
             f"the root image {images.disk or images.initrd} has no {DRIVER.format(release)}, and"
@@ -228,11 +235,18 @@ def _check_elf(path: Path, what: str, how: str) -> None:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def check_module(path: Path, release: str) -> None:
-    """Raises `UserError` where the module was built for another kernel than `release`."""
+def check_module(path: Path, release: str, kernel: Path) -> None:
+    """Raises `UserError` where the module was built for another kernel than this, by its release
+    or by what it was built with.
+    """
     magic = module_vermagic(path)
     if release and magic.split()[0] != release:
         raise UserError(
             f"{path} was built for Linux {magic.split()[0]}, the kernel is {release}:"
             " build the module against this kernel"
+        )
+    if not takes_vermagic(kernel, magic):
+        raise UserError(
+            f"{path} was built for a Linux {release} that was configured as `{magic.strip()}`, and"
+            f" {kernel} was not: build the module against this kernel"
         )

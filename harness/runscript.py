@@ -33,7 +33,7 @@ class RunScript:
         commands = [line for line in plain.splitlines() if _QEMU.search(line)]
         # u-boot is started without a kernel command line; what starts Linux for debugging or with
         # a network comes after what just starts it.
-        commands.sort(key=lambda line: " -append " not in line)
+        commands.sort(key=lambda line: "-append" not in line.split())
         self._command = commands[0] if commands else ""
         self._variables: dict[str, str] = {}
         for name, double, single, bare in _ASSIGNMENT.findall(plain):

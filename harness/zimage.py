@@ -74,6 +74,14 @@ def missing_options(path: Path, wanted: dict[str, bytes]) -> list[str]:
     return [name for name, mark in wanted.items() if content and mark not in content]
 
 
+def takes_vermagic(path: Path, vermagic: str) -> bool:
+    """Whether the kernel has these words of its own build (``SMP``, ``PREEMPT``, …) in it, or none
+    can be found in it at all.
+    """
+    content = _content(path)
+    return b" mod_unload " not in content or vermagic.encode() in content
+
+
 def _content(path: Path) -> bytes:
     """The kernel in a zImage; empty where it is packed in a way that nobody here unpacks."""
     try:
