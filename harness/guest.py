@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import files
 from harness.app_script import AppScript, running
-from harness.cma_state import CmaState, read_area, read_state
+from harness.cma_state import CmaState, directories, read_area, read_state
 from harness.errors import UserError
 from harness.files import Progress, Via, silent
 from harness.images import ImageSet
@@ -20,6 +20,7 @@ from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
 from harness.machine.machine import Machine
 from harness.memory.app import AppRegion, parse_app_output
+from harness.memory.devicetree import read_dtb
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.judge import Placement, judge
 from harness.memory.memorymap import MemoryMap, reconcile
@@ -27,7 +28,7 @@ from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
 from harness.ssh.service import FEATURE as SSH
 from harness.ssh.service import Ssh
-from harness.witnesses import Witnesses
+from harness.witnesses import DEBUGFS, Witnesses
 
 if TYPE_CHECKING:
     from paramiko import SSHClient
@@ -58,6 +59,7 @@ class Guest:
         self.held_output = ""
         """What the application of the last `holding` printed from its start to its end."""
         self._provided: dict[str, str] = {}
+        self._debug_dirs: dict[str, str] = {}
         self._ssh = Ssh(machine)
 
     @property
@@ -214,11 +216,21 @@ class Guest:
 
     def cma(self) -> CmaState:
         """What is allocated in each area now, and the kernel's counters. Needs ``debugfs``."""
-        return read_state(self.machine.channel)
+        nodes = read_dtb(self.images.dtb.read_bytes(), str(self.images.dtb)).cma_nodes
+        return read_state(self.machine.channel, [node.name for node in nodes])
 
     def allocated(self, area: str | None = None) -> tuple[AddressRange, ...]:
         """The ranges whose bits are set in an area's bitmap. Needs ``debugfs``."""
         return read_area(self.machine.channel, area or self.area).allocated or ()
+
+    def debug_dir(self, area: str | None = None) -> str:
+        """An area's directory in debugfs, as this kernel calls it. Needs ``debugfs``."""
+        area = area or self.area
+        if area not in self._debug_dirs:
+            names = " ".join(shlex.quote(name) for name in directories(area))
+            found = self.run(f"cd {DEBUGFS} && ls -d {names} 2>/dev/null", check=False)
+            self._debug_dirs[area] = f"{DEBUGFS}/{found.text.strip() or area}"
+        return self._debug_dirs[area]
 
     def script(
         self, device: str = DEVICE, options: str = ""
