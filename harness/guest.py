@@ -210,7 +210,8 @@ class Guest:
         """Physical memory as all of the guest's witnesses agree on it; raises where they do not,
         and where an area of `require` (by default the one under test) is not there.
         """
-        witnesses = Witnesses(self.machine.channel, self.images).all()
+        machine = self.machine
+        witnesses = Witnesses(machine.channel, self.images, machine.console_text).all()
         names = [self.area] if require is None else require
         return reconcile(witnesses, require=names, features=self.images.features)
 

@@ -17,7 +17,9 @@ HEADER = UBOOT.ljust(UBOOT_HEADER, b"\0")
 
 
 @pytest.mark.parametrize(
-    "image", [EXT4, gzip.compress(EXT4), HEADER + gzip.compress(EXT4), HEADER + EXT4]
+    "image",
+    [EXT4, gzip.compress(EXT4), HEADER + gzip.compress(EXT4), HEADER + EXT4],
+    ids=["plain", "gzip", "u-boot-gzip", "u-boot"],
 )
 def test_what_is_packed_is_found(image: bytes) -> None:
     assert unpacked(image) == EXT4
