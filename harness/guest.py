@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -36,6 +37,17 @@ if TYPE_CHECKING:
 AREA = "BiscuitOS_cma"
 APP = "CMA_area_app-0.0.1"
 DEVICE = "/dev/CMA_demo"
+NODES = """\
+while read -r number node; do case $node in
+  {name}|{name}[0-9])
+    set -- $(ls -l /dev/$node 2>/dev/null)
+    [ "$5$6" = "10,$number" ] || {{
+      rm -f /dev/$node; mknod /dev/$node c 10 $number || [ -c /dev/$node ]
+    }};;
+esac; done </proc/misc"""
+"""Makes the driver's device nodes (their number, from 2 on, at the end of the name) that are not
+there, or are those of another time.
+"""
 TIMEOUT = 10.0
 """Seconds that a command gets unless the test says otherwise; a guest answers in milliseconds."""
 
@@ -190,15 +202,15 @@ class Guest:
         self.run(f"insmod {self.module_path()} {arguments}")
         if "agent" not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
-            name = DEVICE.rpartition("/")[2]
-            self.run(
-                f"[ -c {DEVICE} ] || ! grep -qw {name} /proc/misc || {{"
-                f" set -- $(grep -w {name} /proc/misc); mknod {DEVICE} c 10 $1; }}"
-            )
+            given = re.search(r"(?:^|\s)name=(\S+)", arguments)
+            name = given[1] if given else DEVICE.rpartition("/")[2]
+            self.run(NODES.format(name=name))
 
     def rmmod(self) -> None:
         """Unloads it."""
         self.run("rmmod cma")
+        if "agent" not in self.images.features:
+            self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
 
     def modules(self) -> set[str]:
         """Names of the loaded modules."""
