@@ -9,20 +9,22 @@ tree), ``Hardware/BiscuitOS.img`` (older: ``BiscuitOS.img``), ``package/NAME-VER
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.build import kconfig
 from harness.build.userland import APP
 from harness.errors import UserError
-from harness.images import DEFAULT_MEMORY, DISK_APPEND, RAMDISK_APPEND, ImageSet
-from harness.preflight import TWO_AREAS, has_two_areas, is_ext, kernel_release, with_parts
+from harness.images import DEFAULT_MEMORY, DISK_APPEND, ImageSet
+from harness.preflight import TWO_AREAS, has_two_areas, is_ext, with_parts
+from harness.ramdisk import ramdisk_append
+from harness.runscript import RunScript
+from harness.zimage import check_kernel, kernel_release
 
 RESTART = "panic=-1"
 """Added in any case: a panic ends QEMU instead of hanging it."""
 MODULE = "cma.ko"
-IMAGES = ("Hardware/BiscuitOS.img", "BiscuitOS.img", "Hardware/rootfs.img")
+IMAGES = ("Hardware/BiscuitOS.img", "BiscuitOS.img", "ramdisk.img", "Hardware/rootfs.img")
 DTBS = ("arm/vexpress-v2p-ca9.dtb", "vexpress-v2p-ca9.dtb")
 """Below ``arch/arm/boot/dts``; in ``arm/`` since 6.5."""
 
@@ -48,15 +50,21 @@ class BiscuitOS:
         kind = "ramdisk" if self.ramdisk else "disk"
         lines = [f"BiscuitOS tree {self.root}:"]
         for name, path in (("kernel", self.kernel), ("dtb", self.dtb), (kind, self.image)):
-            lines.append(f"  {name:<8}{path.relative_to(self.root)}")
+            lines.append(f"  {name:<8}{self._place(path)}")
         for name, part in (("module", self.module), ("app", self.app)):
-            where = part.relative_to(self.root) if part else "not in package/: the root image's own"
+            where = self._place(part) if part else "not in package/: the root image's own"
             lines.append(f"  {name:<8}{where}")
         lines.append(f"  append  {self.append}")
+        lines.append(f"  memory  {self.memory_mib} MiB")
         return lines
+
+    def _place(self, path: Path) -> str:
+        """Relative to the tree, unless it was given from elsewhere."""
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
     def image_set(self) -> ImageSet:
         """The tree as an image set. Raises `UserError` for files that cannot be read."""
+        check_kernel(self.kernel)
         build = self.root / "linux" / "linux"
         config = build / ".config"
         features: set[str] = set()
@@ -80,33 +88,40 @@ class BiscuitOS:
         return with_parts(images)
 
 
-def find(directory: Path) -> BiscuitOS:
+def find(directory: Path, given: Mapping[str, Path] | None = None) -> BiscuitOS:
     """The system in `directory`: the output tree itself, or a directory above that has just one.
 
-    Raises `UserError` that says what is missing, and where it was looked for.
+    `given` are parts that the user brings instead (`harness.images.PARTS`): the tree need not have
+    them. Raises `UserError` that says what is missing, and where it was looked for.
     """
+    given = given or {}
     root = _output_tree(directory)
     boot = root / "linux" / "linux" / "arch" / "arm" / "boot"
-    kernel = _one_of(root, [boot / "zImage"], "kernel", "build it with make zImage")
-    dtbs = [boot / "dts" / name for name in DTBS]
-    dtb = _one_of(root, dtbs, "device tree", "build it with make dtbs")
-    image = _one_of(root, [root / name for name in IMAGES], "root image", "pack it with make")
+    kernel = given.get("kernel") or _one_of(
+        root, [boot / "zImage"], "kernel", "build it with make zImage, or give --kernel FILE"
+    )
+    dtb = given.get("dtb") or _dtb(root, boot / "dts")
+    image = (given.get("disk") or given.get("initrd")) or _one_of(
+        root,
+        [root / name for name in IMAGES],
+        "root image",
+        "pack it (make, in older trees RunBiscuitOS.sh pack), or give --disk FILE",
+    )
     script = _there(root / "RunBiscuitOS.sh")
-    text = script.read_text(errors="replace") if script else ""
-    ramdisk = _is_ramdisk(image, text)
-    fallback = RAMDISK_APPEND if ramdisk else DISK_APPEND
-    append = _script_value(text, "CMDLINE") or fallback
-    memory = _script_value(text, "RAM_SIZE")
+    run = RunScript(script.read_text(errors="replace") if script else "")
+    ours = not {"disk", "initrd"} & given.keys()
+    ramdisk = "disk" not in given and ("initrd" in given or run.ramdisk or not _is_disk(image))
+    append = (ours and run.append) or (ramdisk_append(image) if ramdisk else DISK_APPEND)
     return BiscuitOS(
         root=root,
         kernel=kernel,
         dtb=dtb,
         image=image,
         ramdisk=ramdisk,
-        module=_package(root, MODULE),
-        app=_package(root, APP),
+        module=given.get("module") or _package(root, MODULE),
+        app=given.get("app") or _package(root, APP),
         append=append if "panic=" in append else f"{append} {RESTART}",
-        memory_mib=int(memory) if memory and memory.isdigit() else DEFAULT_MEMORY,
+        memory_mib=run.memory_mib or DEFAULT_MEMORY,
     )
 
 
@@ -147,17 +162,22 @@ def _package(root: Path, name: str) -> Path | None:
     return max((p for p in found if p.is_file()), key=lambda p: p.stat().st_mtime, default=None)
 
 
-def _is_ramdisk(image: Path, script: str) -> bool:
+def _is_disk(image: Path) -> bool:
     with image.open("rb") as file:
-        if not is_ext(file.read(2048)):
-            return True  # compressed, or an initramfs: nothing that a disk could be
-    commands = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("#"))
-    return "-initrd" in commands and "virtio-blk" not in commands
+        # What is compressed, or an initramfs, is nothing that a disk could be.
+        return is_ext(file.read(2048))
 
 
-def _script_value(script: str, name: str) -> str | None:
-    """The last assignment of a shell variable without expansions in it."""
-    pattern = rf"(?m)^\s*{name}=(?:\"([^\"\n]*)\"|'([^'\n]*)'|(\S+))"
-    values = [a or b or c for a, b, c in re.findall(pattern, script)]
-    plain = [value for value in values if "$" not in value and "`" not in value]
-    return plain[-1] if plain else None
+def _dtb(root: Path, dts: Path) -> Path:
+    """The board's device tree. Where the build left one in each place, which is taken is not for
+    us to guess.
+    """
+    paths = [dts / name for name in DTBS]
+    found = [path for path in paths if path.is_file()]
+    if len(found) > 1 and len({path.read_bytes() for path in found}) > 1:
+        names = " and ".join(str(path.relative_to(root)) for path in found)
+        raise UserError(
+            f"{root} has two device trees that differ, {names}: remove the old one, or give --dtb"
+            " FILE"
+        )
+    return _one_of(root, paths, "device tree", "build it with make dtbs, or give --dtb FILE")

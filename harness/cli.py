@@ -143,14 +143,15 @@ def _run(options: argparse.Namespace) -> int:
     for name, path in given.items():
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
-    from harness.preflight import check_kernel, with_given
+    from harness.preflight import with_given
+    from harness.zimage import check_kernel
 
     if "kernel" in given:  # known to be none before anything is built
         check_kernel(given["kernel"])
     if options.biscuitos:
         from harness.biscuitos import find
 
-        tree = find(options.biscuitos)
+        tree = find(options.biscuitos, given)
         print("\n".join(tree.said()), file=sys.stderr)
         images = with_given(tree.image_set(), given)
         options.memory = options.memory or tree.memory_mib

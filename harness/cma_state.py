@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from harness.machine.channel import Channel
 from harness.memory.counters import (
@@ -52,12 +52,15 @@ class CmaState:
         return {name: self.allocated(name) for name in self.areas}
 
 
-def read_state(channel: Channel) -> CmaState:
-    """Reads all counters at once. Raises `WitnessDisagreement` where ``used`` or ``maxchunk`` is
-    not what the bitmap says, and `MalformedDebugfs`, `MalformedCounter`.
+def read_state(channel: Channel, names: Collection[str] = ()) -> CmaState:
+    """Reads all counters at once; `names` are areas that there may be (`parse_debugfs`).
+
+    Raises `WitnessDisagreement` where ``used`` or ``maxchunk`` is not what the bitmap says, and
+    `MalformedDebugfs`, `MalformedCounter`.
     """
     files = channel.get_many(FILES, TIMEOUT)
-    areas = {area.name: area for area in parse_debugfs(texts_below(files, DEBUGFS))}
+    debugfs = texts_below(files, DEBUGFS)
+    areas = {area.name: area for area in parse_debugfs(debugfs, known_names=names)}
     for area in areas.values():
         _check(area)
     counters = {area.name: area for area in parse_sysfs(texts_below(files, SYSFS))}
@@ -66,11 +69,16 @@ def read_state(channel: Channel) -> CmaState:
     return CmaState(areas, counters, meminfo, parse_vmstat(proc["vmstat"]))
 
 
+def directories(name: str) -> tuple[str, str]:
+    """What an area's directory in debugfs may be called: as of now, and in kernels before 5.10."""
+    return name, f"cma-{name}"[:15]
+
+
 def read_area(channel: Channel, name: str) -> DebugArea:
     """Reads one area from debugfs alone, checked as by `read_state`. Raises `MalformedDebugfs`
     where there is none of that name.
     """
-    paths = [f"{DEBUGFS}/{name}/{file}" for file in AREA_FILES]
+    paths = [f"{DEBUGFS}/{place}/{file}" for place in directories(name) for file in AREA_FILES]
     texts = texts_below(channel.get_many(paths, TIMEOUT), DEBUGFS)
     areas = parse_debugfs(texts, known_names=[name])
     if not areas:

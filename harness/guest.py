@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness import files
 from harness.app_script import AppScript, running
-from harness.cma_state import CmaState, read_area, read_state
+from harness.cma_state import CmaState, directories, read_area, read_state
 from harness.errors import UserError
 from harness.files import Progress, Via, silent
 from harness.images import ImageSet
@@ -20,6 +21,7 @@ from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
 from harness.machine.machine import Machine
 from harness.memory.app import AppRegion, parse_app_output
+from harness.memory.devicetree import read_dtb
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.judge import Placement, judge
 from harness.memory.memorymap import MemoryMap, reconcile
@@ -27,7 +29,7 @@ from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
 from harness.ssh.service import FEATURE as SSH
 from harness.ssh.service import Ssh
-from harness.witnesses import Witnesses
+from harness.witnesses import DEBUGFS, Witnesses
 
 if TYPE_CHECKING:
     from paramiko import SSHClient
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
 AREA = "BiscuitOS_cma"
 APP = "CMA_area_app-0.0.1"
 DEVICE = "/dev/CMA_demo"
+NODES = """\
+while read -r number node; do case $node in
+  {name}|{name}[0-9])
+    set -- $(ls -l /dev/$node 2>/dev/null)
+    [ "$5$6" = "10,$number" ] || {{
+      rm -f /dev/$node; mknod /dev/$node c 10 $number || [ -c /dev/$node ]
+    }};;
+esac; done </proc/misc"""
+"""Makes the driver's device nodes (their number, from 2 on, at the end of the name) that are not
+there, or are those of another time.
+"""
 TIMEOUT = 10.0
 """Seconds that a command gets unless the test says otherwise; a guest answers in milliseconds."""
 
@@ -58,6 +71,7 @@ class Guest:
         self.held_output = ""
         """What the application of the last `holding` printed from its start to its end."""
         self._provided: dict[str, str] = {}
+        self._debug_dirs: dict[str, str] = {}
         self._ssh = Ssh(machine)
 
     @property
@@ -188,15 +202,15 @@ class Guest:
         self.run(f"insmod {self.module_path()} {arguments}")
         if "agent" not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
-            name = DEVICE.rpartition("/")[2]
-            self.run(
-                f"[ -c {DEVICE} ] || ! grep -qw {name} /proc/misc || {{"
-                f" set -- $(grep -w {name} /proc/misc); mknod {DEVICE} c 10 $1; }}"
-            )
+            given = re.search(r"(?:^|\s)name=(\S+)", arguments)
+            name = given[1] if given else DEVICE.rpartition("/")[2]
+            self.run(NODES.format(name=name))
 
     def rmmod(self) -> None:
         """Unloads it."""
         self.run("rmmod cma")
+        if "agent" not in self.images.features:
+            self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
 
     def modules(self) -> set[str]:
         """Names of the loaded modules."""
@@ -208,17 +222,28 @@ class Guest:
         """Physical memory as all of the guest's witnesses agree on it; raises where they do not,
         and where an area of `require` (by default the one under test) is not there.
         """
-        witnesses = Witnesses(self.machine.channel, self.images).all()
+        machine = self.machine
+        witnesses = Witnesses(machine.channel, self.images, machine.console_text).all()
         names = [self.area] if require is None else require
         return reconcile(witnesses, require=names, features=self.images.features)
 
     def cma(self) -> CmaState:
         """What is allocated in each area now, and the kernel's counters. Needs ``debugfs``."""
-        return read_state(self.machine.channel)
+        nodes = read_dtb(self.images.dtb.read_bytes(), str(self.images.dtb)).cma_nodes
+        return read_state(self.machine.channel, [node.name for node in nodes])
 
     def allocated(self, area: str | None = None) -> tuple[AddressRange, ...]:
         """The ranges whose bits are set in an area's bitmap. Needs ``debugfs``."""
         return read_area(self.machine.channel, area or self.area).allocated or ()
+
+    def debug_dir(self, area: str | None = None) -> str:
+        """An area's directory in debugfs, as this kernel calls it. Needs ``debugfs``."""
+        area = area or self.area
+        if area not in self._debug_dirs:
+            names = " ".join(shlex.quote(name) for name in directories(area))
+            found = self.run(f"cd {DEBUGFS} && ls -d {names} 2>/dev/null", check=False)
+            self._debug_dirs[area] = f"{DEBUGFS}/{found.text.strip() or area}"
+        return self._debug_dirs[area]
 
     def script(
         self, device: str = DEVICE, options: str = ""

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import lzma
-import re
 import shutil
-import struct
 import subprocess
 import zlib
 from collections.abc import Mapping
@@ -18,21 +15,19 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from harness.errors import UserError
-from harness.images import DISK_APPEND, OURS, RAMDISK_APPEND, ImageSet
+from harness.images import DISK_APPEND, OURS, ImageSet
 from harness.memory.devicetree import read_dtb
 from harness.memory.ranges import AddressRange
-
-ZIMAGE_MAGIC = 0x016F2818
-"""At offset 0x24 of an ARM zImage; its start and end addresses follow it
-(``arch/arm/boot/compressed/head.S``).
-"""
-BANNER = re.compile(rb"Linux version (\S+) ")
-COMPRESSED = (
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"\x02\x21\x4c\x18", "lz4"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x5d\x00\x00", "lzma"),
+from harness.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
+from harness.zimage import (
+    DISK,
+    RAMDISK,
+    check_kernel,
+    kernel_release,
+    missing_options,
+    takes_vermagic,
 )
+
 EXT_MAGIC_AT, EXT_MAGIC = 0x438, b"\x53\xef"
 TWO_AREAS, AREA_SIZE = "two-areas", 8 << 20
 AGENT = "agent"
@@ -43,7 +38,7 @@ PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"chur
 application's ``--script``.
 """
 DRIVER = "/lib/modules/{}/extra/cma.ko"
-NEWC, TRAILER = b"070701", b"TRAILER!!!"
+TRAILER = b"TRAILER!!!"
 
 
 def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
@@ -62,10 +57,11 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     if "dtb" in given and not has_two_areas(given["dtb"]):
         features -= {TWO_AREAS}
     if "initrd" in given:
-        content = _unpacked(_read(given["initrd"]))
+        content = unpacked(_read(given["initrd"]))
         features -= {feature for feature, path in ROOT.items() if path not in content}
-        if is_ext(content):
-            changes["append"] = RAMDISK_APPEND
+        if AGENT not in features:
+            changes["append"] = ramdisk_append(given["initrd"])
+        changes.setdefault("disk", None)
     if "disk" in given:
         _check_disk(given["disk"])
         features -= ROOT.keys()
@@ -121,33 +117,43 @@ def with_parts(images: ImageSet) -> ImageSet:
     return dataclasses.replace(images, features=features)
 
 
-def _unpacked(data: bytes) -> bytes:
-    if data[:3] != b"\x1f\x8b\x08":
-        return data
-    return _decompressed(data, "gzip")
-
-
 def check(images: ImageSet, area: str, command_line: str) -> None:
     """Raises `UserError` for what cannot boot or cannot be judged; says which file and why."""
     check_kernel(images.kernel)
     if images.initrd is not None:
         check_initrd(images.initrd)
+    tree = read_dtb(_read(images.dtb), str(images.dtb))
     if "cma=" not in command_line:
-        read_dtb(_read(images.dtb), str(images.dtb)).area(area)
-    else:
-        read_dtb(_read(images.dtb), str(images.dtb))
+        tree.area(area)
+    _check_root(images)
     release = images.release or kernel_release(images.kernel)
-    if images.module is not None:
-        check_module(images.module, release)
-    elif _has_driver(images, release) is False:
+    there = _has_driver(images, release) if AGENT not in images.features else None
+    if images.module is not None and ("module" in images.foreign or not there):
+        check_module(images.module, release, images.kernel)
+    elif images.module is None and there is False:
         raise UserError(
             f"the root image {images.disk or images.initrd} has no {DRIVER.format(release)}, and"
-            " no module was given: use --qemu-module FILE"
+            " no module was given: use --module FILE (pytest: --qemu-module)"
         )
     if images.app is not None:
         # Our root image has no libraries; another may have.
         static = AGENT in images.features
         _check_elf(images.app, "application", "arm-linux-gnueabihf-gcc -static" if static else "")
+
+
+def _check_root(images: ImageSet) -> None:
+    """Raises `UserError` where the kernel cannot mount what is its root."""
+    wanted, image = DISK, images.disk
+    if image is None:
+        wanted, image = RAMDISK, images.initrd
+        if image is None or not is_ext(unpacked(_read(image))):
+            return
+    missing = missing_options(images.kernel, wanted)
+    if missing:
+        options = ", ".join(f"CONFIG_{name}=y" for name in missing)
+        raise UserError(
+            f"{images.kernel} cannot mount the root image {image}: build it with {options}"
+        )
 
 
 def _has_driver(images: ImageSet, release: str) -> bool | None:
@@ -165,7 +171,7 @@ def _has_driver(images: ImageSet, release: str) -> bool | None:
         return None if done.returncode else "File not found" not in done.stderr
     if images.initrd is None:
         return None
-    content = _unpacked(_read(images.initrd))
+    content = unpacked(_read(images.initrd))
     return b"extra/cma.ko" in content if content[:6] == NEWC else None
 
 
@@ -176,64 +182,14 @@ def _read(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def check_kernel(path: Path) -> None:
-    """Raises `UserError` unless the file is an ARM zImage."""
-    data = _read(path)
-    head = data[:0x40]
-    magic, start, end = struct.unpack("<3I", head[0x24:0x30].ljust(12, b"\0"))
-    if magic == ZIMAGE_MAGIC:
-        if len(data) < end - start:
-            raise UserError(
-                f"{path} is truncated: it has {len(data)} of {end - start} bytes; copy it again"
-            )
-        return
-    looks = "an ELF file (vmlinux?)" if head[:4] == b"\x7fELF" else "something else"
-    looks = "an arm64 Image" if head[0x38:0x3C] == b"ARM\x64" else looks
-    looks = "empty" if not head else looks
-    raise UserError(
-        f"{path} is no ARM zImage but {looks}: give arch/arm/boot/zImage of a kernel"
-        " built for vexpress"
-    )
-
-
-def kernel_release(path: Path) -> str:
-    """``uname -r`` of a zImage, from the banner in its compressed part; empty if it is not
-    found.
-    """
-    data = _read(path)
-    for magic, kind in COMPRESSED:
-        at = data.find(magic)
-        while at >= 0:
-            match = BANNER.search(_decompressed(data[at:], kind))
-            if match:
-                return match[1].decode("utf-8", "replace")
-            at = data.find(magic, at + 1)
-    return ""
-
-
-def _decompressed(data: bytes, kind: str) -> bytes:
-    """As much as comes out; what follows the compressed part is not part of it."""
-    try:
-        if kind == "gzip":
-            return zlib.decompressobj(31).decompress(data)
-        if kind == "lz4":
-            if shutil.which("lz4") is None:
-                return b""
-            # The boot code follows the compressed part: lz4 complains of it, after the output.
-            return subprocess.run(
-                ["lz4", "-dc"], input=data, capture_output=True, check=False
-            ).stdout
-        return lzma.LZMADecompressor().decompress(data)
-    except (zlib.error, lzma.LZMAError, EOFError):
-        return b""
-
-
 def check_initrd(path: Path) -> None:
     """Raises `UserError` for an initramfs or compressed ramdisk that ends before its end."""
     data = _read(path)
     if not data:
         raise UserError(f"{path} is empty")
-    if data[:3] == b"\x1f\x8b\x08":
+    if data[:4] == UBOOT:
+        data = data[UBOOT_HEADER:]
+    if data[:3] == GZIP:
         unpacker = zlib.decompressobj(31)
         try:
             data = unpacker.decompress(data)
@@ -247,6 +203,7 @@ def check_initrd(path: Path) -> None:
 
 def module_vermagic(path: Path) -> str:
     """The version that a module was built for. Raises `UserError` for what is no ARM module."""
+    _read(path)
     with path.open("rb") as file:
         section = _elf(path, file, "kernel module").get_section_by_name(".modinfo")
         info = section.data() if section is not None else b""
@@ -278,11 +235,18 @@ def _check_elf(path: Path, what: str, how: str) -> None:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def check_module(path: Path, release: str) -> None:
-    """Raises `UserError` where the module was built for another kernel than `release`."""
+def check_module(path: Path, release: str, kernel: Path) -> None:
+    """Raises `UserError` where the module was built for another kernel than this, by its release
+    or by what it was built with.
+    """
     magic = module_vermagic(path)
     if release and magic.split()[0] != release:
         raise UserError(
             f"{path} was built for Linux {magic.split()[0]}, the kernel is {release}:"
             " build the module against this kernel"
+        )
+    if not takes_vermagic(kernel, magic):
+        raise UserError(
+            f"{path} was built for a Linux {release} that was configured as `{magic.strip()}`, and"
+            f" {kernel} was not: build the module against this kernel"
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from harness.images import ImageSet
 from harness.machine.channel import Channel
@@ -49,11 +49,19 @@ def texts_below(files: Mapping[str, bytes], root: str) -> dict[str, str]:
     return {path: data.decode("utf-8", "replace") for path, data in below(files, root).items()}
 
 
+def _from_boot(log: str) -> bool:
+    return "Linux version" in log or "Booting Linux" in log
+
+
 class Witnesses:
     """Asks one guest. Each method gives a `Reading`, or `Absent` with the reason."""
 
-    def __init__(self, channel: Channel, images: ImageSet) -> None:
+    def __init__(
+        self, channel: Channel, images: ImageSet, console: Callable[[], str] = str
+    ) -> None:
+        """`console` gives what the kernel's serial line has said since the boot."""
         self._channel = channel
+        self._console = console
         self._images = images
         self._files = channel.get_many(FILES, TIMEOUT)
 
@@ -95,14 +103,23 @@ class Witnesses:
         return parse_iomem(text).reading(lists_cma=lists_cma, names=names)
 
     def kernel_log(self) -> Reading | Absent:
-        """The kernel's ring buffer; absent where it does not reach back to the boot any more."""
+        """The kernel's ring buffer, or what it printed on the console where the buffer does not
+        reach back to the boot any more (it is small, and drivers print a lot); absent where neither
+        does.
+        """
         result = self._channel.run("dmesg", TIMEOUT)
-        text = result.text
+        if not result.status and _from_boot(result.text):
+            return parse_dmesg(result.text).reading()
+        console = self._console()
+        if _from_boot(console):
+            return parse_dmesg(console, "console").reading()
         if result.status:
             return Absent("kernel log", result.stderr.decode("utf-8", "replace").strip())
-        if "Linux version" not in text and "Booting Linux" not in text:
-            return Absent("kernel log", "the ring buffer does not reach back to the boot")
-        return parse_dmesg(text).reading()
+        return Absent(
+            "kernel log",
+            "the ring buffer does not reach back to the boot, and the console showed too little"
+            " (loglevel=8 shows all)",
+        )
 
     def debugfs(self, names: list[str]) -> Reading | Absent:
         """``/sys/kernel/debug/cma``: base and count in pages (CONFIG_CMA_DEBUGFS)."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A BiscuitOS output tree made from the project's own parts, to test what serves real ones.
 
-It has what theirs have and ours lack: a kernel that lists its areas nowhere, a root image of ext4
-on virtio-blk, one serial line for the kernel, a login shell and "press Enter".
+It has what theirs have and ours lack: a kernel that lists its areas nowhere, a /dev that is mdev's,
+a root image of ext4 on virtio-blk, one serial line for the kernel, a login shell and "press Enter".
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _OURS = (
     "run/",
     "root/.ssh",
 )
-_REPLACED = {"etc/inittab": "inittab", "etc/init.d/rcS": "rcS"}
+_REPLACED = {"etc/inittab": "inittab", "etc/init.d/rcS": "rcS", "etc/fstab": "fstab"}
+_NODES = ("console c 5 1", "null c 1 3")
+"""In ``/dev`` of the root image; ``mdev`` makes the others at boot."""
 
 
 def build_tree(
@@ -67,7 +69,12 @@ def build_tree(
         root = top / "rootfs" / "rootfs"
         _unpack(members, root)
         words = ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(root)]
-        Tools(room).run([*words, str(top / place), IMAGE_SIZE], "packing the root image")
+        runner = Tools(room)
+        runner.run([*words, str(top / place), IMAGE_SIZE], "packing the root image")
+        # Only root may make device nodes on the host.
+        nodes = room.tmp / "nodes"
+        nodes.write_text("cd /dev\n" + "".join(f"mknod {node}\n" for node in _NODES))
+        runner.run(["debugfs", "-w", "-f", nodes, top / place], "making the root image's nodes")
         script = (SOURCE / "RunBiscuitOS.sh").read_text().replace("@IMAGE@", place)
         (top / "RunBiscuitOS.sh").write_text(script)
 
@@ -111,7 +118,7 @@ def _members(members: Iterable[Member], *, installed: bool) -> list[Member]:
 
 
 def _unpack(members: Iterable[Member], root: Path) -> None:
-    """Writes the members below `root`; device nodes are left out, devtmpfs has them."""
+    """Writes the members below `root`, without device nodes."""
     root.mkdir(parents=True)
     for member in members:
         path = root / member.path

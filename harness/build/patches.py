@@ -11,7 +11,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from harness.build.process import Tools
+from harness.build.process import Tools, capture
 from harness.errors import UserError
 
 
@@ -60,7 +60,7 @@ def read_patch(path: Path) -> Patch:
 
 
 def apply(patch: Patch, tree: Path, tools: Tools) -> str:
-    """Applies `patch` to `tree`, or skips it where a condition holds; returns what was done.
+    """Applies `patch` to `tree`, or skips it where the tree has it; returns what was done.
 
     Raises `BuildError` with patch's complaint where it does not apply.
     """
@@ -69,8 +69,13 @@ def apply(patch: Patch, tree: Path, tools: Tools) -> str:
         if line is not None:
             return f"{patch.path.name}: skipped, the tree has it ({condition.file}:{line})"
     # No fuzz: our patches have as little context as can be, and with fuzz they would go anywhere.
-    argv = ["patch", "-p1", "-F0", "--forward", "--batch", "--no-backup-if-mismatch"]
+    argv = ["patch", "-p1", "-F0", "--batch", "-r", "-", "-i", str(patch.path)]
+    # A tree that somebody applied this very patch to.
+    if capture([*argv, "-R", "--force", "--dry-run"], cwd=tree)[0] == 0:
+        return f"{patch.path.name}: skipped, the tree has it (all of it can be taken off again)"
     tools.run(
-        [*argv, "-r", "-", "-i", patch.path], f"applying {patch.path.name} to the kernel", cwd=tree
+        [*argv, "--forward", "--no-backup-if-mismatch"],
+        f"applying {patch.path.name} to the kernel",
+        cwd=tree,
     )
     return f"{patch.path.name}: applied"

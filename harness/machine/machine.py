@@ -123,6 +123,8 @@ class Machine:
         self.word = os.urandom(4).hex()
         self.transcript = Transcript(directory, live)
         self.log = self.transcript.stream(LOG)
+        self.before = b""
+        """What the kernel's line said of this boot before the machine was cloned."""
         self._io = IoThread.shared()
         self._symbols = Symbols(config.images.system_map, config.images.vmlinux)
         self.watcher = CrashWatcher(self.log, self._symbols.symbolise, stamped)
@@ -346,6 +348,10 @@ class Machine:
     def silence(self) -> str:
         """What there is to tell of a guest that gives no answer."""
         return f"{self.where_it_hangs()}\n{self.last_words()}"
+
+    def console_text(self) -> str:
+        """All that the kernel's line has said since the boot."""
+        return (self.before + self.log.bytes()).decode("utf-8", "replace")
 
     def last_words(self, lines: int = 5) -> str:
         """The last commands, the last lines of each stream, and where the transcript is."""

@@ -28,15 +28,18 @@ from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
 from harness.ssh.service import warm
 
-FORMAT = 4
+FORMAT = 5
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
+CONSOLE = "console.log"
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """A frozen machine on disk: ``ram``, ``state``, ``meta.json``, and an overlay of its disk."""
+    """A frozen machine on disk: ``ram``, ``state``, ``meta.json``, what its console said, and an
+    overlay of its disk.
+    """
 
     config: MachineConfig
     directory: Path
@@ -65,6 +68,8 @@ class Template:
             gdb=gdb,
         )
         try:
+            with contextlib.suppress(OSError):
+                machine.before = (self.directory / CONSOLE).read_bytes()
             machine.restore()
             if not machine.open(PROBE_TIMEOUT) > 0:
                 raise MachineError("the clone's clock stands still")
@@ -88,6 +93,7 @@ def freeze(machine: Machine, directory: Path) -> None:
     without being told to.
     """
     machine.save(directory / STATE)
+    (directory / CONSOLE).write_bytes(machine.log.bytes())
     meta = {"stamped": machine.watcher.stamped}
     (directory / META).write_text(json.dumps(meta))
 

@@ -33,7 +33,7 @@ class Session:
         settings = self.settings
         if settings.biscuitos and settings.image_set:
             raise UserError("--qemu-biscuitos and --qemu-image-set: give one of them")
-        self.biscuitos = find(settings.biscuitos) if settings.biscuitos else None
+        self.biscuitos = find(settings.biscuitos, settings.given) if settings.biscuitos else None
         given = "kernel" in settings.given or settings.image_set or settings.biscuitos
         self.versions: tuple[str, ...] = settings.versions
         if given:

@@ -2,12 +2,25 @@
 # SPDX-License-Identifier: MIT
 # Runs the system with its console on the terminal (leave: Ctrl-A X).
 ROOT=$(cd "$(dirname "$0")" && pwd)
+ARCH=arm
+FS_TYPE=ext4
 RAM_SIZE=512
-CMDLINE="earlycon root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 init=/linuxrc loglevel=8"
-BOOT=$ROOT/linux/linux/arch/arm/boot
+MACH=vexpress-a9
+LINUX_DIR=${ROOT}/linux/linux/arch
+CMDLINE="earlycon root=/dev/vda rw rootfstype=${FS_TYPE} console=ttyAMA0 init=/linuxrc loglevel=8"
 
-exec qemu-system-arm -M vexpress-a9 -m ${RAM_SIZE}M -nographic \
-	-kernel "$BOOT/zImage" -dtb "$BOOT/dts/vexpress-v2p-ca9.dtb" \
+do_running()
+{
+	[ "${1}X" = "debugX" ] && ARGS="-s -S"
+	exec qemu-system-arm ${ARGS} \
+	-M ${MACH} \
+	-m ${RAM_SIZE}M \
+	-kernel "${LINUX_DIR}/${ARCH}/boot/zImage" \
+	-dtb "${LINUX_DIR}/${ARCH}/boot/dts/vexpress-v2p-ca9.dtb" \
 	-device virtio-blk-device,drive=hd0 \
-	-drive file="$ROOT/@IMAGE@,format=raw,id=hd0,if=none" \
-	-append "$CMDLINE"
+	-drive file="${ROOT}/@IMAGE@,format=raw,id=hd0,if=none" \
+	-nographic \
+	-append "${CMDLINE}"
+}
+
+do_running "$1"

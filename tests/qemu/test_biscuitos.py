@@ -79,6 +79,16 @@ def test_a_live_system_with_its_disk_is_frozen_and_cloned(tree: Tree, boots: Boo
     assert state(found.image) == before
 
 
+def test_a_log_that_has_wrapped_is_read_from_the_console(tree: Tree, boots: Boots) -> None:
+    """A clone's too: what the machine said before it was frozen is kept."""
+    found = find(tree("new"))
+    guest = boots.clone(MachineConfig(found.image_set(), found.memory_mib), "booted", None)
+    line = "<7>" + "fill " * 50
+    guest.run(f"dmesg -n 1; for i in $(seq 400); do echo '{line}' >/dev/kmsg; done", 100)
+    assert "Linux version" not in guest.run("dmesg").text
+    assert "dmesg" in guest.main_job().memory_map.area("BiscuitOS_cma").witnesses
+
+
 def test_run_names_the_files_it_takes_and_ends_in_pass(
     tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,8 @@ from harness.guest import APP, DEVICE, Guest
 from harness.machine.errors import CommandFailed
 from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange
-from harness.preflight import kernel_release, module_vermagic
+from harness.preflight import module_vermagic
+from harness.zimage import kernel_release
 
 pytestmark = pytest.mark.every_kernel
 
@@ -43,7 +44,7 @@ class TestAreasAtBoot:
 
     @pytest.mark.needs("debugfs")
     def test_nothing_is_allocated_from_the_driver_s_area(self, guest: Guest) -> None:
-        assert guest.read_text("/sys/kernel/debug/cma/BiscuitOS_cma/used").strip() == "0"
+        assert guest.read_text(f"{guest.debug_dir()}/used").strip() == "0"
 
     def test_the_kernel_that_runs_is_the_kernel_that_was_given(self, guest: Guest) -> None:
         assert guest.release() == guest.images.release == kernel_release(guest.images.kernel)
@@ -103,7 +104,7 @@ class TestApplication:
     @pytest.mark.needs("debugfs")
     def test_all_it_had_is_free_again(self, guest: Guest) -> None:
         guest.main_job()
-        assert guest.read_text("/sys/kernel/debug/cma/BiscuitOS_cma/used").strip() == "0"
+        assert guest.read_text(f"{guest.debug_dir()}/used").strip() == "0"
 
     @pytest.mark.needs("app-script")
     def test_several_regions_do_not_overlap_and_are_all_in_the_area(self, guest: Guest) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import preflight
+from harness import preflight, zimage
 from harness.biscuitos import find
 from harness.errors import UserError
 from harness.images import DISK_APPEND, ImageSet
@@ -23,9 +23,9 @@ qemu-system-arm -M vexpress-a9 -m ${RAM_SIZE}M -device virtio-blk-device,drive=h
 """
 
 
-def zimage() -> bytes:
+def packed() -> bytes:
     head = bytearray(0x40)
-    head[0x24:0x30] = struct.pack("<3I", preflight.ZIMAGE_MAGIC, 0, 0x40)
+    head[0x24:0x30] = struct.pack("<3I", zimage.MAGIC, 0, 0x40)
     return bytes(head)
 
 
@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
     root = tmp_path / "BiscuitOS" / "output" / "linux-5.0-arm32"
     boot = root / "linux" / "linux" / "arch" / "arm" / "boot"
     (boot / "dts").mkdir(parents=True)
-    (boot / "zImage").write_bytes(zimage())
+    (boot / "zImage").write_bytes(packed())
     (boot / "dts" / "vexpress-v2p-ca9.dtb").write_bytes(b"")
     (root / "Hardware").mkdir()
     (root / "Hardware" / "BiscuitOS.img").write_bytes(EXT4)
@@ -68,6 +68,47 @@ def test_a_device_tree_may_be_in_arm(tree: Path) -> None:
     (dts / "arm").mkdir()
     (dts / "vexpress-v2p-ca9.dtb").rename(dts / "arm" / "vexpress-v2p-ca9.dtb")
     assert find(tree).dtb.parent.name == "arm"
+
+
+def test_of_two_device_trees_that_differ_none_is_guessed(tree: Path) -> None:
+    dts = tree / "linux" / "linux" / "arch" / "arm" / "boot" / "dts"
+    (dts / "arm").mkdir()
+    (dts / "arm" / "vexpress-v2p-ca9.dtb").write_bytes(b"")
+    assert find(tree).dtb.parent.name == "arm", "they are the same"
+    (dts / "arm" / "vexpress-v2p-ca9.dtb").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"two device trees that differ, .*arm/vexp.* and .*--dtb"):
+        find(tree)
+    given = dts / "vexpress-v2p-ca9.dtb"
+    assert find(tree, {"dtb": given}).dtb == given
+
+
+def test_a_part_that_is_given_need_not_be_in_the_tree(tree: Path, tmp_path: Path) -> None:
+    (tree / "linux" / "linux" / "arch" / "arm" / "boot" / "zImage").unlink()
+    (tree / "Hardware" / "BiscuitOS.img").unlink()
+    kernel, image = tmp_path / "zImage", tmp_path / "mine.img"
+    kernel.write_bytes(packed())
+    image.write_bytes(EXT4)
+    found = find(tree, {"kernel": kernel, "disk": image})
+    assert (found.kernel, found.image, found.ramdisk) == (kernel, image, False)
+    assert any(line.endswith(str(image)) for line in found.said())
+    found = find(tree, {"kernel": kernel, "initrd": image})
+    assert found.ramdisk
+    assert "root=/dev/ram0" in found.append, "the script's command line is for its own image"
+
+
+def test_a_ramdisk_with_u_boot_s_header_is_found(tree: Path) -> None:
+    (tree / "Hardware" / "BiscuitOS.img").unlink()
+    (tree / "ramdisk.img").write_bytes(b"\x27\x05\x19\x56" + bytes(60) + EXT4)
+    (tree / "RunBiscuitOS.sh").unlink()
+    found = find(tree)
+    assert (found.image.name, found.ramdisk) == ("ramdisk.img", True)
+    assert "root=/dev/ram0" in found.append
+
+
+def test_a_kernel_that_is_none_is_told(tree: Path) -> None:
+    (tree / "linux" / "linux" / "arch" / "arm" / "boot" / "zImage").write_bytes(b"text")
+    with pytest.raises(UserError, match="is no ARM zImage but something else"):
+        find(tree).image_set()
 
 
 def test_the_run_script_says_command_line_and_ram(tree: Path) -> None:

@@ -20,7 +20,6 @@ DEFAULT_WHOLE = AddressRange.from_size(BASE - 8 * MIB, 8 * MIB)
 PAGES = WHOLE.size // PAGE
 MAX_ALIGN = 1 << 8
 """In pages: CONFIG_CMA_ALIGNMENT is 8."""
-DEBUG_DIR = f"/sys/kernel/debug/cma/{AREA}"
 SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
 """Objects are checked when they are allocated and freed, and the caches count them exactly."""
 
@@ -56,7 +55,7 @@ def assert_held(guest: Guest, held: Sequence[AddressRange]) -> None:
 def assert_all_is_free(guest: Guest) -> None:
     """Nothing of the area is allocated, and all of it can be had at once."""
     assert allocated(guest) == ()
-    guest.run(f"cd {DEBUG_DIR} && echo {PAGES} > alloc && echo {PAGES} > free")
+    guest.run(f"cd {guest.debug_dir()} && echo {PAGES} > alloc && echo {PAGES} > free")
     assert allocated(guest) == ()
 
 

@@ -12,7 +12,6 @@ from harness.machine.errors import CommandFailed
 from harness.memory.ranges import AddressRange
 from tests.qemu.cma.support import (
     BASE,
-    DEBUG_DIR,
     LONG,
     MIB,
     PAGE,
@@ -253,17 +252,17 @@ class TestDebugfs:
 
     def test_alloc_packs_pages_and_free_takes_the_last_ones_back(self, guest: Guest) -> None:
         for count in (3, 5, 256):
-            guest.run(f"echo {count} > {DEBUG_DIR}/alloc")
+            guest.run(f"echo {count} > {guest.debug_dir()}/alloc")
         assert allocated(guest) == (pages(0, 264),), "it asks for no alignment"
-        guest.run(f"echo 6 > {DEBUG_DIR}/free")
+        guest.run(f"echo 6 > {guest.debug_dir()}/free")
         assert allocated(guest) == (pages(0, 8), pages(14, 250))
-        guest.run(f"echo 250 > {DEBUG_DIR}/free; echo 7 > {DEBUG_DIR}/free")
+        guest.run(f"echo 250 > {guest.debug_dir()}/free; echo 7 > {guest.debug_dir()}/free")
         assert allocated(guest) == (pages(2),)
-        guest.run(f"echo 100 > {DEBUG_DIR}/free")
+        guest.run(f"echo 100 > {guest.debug_dir()}/free")
         assert allocated(guest) == ()
-        guest.run(f"echo {PAGES} > {DEBUG_DIR}/alloc")
+        guest.run(f"echo {PAGES} > {guest.debug_dir()}/alloc")
         assert allocated(guest) == (WHOLE,)
-        guest.run(f"echo {PAGES} > {DEBUG_DIR}/free")
+        guest.run(f"echo {PAGES} > {guest.debug_dir()}/free")
         assert allocated(guest) == ()
 
     def test_an_absurd_count_is_refused_and_changes_nothing(self, guest: Guest) -> None:
@@ -272,18 +271,18 @@ class TestDebugfs:
         word = 1 << 32
         for count in (0, 2049, 1 << 20, word // 2 - 1, word // 2, word - 1, word - 2048):
             with pytest.raises(CommandFailed):
-                guest.run(f"echo {count} > {DEBUG_DIR}/alloc")
+                guest.run(f"echo {count} > {guest.debug_dir()}/alloc")
             assert guest.cma().reserved == before
-        guest.run(f"echo {PAGES} > {DEBUG_DIR}/alloc")
+        guest.run(f"echo {PAGES} > {guest.debug_dir()}/alloc")
         assert allocated(guest) == (WHOLE,)
 
     def test_what_one_door_holds_the_other_does_not_give(self, guest: Guest) -> None:
         guest.insmod()
-        guest.run(f"echo 3 > {DEBUG_DIR}/alloc")
+        guest.run(f"echo 3 > {guest.debug_dir()}/alloc")
         with guest.script() as app:
             assert alloc_many(app, [2 * PAGE, PAGE]) == [pages(4, 2), pages(3)]
             assert app.error(f"release {BASE} {3 * PAGE}") == "EINVAL"
             assert app.error(f"mmap {BASE} {PAGE}") == "EINVAL"
         assert allocated(guest) == (pages(0, 3),)
-        guest.run(f"echo 3 > {DEBUG_DIR}/free")
+        guest.run(f"echo 3 > {guest.debug_dir()}/free")
         assert_all_is_free(guest)

@@ -67,12 +67,12 @@ def one_each(guest: Guest, parameter: str) -> Iterator[tuple[AppScript, AppScrip
 
 def occupy(guest: Guest, area: str, count: int) -> None:
     """Takes pages by debugfs: the first that are free, with no alignment."""
-    guest.run(f"echo {count} > /sys/kernel/debug/cma/{area}/alloc")
+    guest.run(f"echo {count} > {guest.debug_dir(area)}/alloc")
 
 
 def vacate(guest: Guest, area: str, count: int) -> None:
     """Gives back what `occupy` took, the last first."""
-    guest.run(f"echo {count} > /sys/kernel/debug/cma/{area}/free")
+    guest.run(f"echo {count} > {guest.debug_dir(area)}/free")
 
 
 def free_pages(guest: Guest, area: str) -> int:

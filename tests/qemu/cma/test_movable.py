@@ -54,7 +54,7 @@ def fill_up(guest: Guest) -> None:
     guest.run("echo 0 > /proc/sys/vm/watermark_boost_factor")
     guest.run("mkdir /ballast && mount -t tmpfs -o size=100% none /ballast")
     left = (guest.cma().areas["linux,cma"].size - guest.cma().used("linux,cma")) // PAGE
-    guest.run(f"echo {left} > /sys/kernel/debug/cma/linux,cma/alloc")
+    guest.run(f"echo {left} > {guest.debug_dir('linux,cma')}/alloc")
     weigh_down(guest)
 
 

@@ -78,6 +78,16 @@ def test_a_patch_is_skipped_with_the_reason(tmp_path: Path, tree: Path, room: Ro
     assert (tree / "mm" / "cma.c").read_text() == content
 
 
+def test_a_patch_that_was_applied_before_is_skipped(tmp_path: Path, tree: Path, room: Room) -> None:
+    """Where its condition does not see that: the user's own tree, with our patch in it."""
+    patch = patches.read_patch(patch_file(tmp_path, PATCH.replace("this is", "no line like")))
+    patches.apply(patch, tree, Tools(room))
+    before = (tree / "mm" / "cma.c").read_bytes()
+    said = patches.apply(patch, tree, Tools(room))
+    assert said.startswith("0001-x.patch: skipped, the tree has it")
+    assert (tree / "mm" / "cma.c").read_bytes() == before
+
+
 def test_a_patch_that_does_not_fit_names_itself(tmp_path: Path, tree: Path, room: Room) -> None:
     (tree / "mm" / "cma.c").write_text("quite\nother\nlines\n")
     patch = patches.read_patch(patch_file(tmp_path))
