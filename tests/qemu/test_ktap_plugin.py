@@ -114,6 +114,8 @@ def verdict(case: ElementTree.Element) -> str:
 @pytest.fixture
 def project(tmp_path: Path, image_set: ImageSet) -> Path:
     """A directory with a conftest like ours; the images come from the cache."""
+    # Where the temporary directory is in a checkout, that is not to be taken for the project.
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.pytest_plugin"]\n')
     (tmp_path / "test_it.py").write_text(TESTS)
     return tmp_path

@@ -30,6 +30,8 @@ def test_it(guest):
 @pytest.fixture
 def project(tmp_path: Path, machine_config: MachineConfig) -> Path:
     """A directory with a conftest like ours; the images come from the cache."""
+    # Where the temporary directory is in a checkout, that is not to be taken for the project.
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.pytest_plugin"]\n')
     return tmp_path
 

@@ -59,6 +59,8 @@ def test_stays_skipped(ktap_command):
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+    # Where the temporary directory is in a checkout, that is not to be taken for the project.
+    pytester.makeini("[pytest]\n")
     pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
     pytester.makepyfile(test_it=TEST)
     return pytester
