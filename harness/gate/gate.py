@@ -48,6 +48,7 @@ from harness.suite import Suite
 
 QUICK = ROOT / "tests" / "quick.txt"
 """The tests that a gate runs unless it is told to run all."""
+QUICK_DRIVER = QUICK.with_name("quick-driver.txt")
 BOOT_TIMEOUT = 30.0
 """Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
 MOST_FAILURES = 10
@@ -65,7 +66,8 @@ class Options:
     """A directory for everything that is kept; it is emptied first."""
     base: str | Path | KernelSource | None = None
     select: Path | None = QUICK
-    """The tests to run, a file for ``--qemu-select``; None: all."""
+    """The tests to run, a file for ``--qemu-select``; None: all. To `QUICK`, those of
+    `QUICK_DRIVER` are added for a patch of the driver."""
     workers: int = 2
     boot_limit: float = 1.25
     """Boot time, patched/base, above which it is a regression."""
@@ -90,6 +92,7 @@ class Gate:
         self._options = options
         self._cache = cache
         self._progress = progress
+        self._touched: list[str] = []
         self._result = GateResult(
             Decision.INFRASTRUCTURE,
             "",
@@ -109,8 +112,9 @@ class Gate:
         self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
             sandbox.check()
-            base, patched, new_warnings = self._build(inputs)
-            before = self._probe(base, patched)
+            with contextlib.ExitStack() as workshop:
+                base, patched, new_warnings = self._build(inputs, workshop)
+                before = self._probe(base, patched, workshop)
             self._suite(base, patched)
             self._decide(before, new_warnings)
         except _Decided as decided:
@@ -151,33 +155,33 @@ class Gate:
 
     # Build
 
-    def _build(self, inputs: Sequence[Input]) -> tuple[ImageSet, ImageSet, list[str]]:
-        """The base's images, the patched ones, and the warnings that are new."""
+    def _build(
+        self, inputs: Sequence[Input], workshop: contextlib.ExitStack
+    ) -> tuple[ImageSet, ImageSet, list[str]]:
+        """The base's images, the patched ones, and the warnings that are new. `workshop` is left
+        with the tree to be made good.
+        """
         options, out = self._options, self._options.output
-        with contextlib.ExitStack() as stack:
-            with self._stage("base"):
-                shop = stack.enter_context(
-                    open_workshop(
-                        self._cache, options.base, self._progress, options.workers, options.limits
-                    )
+        with self._stage("base"):
+            shop = workshop.enter_context(
+                open_workshop(
+                    self._cache, options.base, self._progress, options.workers, options.limits
                 )
-                base = shop.build(out / "images" / "base")
-            self._add(base=f"Linux {base.release}")
-            with self._stage("apply"):
-                touched = self._apply(shop, inputs)
-            with self._stage("build") as others:
-                before = shop.building
-                try:
-                    patched = self._make(shop, touched)
-                finally:
-                    others.append(shop.building - before)
-                    if shop.log.exists():
-                        shutil.copyfile(shop.log, out / "build.log")
-            self._add(release=patched.release)
-            new = self._compiler_warnings(shop)
-            with self._stage("restore"):
-                stack.close()
-        return base, patched, new
+            )
+            base = shop.build(out / "images" / "base")
+        self._add(base=f"Linux {base.release}")
+        with self._stage("apply"):
+            self._touched = self._apply(shop, inputs)
+        with self._stage("build") as others:
+            before = shop.building
+            try:
+                patched = self._make(shop, self._touched)
+            finally:
+                others.append(shop.building - before)
+                if shop.log.exists():
+                    shutil.copyfile(shop.log, out / "build.log")
+        self._add(release=patched.release)
+        return base, patched, self._compiler_warnings(shop)
 
     def _apply(self, shop: Workshop, inputs: Sequence[Input]) -> list[str]:
         touched: list[str] = []
@@ -231,15 +235,21 @@ class Gate:
 
     # Boot
 
-    def _probe(self, base: ImageSet, patched: ImageSet) -> tuple[Probe, Probe | None]:
-        """Boots both side by side: each is the other's witness that this host is well."""
+    def _probe(
+        self, base: ImageSet, patched: ImageSet, workshop: contextlib.ExitStack
+    ) -> tuple[Probe, Probe | None]:
+        """Boots both side by side: each is the other's witness that this host is well. Meanwhile the
+        tree is made good.
+        """
         place = self._options.output / "boot"
         with self._stage("boot") as others:
             begun = time.monotonic()
-            with ThreadPoolExecutor(2) as pool:
+            with ThreadPoolExecutor(3) as pool:
+                restored = pool.submit(workshop.close)
                 one = pool.submit(self._boot, base, place / "base")
                 two = pool.submit(self._boot, patched, place / "patched")
                 before, after = one.result(), two.result()
+                restored.result()
             others.append(time.monotonic() - begun)
         if isinstance(before, HarnessError):
             raise HarnessError(f"the base itself does not boot on this host: {before}") from before
@@ -293,13 +303,14 @@ class Gate:
 
     def _suite(self, base: ImageSet, patched: ImageSet) -> None:
         options, out = self._options, self._options.output
+        select = self._selection()
         suite = Suite(self._cache.root, out / "cache", str(options.workers))
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
         with self._stage("suite of the base") as others:
-            known, seconds = baselines.of(suite, base, options.select, out / "suite" / "base")
+            known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
             others.append(seconds)
         with self._stage("suite") as others:
-            run = self._run(suite, patched)
+            run = self._run(suite, patched, select)
             others.append(min(run.outcome.seconds, run.busy / options.workers))
         results = [case.result for case in run.cases.values() if case.result != "skipped"]
         cut = len(run.outcome.failures) >= MOST_FAILURES
@@ -326,15 +337,24 @@ class Gate:
             others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
 
-    def _run(self, suite: Suite, images: ImageSet) -> SuiteRun:
+    def _selection(self) -> Path | None:
+        """The tests for this patch."""
+        driver = any(path.startswith("images/module/") for path in self._touched)
+        if self._options.select != QUICK or not driver:
+            return self._options.select
+        both = self._options.output / "select.txt"
+        both.write_text(QUICK.read_text() + QUICK_DRIVER.read_text())
+        return both
+
+    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteRun:
         place = self._options.output / "suite" / "patched"
-        run = run_suite(suite, images, place, self._options.select, stop_after=MOST_FAILURES)
+        run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
         if run.outcome.infrastructure:
             self._note(
                 "the suite was run again, after an infrastructure failure"
                 f" (pytest's exit status {run.outcome.status})"
             )
-            run = run_suite(suite, images, place, self._options.select, stop_after=MOST_FAILURES)
+            run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
         return run
 
     def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:

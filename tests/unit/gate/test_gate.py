@@ -18,7 +18,7 @@ from harness.build.workshop import PatchError
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
 from harness.gate.baseline import SuiteRun
-from harness.gate.gate import Gate, Options
+from harness.gate.gate import QUICK, QUICK_DRIVER, Gate, Options
 from harness.gate.inputs import Input
 from harness.gate.probe import Probe
 from harness.gate.result import Area, Change, Decision, GateResult, Kind
@@ -28,6 +28,7 @@ from harness.machine.crash import Crash
 from harness.machine.crash import Kind as CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
+from harness.pytest_plugin.selection import read_selection
 from harness.suite import Outcome, failures_of
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
@@ -61,6 +62,7 @@ class World:
     after: list[Mapping[str, str]] = dataclasses.field(default_factory=lambda: [{"a": "passed"}])
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     done: list[str] = dataclasses.field(default_factory=list)
+    selected: set[str] = dataclasses.field(default_factory=set)
 
     def build_set(self, to: Path) -> ImageSet:
         to.mkdir(parents=True, exist_ok=True)
@@ -84,9 +86,17 @@ class World:
         return boot
 
     def run_suite(
-        self, suite: object, images: ImageSet, to: Path, *_: object, **__: object
+        self,
+        suite: object,
+        images: ImageSet,
+        to: Path,
+        select: Path | None = None,
+        *_: object,
+        **__: object,
     ) -> SuiteRun:
         self.done.append(f"suite {to.name}")
+        if to.name == "patched" and select is not None:
+            self.selected = read_selection(select)
         if to.name == "base":
             return run(self.before)
         return run(self.canary if to.name == "canary" else self.after.pop(0))
@@ -196,6 +206,12 @@ def test_what_changes_nothing_that_is_built_is_not_judged(world: World) -> None:
 def test_a_driver_patch_is_in_scope_whatever_make_says(world: World) -> None:
     world.steps, world.files = (), ("images/module/cma.c",)
     assert world.judge().decision is Decision.ACCEPTED
+    assert world.selected == read_selection(QUICK) | read_selection(QUICK_DRIVER)
+
+
+def test_a_kernel_patch_gets_the_short_selection(world: World) -> None:
+    world.judge()
+    assert world.selected == read_selection(QUICK)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.build.tools import ROOT
+from harness.gate.gate import QUICK, QUICK_DRIVER
 from harness.pytest_plugin.selection import read_selection
-
-QUICK = ROOT / "tests" / "quick.txt"
 
 
 def collected(*words: str) -> tuple[list[str], str]:
@@ -45,9 +44,10 @@ def test_comments_and_empty_lines_are_none(tmp_path: Path) -> None:
     assert read_selection(tmp_path / "x") == {"tests/a.py::test_x[b # c]"}
 
 
-def test_every_test_that_the_gate_runs_exists_and_is_run() -> None:
-    names, said = collected("--qemu-select", str(QUICK))
-    assert set(names) == read_selection(QUICK), said[-500:]
+@pytest.mark.parametrize("file", [QUICK, QUICK_DRIVER])
+def test_every_test_that_the_gate_runs_exists_and_is_run(file: Path) -> None:
+    names, said = collected("--qemu-select", str(file))
+    assert set(names) == read_selection(file), said[-500:]
     assert "deselected" in said
 
 
