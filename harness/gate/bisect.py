@@ -25,8 +25,8 @@ from harness.build.progress import Progress
 from harness.build.workshop import PatchError, Workshop, open_workshop
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.baseline import SuiteRun, run_suite
-from harness.gate.gate import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.inputs import commit_of, difference, git
+from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.probe import probe
 from harness.images import ImageSet
 from harness.machine.errors import GuestStopped

@@ -16,8 +16,9 @@ from harness.build.progress import LineProgress
 from harness.build.tools import ROOT
 from harness.command import positive, run_command
 from harness.errors import UserError
-from harness.gate.gate import QUICK, Gate, Options
+from harness.gate.gate import Gate
 from harness.gate.inputs import Input, commits, read
+from harness.gate.options import QUICK, Options
 from harness.gate.report import text, write_all
 from harness.gate.result import Decision, Finding, GateResult, Kind
 

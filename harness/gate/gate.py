@@ -14,10 +14,8 @@ from pathlib import Path
 
 from harness.build import sandbox
 from harness.build.cache import Cache
-from harness.build.kernel_source import KernelSource
 from harness.build.progress import Progress
-from harness.build.sandbox import Contained, Limits
-from harness.build.tools import ROOT
+from harness.build.sandbox import Contained
 from harness.build.workshop import PatchError, Workshop, open_workshop
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
@@ -31,6 +29,7 @@ from harness.gate.findings import (
     without_log,
 )
 from harness.gate.inputs import Input
+from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
 from harness.gate.result import (
     Change,
@@ -45,34 +44,6 @@ from harness.gate.result import (
 from harness.images import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.suite import Suite
-
-QUICK = ROOT / "tests" / "quick.txt"
-"""The tests that a gate runs unless it is told to run all."""
-QUICK_DRIVER = QUICK.with_name("quick-driver.txt")
-BOOT_TIMEOUT = 30.0
-"""Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
-MOST_FAILURES = 10
-"""Failing tests after which the suite is ended: more add nothing."""
-CANARIES = 3
-"""Failing tests that are looked at on the base too."""
-DEFAULT_LIMITS = Limits()
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to judge."""
-
-    output: Path
-    """A directory for everything that is kept; it is emptied first."""
-    base: str | Path | KernelSource | None = None
-    select: Path | None = QUICK
-    """The tests to run, a file for ``--qemu-select``; None: all. To `QUICK`, those of
-    `QUICK_DRIVER` are added for a patch of the driver."""
-    workers: int = 2
-    boot_limit: float = 1.25
-    """Boot time, patched/base, above which it is a regression."""
-    latency_limit: float = 1.5
-    limits: Limits = DEFAULT_LIMITS
 
 
 class _Decided(Exception):
@@ -238,8 +209,8 @@ class Gate:
     def _probe(
         self, base: ImageSet, patched: ImageSet, workshop: contextlib.ExitStack
     ) -> tuple[Probe, Probe | None]:
-        """Boots both side by side: each is the other's witness that this host is well. Meanwhile the
-        tree is made good.
+        """Boots both side by side: each is the other's witness that this host is well. Meanwhile
+        the tree is made good.
         """
         place = self._options.output / "boot"
         with self._stage("boot") as others:

@@ -18,8 +18,9 @@ from harness.build.workshop import PatchError
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
 from harness.gate.baseline import SuiteRun
-from harness.gate.gate import QUICK, QUICK_DRIVER, Gate, Options
+from harness.gate.gate import Gate
 from harness.gate.inputs import Input
+from harness.gate.options import QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
 from harness.gate.result import Area, Change, Decision, GateResult, Kind
 from harness.images import ImageSet

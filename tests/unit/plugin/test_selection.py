@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.build.tools import ROOT
-from harness.gate.gate import QUICK, QUICK_DRIVER
+from harness.gate.options import QUICK, QUICK_DRIVER
 from harness.pytest_plugin.selection import read_selection
 
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""How patches are judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.build.kernel_source import KernelSource
+from harness.build.sandbox import Limits
+from harness.build.tools import ROOT
+
+QUICK = ROOT / "tests" / "quick.txt"
+"""The tests that a gate runs unless it is told to run all."""
+QUICK_DRIVER = QUICK.with_name("quick-driver.txt")
+BOOT_TIMEOUT = 30.0
+"""Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
+MOST_FAILURES = 10
+"""Failing tests after which the suite is ended: more add nothing."""
+CANARIES = 3
+"""Failing tests that are looked at on the base too."""
+DEFAULT_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to judge."""
+
+    output: Path
+    """A directory for everything that is kept; it is emptied first."""
+    base: str | Path | KernelSource | None = None
+    select: Path | None = QUICK
+    """The tests to run, a file for ``--qemu-select``; None: all. To `QUICK`, those of
+    `QUICK_DRIVER` are added for a patch of the driver."""
+    workers: int = 2
+    boot_limit: float = 1.25
+    """Boot time, patched/base, above which it is a regression."""
+    latency_limit: float = 1.5
+    limits: Limits = DEFAULT_LIMITS
