@@ -35,8 +35,6 @@ class Mirror:
 
     def prepare(self, run: Callable[[Sequence[str | Path]], None]) -> bool:
         """Makes the copy good, or makes it; True where it had to be made. `run` runs a program."""
-        if self._clean.exists():
-            return False
         if self._record.exists() and self.place.is_dir() and not self.place.is_symlink():
             self.restore()
             return False
@@ -56,7 +54,9 @@ class Mirror:
         self._clean.unlink(missing_ok=True)
 
     def restore(self) -> list[str]:
-        """Makes the copy good again; the paths that were not."""
+        """Makes the copy good again; the paths that were not. Unless it was lent, it is good."""
+        if self._clean.exists():
+            return []
         known: dict[str, State] = {
             path: (mode, inode, changed)
             for path, (mode, inode, changed) in json.loads(self._record.read_text()).items()

@@ -146,9 +146,15 @@ class Workshop:
         runner: Tools | None = None,
     ) -> None:
         """Runs a program of a build."""
+        with self._counted():
+            (runner or self._tools()).run(words, what, cwd, self._note)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts the block's time as the compilers'."""
         begun = time.monotonic()
         try:
-            (runner or self._tools()).run(words, what, cwd, self._note)
+            yield
         finally:
             self.building += time.monotonic() - begun
 
@@ -288,20 +294,16 @@ class Workshop:
 
     def _make_app(self, to: Path) -> Path:
         source = self.root / "images" / "app"
-        begun = time.monotonic()
-        made = userland.compile_program(self._tools(), userland.APP, source)
-        self.building += time.monotonic() - begun
+        with self._counted():
+            made = userland.compile_program(self._tools(), userland.APP, source)
         self.steps.append(made.name)
         return Path(shutil.copy2(plain_file(self.root, f"tmp/{made.name}"), to))
 
     def _compile_dts(self) -> bytes:
         dts = self.root / "images" / "dts"
         text = plain_file(self.root, f"images/dts/{NAME}").read_text(errors="surrogateescape")
-        begun = time.monotonic()
-        try:
+        with self._counted():
             return compile_dts(text, self.kernel.tree, dts, self._filter)
-        finally:
-            self.building += time.monotonic() - begun
 
     def _filter(self, command: list[str], data: bytes, what: str) -> bytes:
         """Runs a program on `data`, in the sandbox; what it gives."""

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.diff import touched_files
 from harness.build.imageset import build_image_set
 from harness.build.kernel_source import at_commit
 from harness.build.progress import Progress
 from harness.build.workshop import PatchError, Workshop, open_workshop
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.baseline import SuiteRun, run_suite
+from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.probe import probe
@@ -114,8 +114,6 @@ class Tester:
         patch.write_bytes(difference(self._settings.directory, self._base, commit))
         try:
             if patch.stat().st_size:
-                text = patch.read_text(errors="surrogateescape")
-                touched_files(text, commit[:12])
                 self._shop.apply(patch)
             return self._shop.build(place / "images")
         except PatchError:
@@ -174,7 +172,7 @@ def _unknown(run: SuiteRun) -> bool:
 
 def _reason(error: Exception) -> str:
     """One line for an error: a compiler's own where there is one."""
-    lines = [line for line in str(error).splitlines() if not line.startswith("log: ")]
+    lines = without_log(str(error)).splitlines()
     return lines[1] if isinstance(error, BuildError) and len(lines) > 1 else lines[0]
 
 
