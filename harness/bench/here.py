@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
-from harness.guest import Guest
-from harness.images import ImageSet
+from harness.guest.guest import Guest
+from harness.guest.ssh.service import warm
+from harness.imageset.model import ImageSet
 from harness.machine.machine import MachineConfig
 from harness.machine.template import Template, TemplateStore
 
@@ -30,7 +31,7 @@ def template_of(given: dict[str, Any]) -> Template:
         release=given["release"],
         features=frozenset(given["features"]),
     )
-    return TemplateStore(Path(given["templates"])).get(MachineConfig(images))
+    return TemplateStore(Path(given["templates"]), warm).get(MachineConfig(images))
 
 
 def main_job(guest: Guest) -> None:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench.plot import plot
-from harness.build.cache import cache_root
-from harness.build.imageset import build_image_set
+from harness.builders.cache import cache_root
+from harness.builders.imageset import build_image_set
 from harness.errors import HarnessError, UserError
 
 HERE = Path(__file__).resolve().parent

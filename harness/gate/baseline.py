@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.build.process import capture
-from harness.build.tools import ROOT
 from harness.gate.result import Change, TestChange
-from harness.images import ImageSet
-from harness.junit import Case, read_cases
-from harness.suite import JUNIT, SYSTEM, Outcome, Suite
+from harness.host.process import capture
+from harness.host.programs import ROOT
+from harness.imageset.model import ImageSet
+from harness.testrun.junit import Case, read_cases
+from harness.testrun.suite import JUNIT, SYSTEM, Outcome, Suite
 
 _STRICT = "[XPASS(strict)]"
 """How pytest says that a test passed which was known to fail."""

@@ -17,20 +17,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.build.cache import Cache
-from harness.build.imageset import build_image_set
-from harness.build.kernel_source import at_commit
-from harness.build.progress import Progress
-from harness.build.workshop import PatchError, Workshop, open_workshop
+from harness.builders.cache import Cache
+from harness.builders.imageset import build_image_set
+from harness.builders.kernel_source import at_commit
+from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.baseline import SuiteRun, run_suite
 from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.probe import probe
-from harness.images import ImageSet
+from harness.host.progress import Progress
+from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestStopped
-from harness.suite import SYSTEM, Suite
+from harness.testrun.suite import SYSTEM, Suite
 
 
 class Mark(enum.Enum):
@@ -78,7 +78,7 @@ class Tester:
     """Tests commits against one built tree."""
 
     def __init__(
-        self, settings: Settings, base: str, shop: Workshop, cache: Cache, progress: Progress
+        self, settings: Settings, base: str, shop: PatchTree, cache: Cache, progress: Progress
     ) -> None:
         """`base` is the full id of the commit that `shop` was made from."""
         self._settings = settings
@@ -199,7 +199,7 @@ def tester(settings: Settings, base: str, cache: Cache, progress: Progress) -> I
     """A tester whose tree is the commit `base`, built if it has to be."""
     source = at_commit(settings.directory, base)
     limits = DEFAULT_LIMITS
-    with open_workshop(cache, source, progress, settings.workers, limits) as shop:
+    with open_patch_tree(cache, source, progress, settings.workers, limits) as shop:
         made = Tester(settings, base, shop, cache, progress)
         try:
             yield made

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.build.workshop import Workshop
+from harness.builders.patch_tree import PatchTree
 from harness.errors import Verdict
 from harness.gate.result import Finding, Kind, TestChange
-from harness.junit import directory_name
+from harness.testrun.junit import directory_name
 
 EXCERPT_LINES = 40
 
@@ -30,7 +30,7 @@ def failure(change: TestChange, transcripts: Path) -> Finding:
     return Finding(kind, change.test, change.message, kept, excerpt)
 
 
-def in_scope(shop: Workshop, touched: Sequence[str]) -> bool:
+def in_scope(shop: PatchTree, touched: Sequence[str]) -> bool:
     """Whether something was made because of the patch."""
     if any(not path.startswith("linux/") for path in touched):
         return True

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.build import sandbox
-from harness.build.cache import Cache
-from harness.build.progress import Progress
-from harness.build.sandbox import Contained
-from harness.build.workshop import PatchError, Workshop, open_workshop
+from harness.builders import sandbox
+from harness.builders.cache import Cache
+from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
+from harness.builders.sandbox import Contained
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
 from harness.gate.baseline import Baselines, SuiteRun, compare, run_suite
@@ -41,9 +40,10 @@ from harness.gate.result import (
     Stage,
     TestChange,
 )
-from harness.images import ImageSet
+from harness.host.progress import Progress
+from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
-from harness.suite import Suite
+from harness.testrun.suite import Suite
 
 
 class _Decided(Exception):
@@ -83,9 +83,9 @@ class Gate:
         self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
             sandbox.check()
-            with contextlib.ExitStack() as workshop:
-                base, patched, new_warnings = self._build(inputs, workshop)
-                before = self._probe(base, patched, workshop)
+            with contextlib.ExitStack() as patch_tree:
+                base, patched, new_warnings = self._build(inputs, patch_tree)
+                before = self._probe(base, patched, patch_tree)
             self._suite(base, patched)
             self._decide(before, new_warnings)
         except _Decided as decided:
@@ -127,15 +127,15 @@ class Gate:
     # Build
 
     def _build(
-        self, inputs: Sequence[Input], workshop: contextlib.ExitStack
+        self, inputs: Sequence[Input], patch_tree: contextlib.ExitStack
     ) -> tuple[ImageSet, ImageSet, list[str]]:
-        """The base's images, the patched ones, and the warnings that are new. `workshop` is left
+        """The base's images, the patched ones, and the warnings that are new. `patch_tree` is left
         with the tree to be made good.
         """
         options, out = self._options, self._options.output
         with self._stage("base"):
-            shop = workshop.enter_context(
-                open_workshop(
+            shop = patch_tree.enter_context(
+                open_patch_tree(
                     self._cache, options.base, self._progress, options.workers, options.limits
                 )
             )
@@ -154,7 +154,7 @@ class Gate:
         self._add(release=patched.release)
         return base, patched, self._compiler_warnings(shop)
 
-    def _apply(self, shop: Workshop, inputs: Sequence[Input]) -> list[str]:
+    def _apply(self, shop: PatchTree, inputs: Sequence[Input]) -> list[str]:
         touched: list[str] = []
         patches = []
         for number, patch in enumerate(inputs, 1):
@@ -173,7 +173,7 @@ class Gate:
         self._add(patches=tuple(patches))
         return touched
 
-    def _make(self, shop: Workshop, touched: Sequence[str]) -> ImageSet:
+    def _make(self, shop: PatchTree, touched: Sequence[str]) -> ImageSet:
         log = self._options.output / "build.log"
         try:
             patched = shop.build(self._options.output / "images" / "patched")
@@ -194,7 +194,7 @@ class Gate:
             raise _Decided(Decision.NOT_JUDGED, reason, Finding(Kind.SCOPE, reason))
         return patched
 
-    def _compiler_warnings(self, shop: Workshop) -> list[str]:
+    def _compiler_warnings(self, shop: PatchTree) -> list[str]:
         if not shop.warnings:
             return []
         after, steps = list(shop.warnings), list(shop.steps)
@@ -207,7 +207,7 @@ class Gate:
     # Boot
 
     def _probe(
-        self, base: ImageSet, patched: ImageSet, workshop: contextlib.ExitStack
+        self, base: ImageSet, patched: ImageSet, patch_tree: contextlib.ExitStack
     ) -> tuple[Probe, Probe | None]:
         """Boots both side by side: each is the other's witness that this host is well. Meanwhile
         the tree is made good.
@@ -216,7 +216,7 @@ class Gate:
         with self._stage("boot") as others:
             begun = time.monotonic()
             with ThreadPoolExecutor(3) as pool:
-                restored = pool.submit(workshop.close)
+                restored = pool.submit(patch_tree.close)
                 one = pool.submit(self._boot, base, place / "base")
                 two = pool.submit(self._boot, patched, place / "patched")
                 before, after = one.result(), two.result()

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.build.diff import touched_files
-from harness.build.process import capture
+from harness.builders.diff import touched_files
 from harness.errors import UserError
+from harness.host.process import capture
 
 MOST_BYTES = 64 * 2**20
 _NUMBER = re.compile(r"\[[^\]]*?(\d+)/\d+\s*\]")

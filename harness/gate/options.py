@@ -6,9 +6,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.build.kernel_source import KernelSource
-from harness.build.sandbox import Limits
-from harness.build.tools import ROOT
+from harness.builders.kernel_source import KernelSource
+from harness.builders.sandbox import Limits
+from harness.host.programs import ROOT
 
 QUICK = ROOT / "tests" / "quick.txt"
 """The tests that a gate runs unless it is told to run all."""

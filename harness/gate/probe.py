@@ -19,8 +19,8 @@ from elftools.elf.elffile import ELFFile
 
 from harness.errors import HarnessError
 from harness.gate.result import Area, Measure
-from harness.guest import DEVICE, Guest
-from harness.images import DEFAULT_MEMORY, EARLY_CONSOLE, ImageSet
+from harness.guest.guest import DEVICE, Guest
+from harness.imageset.model import DEFAULT_MEMORY, EARLY_CONSOLE, ImageSet
 from harness.machine.crash import STAMP
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 

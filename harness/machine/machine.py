@@ -17,7 +17,7 @@ from typing import IO
 
 import pexpect
 
-from harness.images import DEFAULT_MEMORY, ImageSet
+from harness.imageset.model import DEFAULT_MEMORY, ImageSet
 from harness.machine import network, physical, process
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel

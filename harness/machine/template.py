@@ -26,7 +26,6 @@ from filelock import FileLock
 from harness.errors import UserError
 from harness.machine.errors import MachineError
 from harness.machine.machine import Machine, MachineConfig
-from harness.ssh.service import warm
 
 FORMAT = 5
 """Goes into the key: raise it when what a template holds changes."""
@@ -133,17 +132,25 @@ def key(config: MachineConfig, point: str) -> str:
 Prepare = Callable[[Machine], None]
 
 
+def _nothing(machine: Machine) -> None:
+    """A `Prepare` that leaves the machine as it is."""
+
+
 class TemplateStore:
     """Templates in a directory of the cache, made on demand, each by one process at a time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, warm: Prepare = _nothing) -> None:
+        """`warm` runs on each machine before it is frozen and leaves no trace in what it offers:
+        clones need not pay again for what it made the guest do first.
+        """
         self.root = root
+        self._warm = warm
 
     def get(
         self,
         config: MachineConfig,
         point: str = "booted",
-        prepare: Prepare = lambda machine: None,
+        prepare: Prepare = _nothing,
         artifacts: Path | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> Template:
@@ -199,7 +206,7 @@ class TemplateStore:
                 # A first command costs the guest page faults that its clones need not pay again.
                 machine.channel.run("echo warm; echo up >&2", PROBE_TIMEOUT)
                 machine.channel.probe(PROBE_TIMEOUT)
-                warm(machine)
+                self._warm(machine)
                 prepare(machine)
                 freeze(machine, partial)
             partial.rename(directory)

@@ -32,7 +32,6 @@ from harness.memory.errors import (
     ContradictoryAppOutput,
     DeviceTreeError,
     EmptyAllocation,
-    InvalidRange,
     MalformedCommandLine,
     MalformedCounter,
     MalformedDebugfs,
@@ -72,7 +71,7 @@ from harness.memory.model import (
     RoundedSize,
     Windowed,
 )
-from harness.memory.ranges import AddressRange, human_size, merged
+from harness.memory.ranges import AddressRange, InvalidRange, human_size, merged
 from harness.memory.render import render_bar, render_map
 
 __all__ = [

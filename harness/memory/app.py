@@ -14,11 +14,10 @@ from harness.memory.errors import (
     AppOutputError,
     ContradictoryAppOutput,
     EmptyAllocation,
-    InvalidRange,
     MissingAppLine,
     UnparsableAddress,
 )
-from harness.memory.ranges import AddressRange, human_size
+from harness.memory.ranges import AddressRange, InvalidRange, human_size
 
 _KEY = re.compile(r"\s*(CMA region|Phys|Virt):(.*)", re.DOTALL)
 _ADDRESSES = re.compile(r"\s*0x([0-9a-f]{1,16})\s+-\s+0x([0-9a-f]{1,16})\s*", re.IGNORECASE)

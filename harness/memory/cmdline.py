@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 
 from harness.memory.dmesg import DEFAULT_AREA
-from harness.memory.errors import InvalidRange, MalformedCommandLine
+from harness.memory.errors import MalformedCommandLine
 from harness.memory.model import Claim, Coverage, Reading, Windowed
-from harness.memory.ranges import AddressRange
+from harness.memory.ranges import AddressRange, InvalidRange
 
 _NUMBER = r"(0x[0-9a-f]+|[0-9]+)([kmgt]?)"
 _CMA = re.compile(rf"{_NUMBER}(?:@{_NUMBER}(?:-{_NUMBER})?)?", re.IGNORECASE)

@@ -13,15 +13,10 @@ from __future__ import annotations
 import dataclasses
 
 from harness.memory import flattree
-from harness.memory.errors import (
-    AreaNotInDeviceTree,
-    InvalidRange,
-    MalformedDeviceTree,
-    NoReservedMemory,
-)
+from harness.memory.errors import AreaNotInDeviceTree, MalformedDeviceTree, NoReservedMemory
 from harness.memory.flattree import RawNode, RawTree
 from harness.memory.model import Claim, Coverage, Failure, Placed, Reading, Windowed
-from harness.memory.ranges import AddressRange
+from harness.memory.ranges import AddressRange, InvalidRange
 
 _ROOT_CELLS_DEFAULT = 1
 """OF_ROOT_NODE_ADDR_CELLS_DEFAULT in include/linux/of.h (the specification says 2)."""

@@ -12,9 +12,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from harness.memory.errors import InvalidRange
 from harness.memory.model import Based, Claim, Coverage, Failure, Placed, Reading, RoundedSize
-from harness.memory.ranges import AddressRange
+from harness.memory.ranges import AddressRange, InvalidRange
 
 MIB = 1 << 20
 DEFAULT_AREA = "reserved"

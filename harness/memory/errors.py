@@ -23,14 +23,6 @@ def quoted(text: object, limit: int = 120) -> str:
     return shown if len(shown) <= limit else shown[:limit] + "…"
 
 
-class InvalidRange(HarnessError, ValueError):
-    """A range that is empty, negative or backwards."""
-
-    def __init__(self, start: int, end: int, reason: str) -> None:
-        super().__init__(f"[{start:#x}, {end:#x}) is no address range: {reason}")
-        self.start, self.end, self.reason = start, end, reason
-
-
 class WitnessUnreadable(HarnessError):
     """A witness gave text that is not in its format: nothing is known from it."""
 

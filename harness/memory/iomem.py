@@ -11,9 +11,9 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterator
 
-from harness.memory.errors import InvalidRange, MalformedIomem, ZeroedIomem
+from harness.memory.errors import MalformedIomem, ZeroedIomem
 from harness.memory.model import Coverage, NamedRange, Placed, Reading
-from harness.memory.ranges import AddressRange
+from harness.memory.ranges import AddressRange, InvalidRange
 
 _LINE = re.compile(r"( *)([0-9a-f]{4,16})-([0-9a-f]{4,16}) : (.*)", re.DOTALL)
 _RAM = "System RAM"

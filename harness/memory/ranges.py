@@ -6,9 +6,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from harness.memory.errors import InvalidRange
+from harness.errors import HarnessError
 
 _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+class InvalidRange(HarnessError, ValueError):
+    """A range that is empty, negative or backwards."""
+
+    def __init__(self, start: int, end: int, reason: str) -> None:
+        super().__init__(f"[{start:#x}, {end:#x}) is no address range: {reason}")
+        self.start, self.end, self.reason = start, end, reason
 
 
 def human_size(size: int) -> str:

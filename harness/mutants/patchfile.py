@@ -16,9 +16,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.build.diff import touched_files
-from harness.build.tools import ROOT
+from harness.builders.diff import touched_files
 from harness.errors import UserError
+from harness.host.programs import ROOT
 
 MUTANTS = ROOT / "tests" / "mutants"
 HEADERS = ("Subject", "Kind", "Caught-by", "SPDX-License-Identifier", "Commit", "Kernel")

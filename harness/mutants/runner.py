@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.build.workshop import PatchError, Workshop
+from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError, HarnessError
-from harness.images import ImageSet
+from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
-from harness.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
+from harness.testrun.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
 
 
 class Status(enum.Enum):
@@ -67,13 +67,13 @@ class Runner:
 
     def __init__(
         self,
-        workshop: Workshop,
+        patch_tree: PatchTree,
         suite: Suite,
         kernel: str,
         artifacts: Path,
         say: Callable[[str], None],
     ) -> None:
-        self._workshop = workshop
+        self._patch_tree = patch_tree
         self._suite = suite
         self._kernel = kernel
         self._artifacts = artifacts
@@ -86,7 +86,7 @@ class Runner:
         fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
         if not fitting:
             return
-        self._unchanged = self._workshop.build(self._artifacts / "unchanged" / "images")
+        self._unchanged = self._patch_tree.build(self._artifacts / "unchanged" / "images")
         if any(mutant.harmless for mutant in fitting):
             self._check_all()
         else:
@@ -155,15 +155,15 @@ class Runner:
         try:
             for change in changes:
                 with contextlib.suppress(PatchError):
-                    self._workshop.apply(change.path)
+                    self._patch_tree.apply(change.path)
                     tried.append(change)
-            images = self._workshop.build(place / "images")
+            images = self._patch_tree.build(place / "images")
             built = round(time.monotonic() - begun, 1)
             return tried, built, self._run(images, place / "suite").passed
         except BuildError:
             return tried, round(time.monotonic() - begun, 1), False
         finally:
-            self._workshop.restore()
+            self._patch_tree.restore()
             shutil.rmtree(place, ignore_errors=True)
 
     def _one(self, mutant: Mutant) -> Result:
@@ -171,8 +171,8 @@ class Runner:
         shutil.rmtree(place, ignore_errors=True)
         begun = time.monotonic()
         try:
-            self._workshop.apply(mutant.path)
-            images = self._workshop.build(place / "images")
+            self._patch_tree.apply(mutant.path)
+            images = self._patch_tree.build(place / "images")
             built = time.monotonic() - begun
             result = self._test(mutant, images, place)
         except NotGreen as error:
@@ -182,7 +182,7 @@ class Runner:
         except BuildError as error:
             return Result(mutant, Status.DOES_NOT_BUILD, message=str(error))
         finally:
-            self._workshop.restore()
+            self._patch_tree.restore()
             shutil.rmtree(place / "images", ignore_errors=True)
         if result.status in GOOD:
             shutil.rmtree(place, ignore_errors=True)

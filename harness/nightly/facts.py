@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness.build.tools import ROOT
+from harness.host.programs import ROOT
 
 DIRTY = "-dirty"
 UNKNOWN = "unknown"

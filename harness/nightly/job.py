@@ -31,17 +31,9 @@ class Status(enum.Enum):
 
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "layouts": ("tests/qemu/cma/test_layouts.py",),
-    "cma": (
-        "tests/qemu/cma",
-        "tests/qemu/test_main_job.py",
-        "--ignore=tests/qemu/cma/test_layouts.py",
-    ),
-    "harness": (
-        "tests/qemu",
-        "--ignore=tests/qemu/cma",
-        "--ignore=tests/qemu/test_main_job.py",
-    ),
+    "layouts": ("tests/cma/test_layouts.py",),
+    "cma": ("tests/cma", "--ignore=tests/cma/test_layouts.py"),
+    "harness": ("tests/qemu",),
 }
 """Groups of tests, as pytest's arguments: every layout, the other tests of the system, the
 harness's own."""
@@ -84,7 +76,7 @@ class Job:
 
         There is one built tree to patch for each kernel.
         """
-        return f"workshop {self.kernel}" if self.kind is Kind.MUTANTS else ""
+        return f"patch_tree {self.kernel}" if self.kind is Kind.MUTANTS else ""
 
 
 def exit_status(statuses: Iterable[Status]) -> int:

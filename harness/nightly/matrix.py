@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.build.imageset import VERSIONS
+from harness.builders.imageset import VERSIONS
 from harness.errors import UserError
 from harness.mutants import patchfile
 from harness.nightly.job import GROUPS, OWN_MEMORY, Job, Kind

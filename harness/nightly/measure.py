@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.command import run_command
 from harness.gate.probe import probe
 from harness.gate.sample import Sample
-from harness.images import DEFAULT_MEMORY, ImageSet
+from harness.host.command import run_command
+from harness.imageset.model import DEFAULT_MEMORY, ImageSet
 from harness.machine.machine import Machine, MachineConfig
 
 Measure = Callable[[ImageSet, int, Path], list[Sample]]
@@ -45,13 +45,16 @@ def measure(images: ImageSet, memory_mib: int, artifacts: Path) -> list[Sample]:
 
 
 def main(argv: Sequence[str] | None = None, how: Measure = measure) -> int:
-    """``python -m harness.nightly.measure``: writes `SAMPLES`. Exit status as `harness.command`."""
+    """``python -m harness.nightly.measure``: writes `SAMPLES`.
+
+    Exit status as `harness.host.command`.
+    """
     parser = argparse.ArgumentParser(prog="measure", description=__doc__)
     parser.add_argument("--kernel-version", metavar="X.Y", required=True)
     parser.add_argument("--memory", metavar="MIB", type=int, default=DEFAULT_MEMORY)
     parser.add_argument("--to", metavar="DIR", type=Path, required=True)
     options = parser.parse_args(argv)
-    from harness.build.imageset import build_image_set
+    from harness.builders.imageset import build_image_set
 
     def call() -> int:
         samples = how(build_image_set(options.kernel_version), options.memory, options.to)

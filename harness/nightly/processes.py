@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.build.process import kill_group
 from harness.errors import HarnessError
 from harness.gate.sample import Sample
-from harness.junit import Case, directory_name, read_cases
+from harness.host.process import kill_group
 from harness.mutants import patchfile, report
 from harness.mutants import runner as mutants
 from harness.nightly.attempt import Attempt, MutantResult, TestResult
 from harness.nightly.job import GROUPS, Job, Kind, Status
 from harness.nightly.measure import SAMPLES
-from harness.suite import JUNIT, NOTHING, Outcome, failures_of, pytest_command, start
+from harness.testrun.junit import Case, directory_name, read_cases
+from harness.testrun.suite import JUNIT, NOTHING, Outcome, failures_of, pytest_command, start
 
 LOG = "log.txt"
 _MUTANTS = "mutants.json"
@@ -112,7 +112,7 @@ class Processes:
         return Process(job, argv, directory)
 
     def _mutants(self, job: Job, directory: Path, before: Attempt | None) -> list[str]:
-        argv = [sys.executable, "-m", "harness.mutants", "--kernel-version", job.kernel]
+        argv = [sys.executable, "-m", "harness.cli.mutants", "--kernel-version", job.kernel]
         argv += ["--json", str(directory / _MUTANTS)]
         if before is not None and before.mutants:
             # What is known stays known: a mutant takes half a minute.

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.build.variant import variants
+from harness.builders.variant import variants
 from harness.errors import HarnessError, UserError
 from harness.pytest_plugin import cases, junit, options, reporting
+from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
     artifacts,
@@ -26,7 +27,7 @@ from harness.pytest_plugin.fixtures import (
     templates,
 )
 from harness.pytest_plugin.selection import select
-from harness.pytest_plugin.session import Session, session_of
+from harness.pytest_plugin.session import session_of
 
 __all__ = [
     "artifacts",
@@ -46,7 +47,7 @@ __all__ = [
 
 MARKS = (
     "machine(kind, append=''): which guest a test gets: clone (default), class, cold, loaded",
-    "needs(*features): skipped where the image set lacks one (see harness.images.ImageSet)",
+    "needs(*features): skipped where the image set lacks one (see harness.imageset.model.ImageSet)",
     "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
 )
 
@@ -133,8 +134,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """A crash or a warning that no wait came across fails the test, and so does a KTAP case."""
     result = yield
-    if Session.BOOTS in pyfuncitem.stash:
-        for machine in pyfuncitem.stash[Session.BOOTS].machines:
+    if BOOTS in pyfuncitem.stash:
+        for machine in pyfuncitem.stash[BOOTS].machines:
             machine.settle()
     if CaseReporter.KEY in pyfuncitem.stash:
         pyfuncitem.stash[CaseReporter.KEY].settle()

@@ -10,12 +10,12 @@ from itertools import islice
 import pytest
 
 from harness.errors import HarnessError, Verdict
-from harness.guest import Guest
+from harness.guest.guest import Guest
 from harness.ktap import Case, KtapReport, NoKtap, Outcome, parse_ktap
 from harness.machine.channel import CommandResult
 from harness.machine.crash import STAMP
 from harness.machine.machine import Machine, MachineConfig
-from harness.pytest_plugin.fixtures import Boots
+from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.junit import PROPERTY, case_of
 from harness.pytest_plugin.session import Session
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.guest import Guest
-from harness.images import ImageSet
-from harness.junit import directory_name
-from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
-from harness.machine.template import Prepare, Template, TemplateStore
+from harness.guest.guest import Guest
+from harness.guest.ssh.service import warm
+from harness.imageset.model import ImageSet
+from harness.machine.machine import MachineConfig
+from harness.machine.template import TemplateStore
+from harness.pytest_plugin.boots import BOOTS, Boots
 from harness.pytest_plugin.session import Session, session_of
+from harness.testrun.junit import directory_name
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def needs_are_met(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def templates(qemu_session: Session) -> TemplateStore:
     """Where frozen machines are kept."""
-    return TemplateStore(qemu_session.cache / "templates")
+    return TemplateStore(qemu_session.cache / "templates", warm)
 
 
 @pytest.fixture
@@ -76,69 +76,6 @@ def _fresh_directory(session: Session, nodeid: str) -> Path:
     return directory
 
 
-class Boots:
-    """Starts machines for one scope, and ends them with it."""
-
-    def __init__(self, session: Session, templates: TemplateStore, directory: Path) -> None:
-        self._session = session
-        self.templates = templates
-        self._directory = directory
-        self.machines: list[Machine] = []
-
-    def _place(self) -> Path:
-        number = len(self.machines)
-        return self._directory / f"machine-{number}" if number else self._directory
-
-    def cold(self, config: MachineConfig, timeout: float = BOOT_TIMEOUT) -> Guest:
-        """Boots a machine of its own, with `timeout` seconds to its first answer."""
-        machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
-        self.machines.append(machine)
-        machine.open(timeout)
-        return self._guest(machine)
-
-    def _guest(self, machine: Machine) -> Guest:
-        guest = Guest(machine, self._session.settings.area)
-        if {"debugfs"} == machine.config.images.features & {"debugfs", "agent"}:
-            # Another's root image: the kernel has it, and nobody may have mounted it.
-            guest.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; :")
-        return guest
-
-    def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
-        """A clone of the template at `point`; a cold boot, with a warning, where that fails."""
-        try:
-            machine = self._clone(config, point, prepare)
-        except HarnessError as error:
-            warnings.warn(f"cloning failed, booting instead: {error}", stacklevel=2)
-            guest = self.cold(config)
-            if prepare is not None:
-                prepare(guest.machine)
-            return guest
-        self.machines.append(machine)
-        return self._guest(machine)
-
-    def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
-        template = self._template(config, point, prepare)
-        session = self._session
-        try:
-            return template.clone(self._place(), session.live, gdb=session.gdb)
-        except HarnessError:
-            # Once more from a template made anew: this one may be damaged, or of an older kind.
-            self.templates.discard(template)
-            template = self._template(config, point, prepare)
-            return template.clone(self._place(), session.live, gdb=session.gdb)
-
-    def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
-        directory = self._session.settings.artifacts / "templates"
-        return self.templates.get(
-            config, point, prepare or (lambda machine: None), artifacts=directory
-        )
-
-    def close(self) -> None:
-        """Ends all machines."""
-        for machine in self.machines:
-            machine.close()
-
-
 @pytest.fixture
 def boots(
     request: pytest.FixtureRequest,
@@ -148,7 +85,7 @@ def boots(
 ) -> Iterator[Boots]:
     """Machines that end with the test."""
     boots = Boots(qemu_session, templates, artifacts)
-    request.node.stash[qemu_session.BOOTS] = boots
+    request.node.stash[BOOTS] = boots
     yield boots
     boots.close()
 
@@ -182,7 +119,7 @@ def guest(request: pytest.FixtureRequest, qemu_session: Session) -> Guest:
     kind = mark.args[0] if mark else "clone"
     if kind == "class":
         # First, so that a crash while the guest is made is told with its machine.
-        request.node.stash[qemu_session.BOOTS] = request.getfixturevalue("class_boots")
+        request.node.stash[BOOTS] = request.getfixturevalue("class_boots")
         guest: Guest = request.getfixturevalue("class_guest")
         return guest
     boots: Boots = request.getfixturevalue("boots")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.images import PARTS
+from harness.imageset.model import PARTS
 
 RAM_MIB = range(64, 1025)
 """What vexpress-a9 takes, in MiB (QEMU ``hw/arm/vexpress.c``)."""
@@ -91,7 +91,7 @@ class Settings:
     biscuitos: Path | None
     kernel_source: Path | None
     given: Mapping[str, Path]
-    """The parts of the image set that the user brings (`harness.images.PARTS`)."""
+    """The parts of the image set that the user brings (`harness.imageset.model.PARTS`)."""
     append: str
     memory: int | None
     """MiB; None: 512, or what the BiscuitOS tree says."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, Verdict
+from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, KtapFailed
-from harness.pytest_plugin.session import Session, session_of
+from harness.pytest_plugin.session import session_of
 
 
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
@@ -27,18 +28,18 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
     if isinstance(error, OSError | MemoryError):
         # No answer of a guest raises these: this host has run out of something.
         verdict = Verdict.INFRASTRUCTURE
-    if Session.BOOTS not in item.stash:
+    if BOOTS not in item.stash:
         return
     item.user_properties.append(("verdict", verdict.value))
     if isinstance(error, HarnessError):
         told = [f"{type(error).__name__} ({verdict.value}): {error}"]
         report.longrepr = "\n".join(told + getattr(error, "__notes__", []))
     lines = [f"verdict: {verdict.value}"]
-    for number, machine in enumerate(item.stash[Session.BOOTS].machines):
+    for number, machine in enumerate(item.stash[BOOTS].machines):
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
         lines += [machine.last_words(12)]
     report.sections.append(("guest", "\n".join(lines)))
-    if session_of(item.config).settings.shell and item.stash[Session.BOOTS].machines:
+    if session_of(item.config).settings.shell and item.stash[BOOTS].machines:
         from harness.pytest_plugin.terminal import open_shell
 
-        open_shell(item.config, item.stash[Session.BOOTS].machines[-1])
+        open_shell(item.config, item.stash[BOOTS].machines[-1])

@@ -6,18 +6,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import pytest
 
-from harness import preflight
-from harness.biscuitos import find
 from harness.errors import UserError
-from harness.images import DEFAULT_MEMORY, ImageSet
+from harness.imageset import preflight
+from harness.imageset.biscuitos import find
+from harness.imageset.model import DEFAULT_MEMORY, ImageSet
 from harness.pytest_plugin.options import Settings
-
-if TYPE_CHECKING:
-    from harness.pytest_plugin.fixtures import Boots
 
 GIVEN, SOURCE = "given", "source"
 
@@ -26,7 +23,6 @@ class Session:
     """One run, or one worker of it."""
 
     KEY: pytest.StashKey[Session] = pytest.StashKey()
-    BOOTS: pytest.StashKey[Boots] = pytest.StashKey()
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = Settings.of(config)
@@ -54,7 +50,7 @@ class Session:
     @property
     def cache(self) -> Path:
         """Root of the cache."""
-        from harness.build.cache import cache_root
+        from harness.builders.cache import cache_root
 
         return cache_root()
 
@@ -72,9 +68,9 @@ class Session:
         if version == GIVEN:
             return None
         if (version, name) not in self._variants:
-            from harness.build.cache import Cache
-            from harness.build.progress import LazyProgress
-            from harness.build.variant import DIRECTORY, build_variant
+            from harness.builders.cache import Cache
+            from harness.builders.variant import DIRECTORY, build_variant
+            from harness.host.progress import LazyProgress
 
             progress = LazyProgress()
             cache = Cache(say=progress.say)
@@ -90,7 +86,7 @@ class Session:
             return ImageSet.read(self.settings.image_set)
         if self.biscuitos is not None:
             return self.biscuitos.image_set()
-        from harness.build.imageset import build_image_set
+        from harness.builders.imageset import build_image_set
 
         if self.settings.kernel_source:
             return build_image_set(self.settings.kernel_source)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.biscuitos import BiscuitOS, find
-from harness.build.biscuitos_tree import build_tree
-from harness.build.cache import Cache
-from harness.build.progress import LazyProgress
-from harness.cli import main
-from harness.guest import Guest
-from harness.images import ImageSet
+from harness.builders.biscuitos_tree import build_tree
+from harness.builders.cache import Cache
+from harness.cli.main import main
+from harness.guest.guest import Guest
+from harness.host.progress import LazyProgress
+from harness.imageset.biscuitos import BiscuitOS, find
+from harness.imageset.model import ImageSet
 from harness.machine.machine import MachineConfig
 from harness.memory.ranges import AddressRange
-from harness.pytest_plugin.fixtures import Boots
+from harness.pytest_plugin.boots import Boots
 
 FIRST_MIB = AddressRange(0x69800000, 0x69900000)
 Tree = Callable[[str], Path]
@@ -104,7 +104,7 @@ def test_a_root_disk_of_the_user_s_with_our_kernel(
     tree: Tree, boots: Boots, machine_config: MachineConfig, tmp_path: Path
 ) -> None:
     """Any combination: what is not given comes from our image set, our module and app too."""
-    from harness.preflight import check, with_given
+    from harness.imageset.preflight import check, with_given
 
     disk = Path(shutil.copy(find(tree("old")).image, tmp_path))
     images = with_given(machine_config.images, {"disk": disk})

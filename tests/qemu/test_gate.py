@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from harness.build.sandbox import NoSandbox, check
-from harness.build.tools import ROOT
-from harness.gate.cli import main
+from harness.builders.sandbox import NoSandbox, check
+from harness.cli.gate import main
+from harness.host.programs import ROOT
 from harness.pytest_plugin.session import Session
 
 MUTANTS = ROOT / "tests" / "mutants"
 PATCHES = Path(__file__).parent / "patches"
 TESTS = """\
-tests/qemu/test_main_job.py::TestApplication::test_what_it_gets_is_the_start_of_the_area
-tests/qemu/cma/test_app.py::TestRegion::test_another_device_is_another_area
+tests/cma/test_main_job.py::TestApplication::test_what_it_gets_is_the_start_of_the_area
+tests/cma/test_app.py::TestRegion::test_another_device_is_another_area
 """
 
 

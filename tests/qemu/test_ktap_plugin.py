@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.build import cpio
-from harness.images import ImageSet
+from harness.builders import cpio
+from harness.imageset.model import ImageSet
 
 pytestmark = pytest.mark.needs("agent")
 

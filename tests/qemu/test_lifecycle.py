@@ -33,7 +33,7 @@ KILLS = 50
 
 def work(store: str, images: list[str]) -> None:
     """What is killed: templates made, clones started, commands run, without end."""
-    from harness.images import ImageSet
+    from harness.imageset.model import ImageSet
 
     kernel, dtb, initrd, features = images
     files = ImageSet(Path(kernel), Path(dtb), Path(initrd), features=frozenset(features.split(",")))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest import Guest
+from harness.guest.guest import Guest
 from harness.machine import process
 from harness.machine.crash import Kind
 from harness.machine.errors import (
@@ -24,7 +24,7 @@ from harness.machine.errors import (
 )
 from harness.machine.machine import Machine, MachineConfig
 from harness.machine.template import TemplateStore
-from harness.pytest_plugin.fixtures import Boots
+from harness.pytest_plugin.boots import Boots
 
 pytestmark = pytest.mark.needs("agent")
 

@@ -14,9 +14,9 @@ import pexpect
 import pytest
 
 from harness.errors import HarnessError
-from harness.images import ImageSet
+from harness.imageset.model import ImageSet
 from harness.machine.machine import Machine, MachineConfig
-from harness.pytest_plugin.fixtures import Boots
+from harness.pytest_plugin.boots import Boots
 
 pytestmark = pytest.mark.needs("agent")
 

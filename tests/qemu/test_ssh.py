@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.files import Via
-from harness.guest import Guest
+from harness.guest.files import Via
+from harness.guest.guest import Guest
+from harness.guest.ssh import service
+from harness.guest.ssh.errors import ForeignHostKey, SshError, WrongGuest
+from harness.guest.ssh.keys import Keys
 from harness.machine.crash import Kind
 from harness.machine.errors import (
     GuestCrash,
@@ -29,10 +32,7 @@ from harness.machine.errors import (
 )
 from harness.machine.machine import Machine, MachineConfig
 from harness.machine.network import GATEWAY, GUEST, forwarded_port
-from harness.pytest_plugin.fixtures import Boots
-from harness.ssh import service
-from harness.ssh.errors import ForeignHostKey, SshError, WrongGuest
-from harness.ssh.keys import Keys
+from harness.pytest_plugin.boots import Boots
 from tests.qemu.test_machine import PROVOKE
 
 pytestmark = pytest.mark.needs("ssh")

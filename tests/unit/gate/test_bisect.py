@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import bisect as bisect_cli
 from harness.errors import HarnessError, UserError, Verdict
-from harness.gate import bisect_cli
 from harness.gate.bisect import Mark, Tested, Undecided, _twice, search
 
 Test = Callable[[str, Sequence[str]], Tested]

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.cache import Cache
-from harness.build.progress import LineProgress
-from harness.build.sandbox import Contained, NoSandbox
-from harness.build.workshop import PatchError
+from harness.builders.cache import Cache
+from harness.builders.patch_tree import PatchError
+from harness.builders.sandbox import Contained, NoSandbox
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
 from harness.gate.baseline import SuiteRun
@@ -23,14 +22,15 @@ from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
 from harness.gate.result import Area, Change, Decision, GateResult, Kind
-from harness.images import ImageSet
-from harness.junit import Case
+from harness.host.progress import LineProgress
+from harness.imageset.model import ImageSet
 from harness.machine.crash import Crash
 from harness.machine.crash import Kind as CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
-from harness.suite import Outcome, failures_of
+from harness.testrun.junit import Case
+from harness.testrun.suite import Outcome, failures_of
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
 BOOT = Probe(
@@ -109,7 +109,7 @@ class World:
 
 
 class FakeShop:
-    """The part of a workshop that the gate uses."""
+    """The part of a patch_tree that the gate uses."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -154,8 +154,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         finally:
             made.done.append("restored")
 
-    monkeypatch.setattr(module, "open_workshop", opened)
-    monkeypatch.setattr("harness.build.sandbox.check", lambda: None)
+    monkeypatch.setattr(module, "open_patch_tree", opened)
+    monkeypatch.setattr("harness.builders.sandbox.check", lambda: None)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
     monkeypatch.setattr(module, "run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
@@ -393,6 +393,6 @@ def test_a_host_without_a_sandbox_judges_nothing(
     def fail() -> None:
         raise NoSandbox("it does not start")
 
-    monkeypatch.setattr("harness.build.sandbox.check", fail)
+    monkeypatch.setattr("harness.builders.sandbox.check", fail)
     assert world.judge().decision is Decision.INFRASTRUCTURE
     assert world.done == []

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.gate import probe as module
 from harness.gate.probe import Probe, difference, measures, new_warnings
-from harness.images import ImageSet
+from harness.imageset.model import ImageSet
 
 RAW = """\
 <6>[    0.000000] Booting Linux on physical CPU 0x0

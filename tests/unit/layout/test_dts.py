@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from harness.layout import Area, Layout, layout_dtb
-from harness.layout.dts import _dtc
-from harness.layout.model import MIB, window
 from harness.memory.devicetree import read_dtb
+from tests.cma.layout import Area, Layout, layout_dtb
+from tests.cma.layout.dts import _dtc
+from tests.cma.layout.model import MIB, window
 
 pytestmark = pytest.mark.skipif(shutil.which("dtc") is None, reason="needs dtc")
 

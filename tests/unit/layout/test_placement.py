@@ -7,11 +7,11 @@ import itertools
 
 import pytest
 
-from harness.layout import Area, Boot, Layout, Placement, place
-from harness.layout.model import MIB, window
-from harness.layout.placement import lowmem_end
-from harness.layout.table import LAYOUTS, PORTABLE
 from harness.memory.ranges import AddressRange
+from tests.cma.layout import Area, Boot, Layout, Placement, place
+from tests.cma.layout.model import MIB, window
+from tests.cma.layout.placement import lowmem_end
+from tests.cma.layout.table import LAYOUTS, PORTABLE
 
 OLD = Boot((6, 1), 0x609BDA08, 2 * MIB)
 NEW = Boot((6, 12), 0x609BDA08, 2 * MIB)

@@ -9,9 +9,9 @@ import re
 
 import pytest
 
-from harness.build.tools import ROOT
-from harness.layout.table import LAYOUTS
+from harness.host.programs import ROOT
 from harness.mutants.patchfile import Mutant, read_all
+from tests.cma.layout.table import LAYOUTS
 
 _OPERATORS = {"and", "or", "not"}
 
@@ -20,7 +20,7 @@ _OPERATORS = {"and", "or", "not"}
 def names() -> set[str]:
     """What ``-k`` can match: modules, classes, functions, and the layouts' names as parameters."""
     found = {layout.name for layout in LAYOUTS}
-    for path in (ROOT / "tests" / "qemu").rglob("test_*.py"):
+    for path in (ROOT / "tests" / "cma").rglob("test_*.py"):
         found.add(path.name)
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The verdict on a mutant, with workshop and suite replaced."""
+"""The verdict on a mutant, with patch_tree and suite replaced."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import cast
 
 import pytest
 
-from harness.build.workshop import PatchError, Workshop
+from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError
-from harness.images import ImageSet
+from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
 from harness.mutants.report import Table, as_json, exit_status, summary
 from harness.mutants.runner import NotGreen, Result, Runner, Status
-from harness.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
+from harness.testrun.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
 
 IMAGES = ImageSet(Path("zImage"), Path("dtb"))
 
@@ -76,19 +76,21 @@ def mutant(name: str = "m", harmless: bool = False, kernels: tuple[str, ...] = (
     return Mutant(Path(f"{name}.patch"), "it breaks", harmless, by, kernels, ("linux/mm/cma.c",))
 
 
-def runner(tmp_path: Path, workshop: FakeWorkshop, suite: FakeSuite) -> Runner:
-    return Runner(cast(Workshop, workshop), cast(Suite, suite), "6.1", tmp_path, lambda text: None)
+def runner(tmp_path: Path, patch_tree: FakeWorkshop, suite: FakeSuite) -> Runner:
+    return Runner(
+        cast(PatchTree, patch_tree), cast(Suite, suite), "6.1", tmp_path, lambda text: None
+    )
 
 
 def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Result, list[str]]:
     """One mutant, after the named tests have passed without it."""
-    workshop = FakeWorkshop()
-    made = runner(tmp_path, workshop, suite)
+    patch_tree = FakeWorkshop()
+    made = runner(tmp_path, patch_tree, suite)
     suite.outcomes.insert(0, GREEN)
     made.check_suite([one or mutant()])
-    workshop.done.clear()
+    patch_tree.done.clear()
     (result,) = made.run([one or mutant()])
-    return result, workshop.done
+    return result, patch_tree.done
 
 
 @pytest.mark.parametrize(
@@ -151,10 +153,10 @@ def changes(count: int) -> list[Mutant]:
 
 
 def test_harmless_changes_that_pass_together_are_run_once(tmp_path: Path) -> None:
-    suite, workshop = FakeSuite(GREEN), FakeWorkshop()
-    results = list(runner(tmp_path, workshop, suite).run(changes(4)))
+    suite, patch_tree = FakeSuite(GREEN), FakeWorkshop()
+    results = list(runner(tmp_path, patch_tree, suite).run(changes(4)))
     assert [result.status for result in results] == [Status.PASSED] * 4
-    assert workshop.done == ["apply"] * 4 + ["build", "restore"]
+    assert patch_tree.done == ["apply"] * 4 + ["build", "restore"]
 
 
 def test_the_one_that_is_not_harmless_is_found_among_many(tmp_path: Path) -> None:
@@ -187,8 +189,8 @@ def test_changes_that_do_not_apply_together_are_tried_apart(tmp_path: Path) -> N
 
 
 def test_changes_that_do_not_build_together_are_tried_apart(tmp_path: Path) -> None:
-    workshop = FakeWorkshop(BuildError("error"), "build")
-    results = list(runner(tmp_path, workshop, FakeSuite()).run(changes(2)))
+    patch_tree = FakeWorkshop(BuildError("error"), "build")
+    results = list(runner(tmp_path, patch_tree, FakeSuite()).run(changes(2)))
     assert [result.status for result in results] == [Status.DOES_NOT_BUILD] * 2
 
 
@@ -202,26 +204,26 @@ def test_changes_that_do_not_build_together_are_tried_apart(tmp_path: Path) -> N
 def test_a_mutant_that_cannot_be_tried_is_told_and_taken_off(
     tmp_path: Path, error: Exception, fails_at: str, status: Status
 ) -> None:
-    workshop = FakeWorkshop(error, fails_at)
-    (result,) = runner(tmp_path, workshop, FakeSuite()).run([mutant()])
+    patch_tree = FakeWorkshop(error, fails_at)
+    (result,) = runner(tmp_path, patch_tree, FakeSuite()).run([mutant()])
     assert result.status is status
     assert result.message == str(error)
-    assert workshop.done[-1] == "restore"
+    assert patch_tree.done[-1] == "restore"
 
 
 def test_a_mutant_for_other_kernels_is_left_alone_and_not_counted(tmp_path: Path) -> None:
-    workshop = FakeWorkshop()
-    (result,) = runner(tmp_path, workshop, FakeSuite()).run([mutant(kernels=("6.12",))])
+    patch_tree = FakeWorkshop()
+    (result,) = runner(tmp_path, patch_tree, FakeSuite()).run([mutant(kernels=("6.12",))])
     assert result.status is Status.OTHER_KERNEL
-    assert workshop.done == []
+    assert patch_tree.done == []
     assert summary([result]) == "0 of 0 mutants caught, 0 of 0 harmless passed"
 
 
 def test_an_interrupt_takes_the_mutant_off(tmp_path: Path) -> None:
-    workshop = FakeWorkshop()
+    patch_tree = FakeWorkshop()
     with pytest.raises(KeyboardInterrupt):
-        list(runner(tmp_path, workshop, FakeSuite(KeyboardInterrupt())).run([mutant()]))
-    assert workshop.done[-1] == "restore"
+        list(runner(tmp_path, patch_tree, FakeSuite(KeyboardInterrupt())).run([mutant()]))
+    assert patch_tree.done[-1] == "restore"
 
 
 def test_a_suite_that_is_red_without_a_mutant_stops_the_run(tmp_path: Path) -> None:

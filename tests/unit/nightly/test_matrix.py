@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.tools import ROOT
+from harness.cli.nightly import MATRIX
 from harness.errors import UserError
-from harness.nightly.cli import MATRIX
+from harness.host.programs import ROOT
 from harness.nightly.job import GROUPS, Job, Kind
 from harness.nightly.matrix import read_matrix
 
@@ -134,4 +134,7 @@ def test_each_test_file_is_in_one_group() -> None:
 
     groups = [files(arguments) for arguments in GROUPS.values()]
     assert sum(map(len, groups)) == len(set.union(*groups))
-    assert set.union(*groups) == set((ROOT / "tests" / "qemu").rglob("test_*.py"))
+    tests = ROOT / "tests"
+    assert set.union(*groups) == {
+        p for d in ("cma", "qemu") for p in (tests / d).rglob("test_*.py")
+    }

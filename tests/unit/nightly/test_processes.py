@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.gate.sample import Sample
-from harness.images import ImageSet
+from harness.imageset.model import ImageSet
 from harness.mutants import patchfile
 from harness.nightly import processes
 from harness.nightly.attempt import Attempt
@@ -49,7 +49,7 @@ def test_pytest_is_told_kernel_memory_and_expression(
     words = words_of(monkeypatch, tmp_path, one)
     assert "-m pytest --qemu" in words
     assert "--junitxml=TMP/job/junit.xml --qemu-artifacts TMP/job/tests" in words
-    assert "--qemu-kernel-version 6.1 --qemu-memory 512 -k a or b tests/qemu/cma" in words
+    assert "--qemu-kernel-version 6.1 --qemu-memory 512 -k a or b tests/cma" in words
     assert "--qemu-memory" not in words_of(
         monkeypatch, tmp_path, dataclasses.replace(one, memory_mib=None)
     )
@@ -151,7 +151,7 @@ def test_half_a_file_is_none(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from harness.build import imageset
+    from harness.builders import imageset
     from harness.nightly import measure
 
     images = ImageSet(Path("zImage"), Path("dtb"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.tools import ROOT
 from harness.gate.options import QUICK, QUICK_DRIVER
+from harness.host.programs import ROOT
 from harness.pytest_plugin.selection import read_selection
 
 
@@ -30,8 +30,8 @@ def collected(*words: str) -> tuple[list[str], str]:
         "--qemu-kernel-version",
         "6.1",
         *words,
-        "tests/qemu/cma",
-        "tests/qemu/test_main_job.py",
+        "tests/cma",
+        "tests/cma/test_main_job.py",
     ]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if "::" in line]

@@ -51,7 +51,7 @@ AFTER = (
     area("fourth", 0x6C600000, MIB),
 )
 
-WRONG_AREA = "tests/qemu/cma/test_area.py::test_the_driver_gets_its_own_area[6.1]"
+WRONG_AREA = "tests/cma/test_area.py::test_the_driver_gets_its_own_area[6.1]"
 EXPLANATION = """\
 WrongArea (product): 0x69100000-0x691fffff is in linux,cma (0x69000000-0x697fffff), expected \
 BiscuitOS_cma (0x69800000-0x69ffffff), 7 MiB below it
@@ -125,12 +125,12 @@ def rejected() -> GateResult:
         tests_of=402,
         tests=(
             TestChange(WRONG_AREA, Change.NEWLY_FAILS, "product", "WrongArea: in linux,cma"),
-            TestChange("tests/qemu/cma/test_big.py::test_64", Change.NEWLY_PASSES),
+            TestChange("tests/cma/test_big.py::test_64", Change.NEWLY_PASSES),
             TestChange(
-                "tests/qemu/cma/test_a.py::test_known", Change.STILL_FAILS, "product", "as known"
+                "tests/cma/test_a.py::test_known", Change.STILL_FAILS, "product", "as known"
             ),
-            TestChange("tests/qemu/cma/test_a.py::test_new", Change.NEW),
-            TestChange("tests/qemu/cma/test_a.py::test_old", Change.GONE),
+            TestChange("tests/cma/test_a.py::test_new", Change.NEW),
+            TestChange("tests/cma/test_a.py::test_old", Change.GONE),
         ),
         warnings_gone=("mm/cma.c:99:2: warning: 'x' is used uninitialized",),
         measures=(

@@ -72,10 +72,10 @@ def test_a_failing_test_has_its_verdict_and_explanation() -> None:
 
 def test_what_fails_on_the_base_too_is_not_the_patchs_fault() -> None:
     found = suite(samples.rejected())
-    item = case(found, "tests/qemu/cma/test_a.py::test_known")
+    item = case(found, "tests/cma/test_a.py::test_known")
     assert outcome(item) == "skipped"
     assert properties(item) == {"change": "fails as before", "verdict": "product"}
-    assert outcome(case(found, "tests/qemu/cma/test_a.py::test_new")) == "passed"
+    assert outcome(case(found, "tests/cma/test_a.py::test_new")) == "passed"
 
 
 def test_infrastructure_is_an_error() -> None:

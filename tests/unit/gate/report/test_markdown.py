@@ -98,7 +98,7 @@ def test_the_summary_of_a_rejection() -> None:
     )
     assert "| latency: one page | 12.0 us | 15.6 us | +30.0 %, **regression** |" in text
     assert "<summary>Boot transcript, the difference</summary>\n\n```diff\n--- base\n" in text
-    assert "**Newly passes**\n\n- `tests/qemu/cma/test_big.py::test_64`" in text
+    assert "**Newly passes**\n\n- `tests/cma/test_big.py::test_64`" in text
     assert "kernel size" not in text
     assert "linux,cma` unchanged" not in text
 

@@ -38,7 +38,7 @@ def test_a_rejection_says_what_changed_and_only_that() -> None:
     assert "    0x69100000-0x691fffff      1 MiB  │ └ allocation   1 MiB from its start" in shown
     assert "    see suite/transcript.txt" in shown
     assert any("117 of 120 tests passed (a selection of 402); newly fails: 1;" in r for r in shown)
-    assert "  newly passes: tests/qemu/cma/test_big.py::test_64" in shown
+    assert "  newly passes: tests/cma/test_big.py::test_64" in shown
     assert "warning gone: mm/cma.c:99:2: warning: 'x' is used uninitialized" in shown
     assert (
         "map: CMA area BiscuitOS_cma moved 8 MiB up: 0x69800000-0x69ffffff -> 0x6a000000-0x6a7fffff"

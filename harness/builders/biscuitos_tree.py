@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""A BiscuitOS output tree made from the project's own parts, to test what serves real ones.
+
+It has what theirs have and ours lack: a kernel that lists its areas nowhere, a /dev that is mdev's,
+a root image of ext4 on virtio-blk, one serial line for the kernel, a login shell and "press Enter".
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.builders import userland
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.cpio import Member
+from harness.builders.kernel import file_digest
+from harness.builders.process import ToolRunner
+from harness.builders.rootfs import MANIFEST, read_manifest
+from harness.builders.variant import build_variant
+from harness.host import programs
+from harness.host.progress import Progress
+from harness.imageset.model import APP, ImageSet
+
+SOURCE = programs.IMAGES / "biscuitos"
+LISTING = programs.IMAGES / "kernel" / "patches" / "0003-cma-list-the-areas-in-proc-iomem.patch"
+IMAGE_SIZE = "16M"
+_OURS = (
+    "sbin/agent",
+    "usr/sbin/dropbear",
+    "lib/arm-linux",
+    "lib/ld-linux",
+    "etc/init.d/ssh",
+    "etc/dropbear",
+    "run/",
+    "root/.ssh",
+)
+_REPLACED = {"etc/inittab": "inittab", "etc/init.d/rcS": "rcS", "etc/fstab": "fstab"}
+_NODES = ("console c 5 1", "null c 1 3")
+"""In ``/dev`` of the root image; ``mdev`` makes the others at boot."""
+
+
+def build_tree(
+    cache: Cache, images: ImageSet, progress: Progress, *, old: bool = False
+) -> tuple[Path, ImageSet]:
+    """The directory that holds ``BiscuitOS/output/…``, and the kernel variant that it was made of.
+
+    `old`: the older layout, ``BiscuitOS.img`` at the top, and neither module nor application
+    installed in the root image: both are in ``package/`` alone.
+    """
+    kernel = build_variant(cache, images, SOURCE / "kernel.config", progress, [LISTING])
+    busybox = userland.busybox(cache, userland.busybox_version(cache))
+    own = {path.name: file_digest(path) for path in sorted(SOURCE.iterdir())}
+    rootfs = {f"rootfs {p.name}": file_digest(p) for p in sorted(MANIFEST.parent.iterdir())}
+    parts = {"kernel": kernel.digest(), "busybox": busybox[0].slug, "layout": str(old)}
+    key = Key("biscuitos-tree", {**own, **rootfs, **parts})
+
+    def build(build_dir: BuildDirectory) -> None:
+        top = build_dir.out / "BiscuitOS" / "output" / f"linux-{images.release}-arm32"
+        _install_kernel(kernel, top / "linux" / "linux")
+        _install_packages(images, top / "package")
+        place = "BiscuitOS.img" if old else "Hardware/BiscuitOS.img"
+        (top / place).parent.mkdir(parents=True, exist_ok=True)
+        # What the manifest names of ours beyond that is left out again.
+        files = dict.fromkeys(("busybox", "agent", "dropbear"), busybox[1])
+        files["libraries"] = busybox[1].parent
+        files |= {"app": _given(images.app), "module": _given(images.module)}
+        members = _members(read_manifest(MANIFEST, images.release, files), installed=not old)
+        root = top / "rootfs" / "rootfs"
+        _unpack(members, root)
+        words = ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(root)]
+        runner = ToolRunner(build_dir)
+        runner.run([*words, str(top / place), IMAGE_SIZE], "packing the root image")
+        # Only root may make device nodes on the host.
+        nodes = build_dir.tmp / "nodes"
+        nodes.write_text("cd /dev\n" + "".join(f"mknod {node}\n" for node in _NODES))
+        runner.run(["debugfs", "-w", "-f", nodes, top / place], "making the root image's nodes")
+        script = (SOURCE / "RunBiscuitOS.sh").read_text().replace("@IMAGE@", place)
+        (top / "RunBiscuitOS.sh").write_text(script)
+
+    return cache.entry(key, build), kernel
+
+
+def _given(path: Path | None) -> Path:
+    assert path is not None
+    return path
+
+
+def _install_kernel(kernel: ImageSet, to: Path) -> None:
+    boot = to / "arch" / "arm" / "boot"
+    (boot / "dts").mkdir(parents=True)
+    shutil.copy2(kernel.kernel, boot / "zImage")
+    shutil.copy2(kernel.dtb, boot / "dts" / "vexpress-v2p-ca9.dtb")
+    for name in ("vmlinux", "System.map", ".config"):
+        shutil.copy2(kernel.kernel.parent / name, to)
+
+
+def _install_packages(images: ImageSet, to: Path) -> None:
+    for name, file in (("CMA_area_module-0.0.1", images.module), (APP, images.app)):
+        place = to / name / name
+        place.mkdir(parents=True)
+        shutil.copy2(_given(file), place)
+
+
+def _members(members: Iterable[Member], *, installed: bool) -> list[Member]:
+    """The members of our root image, less agent and ssh server, with BiscuitOS's init scripts."""
+    result = []
+    for member in members:
+        if member.path.startswith(_OURS):
+            continue
+        if not installed and member.path.endswith((f"/{APP}", "/cma.ko")):
+            continue
+        if member.path in _REPLACED:
+            data = (SOURCE / _REPLACED[member.path]).read_bytes()
+            member = Member(member.path, member.mode, data)
+        result.append(member)
+    return result
+
+
+def _unpack(members: Iterable[Member], root: Path) -> None:
+    """Writes the members below `root`, without device nodes."""
+    root.mkdir(parents=True)
+    for member in members:
+        path = root / member.path
+        if stat.S_ISDIR(member.mode):
+            path.mkdir()
+        elif stat.S_ISLNK(member.mode):
+            path.symlink_to(member.data.decode())
+            continue
+        elif stat.S_ISREG(member.mode):
+            path.write_bytes(member.data)
+        else:
+            continue
+        path.chmod(stat.S_IMODE(member.mode))

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: MIT
+"""Content-addressed store of what is built: the key of an entry is the digest of all that went in.
+
+Layout under `cache_root`:
+
+- ``entries/NAME-DIGEST/``: one finished result each, never changed afterwards. It appears by one
+  rename, so a partial result is never visible.
+- ``locks/NAME-DIGEST.lock``: held exclusively while the entry is built or removed, shared by every
+  process that uses it. The kernel drops it when the process dies.
+- ``tmp/NAME-DIGEST.*/``: work in progress; debris where nobody holds its lock.
+- ``logs/``, ``pins/``, ``steps/``, ``apt/``, ``ccache/``: help for the next build, safe to delete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.host.locking import FileLock
+
+ENVIRONMENT = "HARNESS_CACHE"
+MANIFEST = "manifest.json"
+DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
+TOUCH_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+# Leases of this process, by lock file: an entry in use stays until the process ends.
+_LEASES: dict[Path, FileLock] = {}
+
+
+def cache_root() -> Path:
+    """Where the cache is: ``$HARNESS_CACHE``, else in the user's cache. It need not exist."""
+    override = os.environ.get(ENVIRONMENT)
+    if override:
+        return Path(override).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("vexpress-cma-harness")
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What a result is made from. Equal inputs, equal result."""
+
+    name: str
+    """Kind of the result, a file name: ``kernel-6.1``."""
+    inputs: Mapping[str, str]
+    """Readable parts: versions as they are, files as digests."""
+
+    @property
+    def slug(self) -> str:
+        """``NAME-DIGEST``: name of the entry's directory."""
+        text = json.dumps([self.name, sorted(self.inputs.items())])
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildDirectory:
+    """Where one build works. Only `out` becomes the entry."""
+
+    out: Path
+    tmp: Path
+    """For ``TMPDIR``; gone after the build."""
+    log: Path
+    """Log file for this build's tools; it stays."""
+    lock_fd: int
+    """ToolRunner inherit it: the entry stays locked until the last of them is gone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A finished result. Times are seconds since the epoch, `size` is bytes on disk."""
+
+    slug: str
+    path: Path
+    name: str
+    inputs: Mapping[str, str]
+    created: float
+    used: float
+    size: int
+
+
+class Cache:
+    """The store. Cheap to make; nothing is created before it is needed."""
+
+    def __init__(self, root: Path | None = None, say: Say = lambda text: None) -> None:
+        self.root = root if root is not None else cache_root()
+        self.say = say
+        self.offline = False
+        """Set where only what is there counts: nobody is asked for a version."""
+
+    def directory(self, name: str) -> Path:
+        """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
+        path = self.root / name
+        with self._explained():
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def compiler_environment(self) -> dict[str, str]:
+        """Variables for a build: where ccache keeps its files, unless the user says so."""
+        return {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(self.root / "ccache")}
+
+    def entry(self, key: Key, build: Callable[[BuildDirectory], None], needs: int = 0) -> Path:
+        """The directory with the result for `key`, built now if the cache does not have it.
+
+        The result is in use, and safe from `prune`, until this process ends. `needs` is the room
+        that a build takes, in bytes. Raises `UserError` where the cache cannot be written.
+        """
+        path = self.root / "entries" / key.slug
+        lock_path = self.root / "locks" / f"{key.slug}.lock"
+        if lock_path in _LEASES and (path / MANIFEST).exists():
+            return path
+        self.directory("locks")
+        with self._explained():
+            lock = FileLock(lock_path)
+        try:
+            while True:
+                lock.shared(lambda who: self.say(f"waiting for {who}, which builds {key.name}"))
+                if (path / MANIFEST).exists():
+                    break
+                lock.exclusive()
+                if not (path / MANIFEST).exists():
+                    self._build(key, build, needs, lock)
+        except BaseException:
+            lock.close()
+            raise
+        _touch(path / MANIFEST)
+        old = _LEASES.pop(lock_path, None)
+        _LEASES[lock_path] = lock
+        if old is not None:
+            old.close()
+        return path
+
+    def find(self, key: Key) -> Path | None:
+        """The entry's directory if it is there; neither built nor leased."""
+        path = self.root / "entries" / key.slug
+        return path if (path / MANIFEST).exists() else None
+
+    def why(self, key: Key) -> str:
+        """Why there is no entry for `key`: which inputs differ from the last build of that name."""
+        before = [entry for entry in self.ls() if entry.name == key.name]
+        if not before:
+            return "not in the cache"
+        last = max(before, key=lambda entry: entry.created).inputs
+        names = sorted({*last, *key.inputs})
+        changed = [name for name in names if last.get(name) != key.inputs.get(name)]
+        return "changed since the last build: " + ", ".join(changed)
+
+    def ls(self) -> list[Entry]:
+        """All finished entries, by name and age."""
+        found = []
+        for manifest in sorted((self.root / "entries").glob(f"*/{MANIFEST}")):
+            # Another process may remove an entry while we look.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_read_entry(manifest))
+        return sorted(found, key=lambda entry: (entry.name, entry.created))
+
+    def prune(
+        self, older_than: float | None = None, keep: Collection[str] = ()
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Removes entries; returns (removed, spared because a process uses them).
+
+        `older_than` is in seconds since the last use (None: any age); `keep` has slugs to leave.
+        """
+        removed: list[Entry] = []
+        in_use: list[Entry] = []
+        now = time.time()
+        with self._explained():
+            for entry in self.ls():
+                young = older_than is not None and now - entry.used < older_than
+                if young or entry.slug in keep:
+                    continue
+                (removed if self._remove(entry.path) else in_use).append(entry)
+            if self.root.exists():
+                self.sweep()
+        return removed, in_use
+
+    def prune_help(self) -> None:
+        """Removes what only speeds up the next build: logs, package lists, compiler cache."""
+        with self._explained():
+            for name in DEBRIS:
+                shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes what killed builds left behind: work in progress whose lock nobody holds."""
+        for path in (self.root / "tmp").glob("*"):
+            with FileLock(self.directory("locks") / f"{path.name.rpartition('.')[0]}.lock") as lock:
+                if lock.try_exclusive():
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def _remove(self, path: Path) -> bool:
+        with FileLock(self.directory("locks") / f"{path.name}.lock") as lock:
+            if not lock.try_exclusive():
+                return False
+            self._discard(path)
+            lock.remove()
+        return True
+
+    def _discard(self, path: Path) -> None:
+        if path.exists():
+            grave = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=self.directory("tmp")))
+            path.rename(grave / "out")
+            shutil.rmtree(grave, ignore_errors=True)
+
+    def _build(
+        self, key: Key, build: Callable[[BuildDirectory], None], needs: int, lock: FileLock
+    ) -> None:
+        path = self.directory("entries") / key.slug
+        tmp = self.directory("tmp")
+        for debris in tmp.glob(f"{key.slug}.*"):
+            shutil.rmtree(debris, ignore_errors=True)
+        self.sweep()
+        self._require(needs, key.name)
+        with self._explained():
+            self._discard(path)
+            work = Path(tempfile.mkdtemp(prefix=f"{key.slug}.", dir=tmp))
+        log = self.directory("logs") / f"{key.slug}.log"
+        try:
+            with self._explained():
+                log.unlink(missing_ok=True)
+                build_dir = BuildDirectory(work / "out", work / "tmp", log, lock.fd)
+                build_dir.out.mkdir()
+                build_dir.tmp.mkdir()
+                begun = time.time()
+                build(build_dir)
+                _write_manifest(key, build_dir.out, begun)
+                build_dir.out.rename(path)
+        except Exception:
+            raise
+        except BaseException:
+            # A kernel tree takes seconds to remove, on a slow disk more.
+            self.say(f"removing the unfinished {key.name} (interrupt again: the next build does)")
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _require(self, needs: int, name: str) -> None:
+        free = shutil.disk_usage(self.root).free
+        if free < needs:
+            raise UserError(
+                f"the cache {self.root} has {_mib(free)} free, and building {name} takes about "
+                f"{_mib(needs)}\n{self._advice()}"
+            )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: OSError) -> Exception:
+        """`error` as `UserError` where the cache's file system is the reason, else itself."""
+        where = f"the cache {self.root}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = "an unknown amount"
+            with contextlib.suppress(OSError):
+                free = _mib(shutil.disk_usage(self.root).free)
+            return UserError(f"no space left for {where} ({free} free)\n{self._advice()}")
+        named = Path(os.fsdecode(error.filename)) if error.filename else self.root
+        ours = self.root in (named, *named.parents) or named in self.root.parents
+        # ENOENT: a pseudo file system that lets nobody make a directory.
+        refused = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+        if ours and error.errno in refused:
+            return UserError(f"{where} cannot be written: {error.strerror}\n{self._advice()}")
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and not self.root.is_dir():
+            return UserError(f"{where} is not a directory\n{self._advice()}")
+        return error
+
+    def _advice(self) -> str:
+        return (
+            f"make room there, remove old entries with `scripts/harness cache prune`, or name "
+            f"another directory in {ENVIRONMENT}"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"
+
+
+def disk_size(path: Path) -> int:
+    """Bytes that a tree takes on disk, a file with several links counted once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            status = os.lstat(os.path.join(directory, name))  # noqa: PTH118 (80,000 files)
+            if status.st_nlink > 1:
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+            total += status.st_blocks * 512
+    return total
+
+
+def _write_manifest(key: Key, out: Path, begun: float) -> None:
+    content: dict[str, Any] = {
+        "name": key.name,
+        "inputs": dict(key.inputs),
+        "created": time.time(),
+        "seconds": round(time.time() - begun, 1),
+        "size": disk_size(out),
+    }
+    (out / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _read_entry(manifest: Path) -> Entry:
+    content = json.loads(manifest.read_text())
+    return Entry(
+        slug=manifest.parent.name,
+        path=manifest.parent,
+        name=content["name"],
+        inputs=content["inputs"],
+        created=content["created"],
+        used=manifest.stat().st_mtime,
+        size=content["size"],
+    )
+
+
+def _touch(manifest: Path) -> None:
+    # The modification time of the manifest is the last use. Not written at each call: a warm run
+    # leaves the disk alone, and a read-only cache serves too.
+    with contextlib.suppress(OSError):
+        if time.time() - manifest.stat().st_mtime > TOUCH_SECONDS:
+            os.utime(manifest)

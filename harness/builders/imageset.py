@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Puts an image set together: every part from the cache, or built."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.builders import apt, sshd, userland
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.dtb import NAME, compile_dts
+from harness.builders.kernel import KernelTree, Recipe, build_kernel, file_digest
+from harness.builders.kernel_source import DEFAULT, KernelSource, resolve
+from harness.builders.module import build_module
+from harness.builders.rootfs import build_rootfs
+from harness.errors import HarnessError
+from harness.host import programs
+from harness.host.progress import LazyProgress, Progress
+from harness.imageset import preflight
+from harness.imageset.model import APP, OURS, ImageSet
+
+VERSIONS = (DEFAULT, "6.12")
+"""The kernels that the project's own tests run on."""
+
+
+def build_image_set(
+    kernel: str | Path | KernelSource | None = None,
+    progress: Progress | None = None,
+    cache: Cache | None = None,
+    recipe: Recipe | None = None,
+) -> ImageSet:
+    """All files of one system under test, for a kernel version, a kernel tree, or the default.
+
+    What the cache has is taken without a word; what has to be built is said to `progress`, with
+    the reason. The entries cannot be pruned before this process ends. Raises `UserError`,
+    `BuildError`.
+    """
+    progress = progress or LazyProgress()
+    cache = cache or Cache(say=progress.say)
+    # What needs the network comes first: a machine without learns it before the long build.
+    parts = rootfs_parts(cache, progress)
+    source = resolve(kernel, cache)
+    kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
+    _, dtb = build_dtb(cache, built, kernel_key.slug)
+    module = build_module(cache, built, kernel_key.slug, progress)
+    _, initrd = build_rootfs(cache, built.release, {**parts, "module": module})
+    images_built = ImageSet(
+        kernel=built.zimage,
+        dtb=dtb,
+        initrd=initrd,
+        module=module[1],
+        app=parts["app"][1],
+        vmlinux=built.vmlinux,
+        system_map=built.system_map,
+        release=built.release,
+        features=built.features | OURS,
+    )
+    return preflight.with_parts(images_built)
+
+
+def rootfs_parts(cache: Cache, progress: Progress) -> dict[str, tuple[Key, Path]]:
+    """What the root image holds besides the module, by the names of its manifest."""
+    busybox = userland.busybox(cache, userland.busybox_version(cache))
+    dropbear, ssh = sshd.server(cache, sshd.versions(cache))
+    return {
+        "busybox": busybox,
+        "app": userland.build_program(cache, APP, programs.IMAGES / "app", progress),
+        "agent": userland.build_program(cache, "agent", programs.IMAGES / "agent", progress),
+        "dropbear": (dropbear, ssh / "dropbear"),
+        "libraries": (dropbear, ssh / "lib"),
+    }
+
+
+class _Missing(Exception):
+    pass
+
+
+class _Recorder(Cache):
+    """Notes which entries are asked for, and builds none."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.offline = True
+        self.slugs: set[str] = set()
+
+    def entry(self, key: Key, build: Callable[[BuildDirectory], None], needs: int = 0) -> Path:
+        path = self.find(key)
+        if path is None:
+            raise _Missing(key.slug)
+        self.slugs.add(key.slug)
+        return path
+
+
+def current_slugs(cache: Cache) -> set[str]:
+    """The entries that the project's kernels use with the sources as they are now."""
+    recorder = _Recorder(cache.root)
+    for version in VERSIONS:
+        with contextlib.suppress(_Missing, HarnessError):
+            build_image_set(version, cache=recorder)
+    debs = {apt.deb_key(*pin).slug for pin in apt.pinned(cache).items()}
+    return recorder.slugs | debs
+
+
+def build_dtb(cache: Cache, kernel: KernelTree, kernel_slug: str) -> tuple[Key, Path]:
+    """The device tree of ``images/dts`` for one kernel."""
+    source = programs.IMAGES / "dts"
+    inputs = {path.name: file_digest(path) for path in sorted(source.iterdir())}
+    key = Key("dtb", {**inputs, "kernel": kernel_slug})
+
+    def build(build_dir: BuildDirectory) -> None:
+        content = compile_dts((source / NAME).read_text(), kernel.tree)
+        (build_dir.out / NAME).with_suffix(".dtb").write_bytes(content)
+
+    return key, (cache.entry(key, build) / NAME).with_suffix(".dtb")

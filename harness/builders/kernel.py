@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""Builds a kernel: sources, patches, configuration, make. The tree is kept for modules and patches.
+
+An entry ``kernel-LABEL-…`` has the patched sources in ``tree/``, the build in ``tree/obj/`` and
+what is known of it in ``info.json``. The build directory is inside the tree because kbuild then
+uses relative paths only: the entry can be renamed and copied, and make finds nothing to do there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from harness.builders import patches
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.kernel_source import KernelSource, tree_version
+from harness.builders.process import ToolRunner
+from harness.errors import UserError
+from harness.host import programs
+from harness.host.progress import Progress
+from harness.imageset import kconfig
+
+RECIPE = "1"
+"""Part of the key: raise it when the way of building changes the result."""
+TREE_BYTES = 2200 * 2**20
+TARGETS = ("zImage", "modules")
+_STEPS = {"6.1": 1440, "6.12": 1540}
+_STEP = re.compile(r"  [A-Z][A-Z0-9_]*( \[M\])? +\S")
+# From 5.7 on the kernel's own host tools say what gcc 10 made the default.
+_COMMON_BEFORE = (5, 7)
+_PROGRAMS = ("make", "gcc", "bc", "bison", "flex", "patch", "perl", "tar", "xz", "lz4")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is done to a source tree."""
+
+    config: tuple[Path, ...]
+    """Fragments laid on ``vexpress_defconfig``, in order."""
+    patches: tuple[Path, ...]
+
+    @classmethod
+    def ours(cls, images: Path = programs.IMAGES) -> Recipe:
+        """The recipe in ``images/kernel``."""
+        return cls(
+            (images / "kernel" / "config" / "base.config",),
+            tuple(sorted((images / "kernel" / "patches").glob("*.patch"))),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelTree:
+    """A built kernel."""
+
+    tree: Path
+    """Patched sources."""
+    release: str
+    """``uname -r``."""
+    features: frozenset[str]
+
+    @property
+    def obj(self) -> Path:
+        """Build directory."""
+        return self.tree / "obj"
+
+    @property
+    def zimage(self) -> Path:
+        """Compressed kernel."""
+        return self.obj / "arch" / "arm" / "boot" / "zImage"
+
+    @property
+    def vmlinux(self) -> Path:
+        """ELF with symbols."""
+        return self.obj / "vmlinux"
+
+    @property
+    def system_map(self) -> Path:
+        """Symbols and addresses."""
+        return self.obj / "System.map"
+
+    @property
+    def config(self) -> Path:
+        """``.config``."""
+        return self.obj / ".config"
+
+    @classmethod
+    def of(cls, entry: Path) -> KernelTree:
+        """The kernel in a directory of the cache."""
+        info = json.loads((entry / "info.json").read_text())
+        return cls(entry / "tree", info["release"], frozenset(info["features"]))
+
+
+def file_digest(path: Path) -> str:
+    """Short digest of a small file. Raises `UserError` where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def kernel_key(source: KernelSource, recipe: Recipe) -> Key:
+    """Key of the kernel built from `source` by `recipe`."""
+    inputs = {"source": source.identity, "toolchain": programs.toolchain(), "recipe": RECIPE}
+    inputs |= {f"config {path.name}": file_digest(path) for path in recipe.config}
+    inputs |= {f"patch {path.name}": file_digest(path) for path in recipe.patches}
+    return Key(f"kernel-{source.label}", inputs)
+
+
+def build_kernel(
+    cache: Cache, source: KernelSource, recipe: Recipe, progress: Progress
+) -> tuple[Key, KernelTree]:
+    """The kernel from the cache, or built. Raises `BuildError` with the compiler's first error."""
+    key = kernel_key(source, recipe)
+
+    def build(build_dir: BuildDirectory) -> None:
+        programs.require(*_PROGRAMS, f"{programs.CROSS}gcc")
+        progress.say(f"building kernel {source.identity}: {cache.why(key)}")
+        _Build(
+            ToolRunner(build_dir, cache.compiler_environment), source, recipe, progress, cache
+        ).run()
+
+    entry = cache.entry(key, build, needs=TREE_BYTES)
+    return key, KernelTree.of(entry)
+
+
+def make_words(tree: Path, jobs: int | None = None) -> list[str]:
+    """The make command with all that fixes the result, for the kernel in `tree`; add targets.
+
+    Raises `UserError` where `tree` is no kernel tree.
+    """
+    count = jobs or len(os.sched_getaffinity(0))
+    compiler = f"{programs.CROSS}gcc"
+    if shutil.which("ccache"):
+        compiler = f"ccache {compiler}"
+    words = [
+        "make",
+        f"-j{count}",
+        "-C",
+        str(tree),
+        "O=obj",
+        "ARCH=arm",
+        f"CROSS_COMPILE={programs.CROSS}",
+        f"CC={compiler}",
+        "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+        "KBUILD_BUILD_VERSION=1",
+        "KBUILD_BUILD_USER=harness",
+        "KBUILD_BUILD_HOST=harness",
+    ]
+    if tree_version(tree) < _COMMON_BEFORE:
+        words.append("HOSTCFLAGS=-fcommon")
+    return words
+
+
+class _Build:
+    """One kernel build in its build_dir."""
+
+    def __init__(
+        self,
+        runner: ToolRunner,
+        source: KernelSource,
+        recipe: Recipe,
+        progress: Progress,
+        cache: Cache,
+    ) -> None:
+        self._runner = runner
+        self._source = source
+        self._recipe = recipe
+        self._progress = progress
+        self._steps = cache.root / "steps" / source.label
+        self._tree = runner.build_dir.out / "tree"
+
+    def run(self) -> None:
+        self._tree.mkdir()
+        self._progress.say(f"unpacking the sources of {self._source.label}")
+        self._source.unpack(self._runner, self._tree)
+        done = []
+        for path in self._recipe.patches:
+            words = patches.apply(patches.read_patch(path), self._tree, self._runner)
+            self._progress.say(words)
+            done.append(words)
+        (self._tree / "obj").mkdir()
+        config = configure(self._tree, self._recipe.config, self._runner, self._progress)
+        make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
+        release = (self._tree / "obj" / "include" / "config" / "kernel.release").read_text()
+        found = kconfig.features(config)
+        if any("iomem" in path.name for path in self._recipe.patches):
+            found.add("iomem-cma")
+        info = {"release": release.strip(), "features": sorted(found), "patches": done}
+        text = json.dumps(info, indent=2) + "\n"
+        (self._runner.build_dir.out / "info.json").write_text(text)
+
+
+def configure(
+    tree: Path, fragments: Sequence[Path], runner: ToolRunner, progress: Progress
+) -> dict[str, str]:
+    """Makes ``.config`` from ``vexpress_defconfig`` and the fragments, and checks it.
+
+    Raises `BuildError` where an option that matters is not set.
+    """
+    make = make_words(tree)
+    runner.run([*make, "vexpress_defconfig"], "configuring the kernel")
+    path = tree / "obj" / ".config"
+    wanted: dict[str, str] = {}
+    with path.open("a") as file:
+        for fragment in fragments:
+            text = fragment.read_text()
+            # kconfig takes the last line of several on one option.
+            file.write(text)
+            wanted |= kconfig.parse(text)
+    runner.run([*make, "olddefconfig"], "configuring the kernel")
+    config = kconfig.parse(path.read_text())
+    kconfig.check(config)
+    lost = [name for name in kconfig.not_honoured(wanted, config) if wanted[name] != "n"]
+    if lost:
+        progress.say(f"this kernel does not have: {', '.join(lost)}")
+    return config
+
+
+def make_kernel(
+    runner: ToolRunner, tree: Path, progress: Progress, label: str, steps_file: Path | None = None
+) -> None:
+    """Runs make for the kernel and its modules; what is up to date is not built again.
+
+    `steps_file` keeps the number of steps for the next time.
+    """
+    done = 0
+    with progress.steps(f"kernel {label}", _known_steps(steps_file, label)) as advance:
+
+        def count(line: str) -> None:
+            nonlocal done
+            if _STEP.match(line):
+                done += 1
+                advance(done)
+
+        runner.run([*make_words(tree), *TARGETS], f"building kernel {label}", on_line=count)
+    if steps_file is not None:
+        with contextlib.suppress(OSError):
+            steps_file.parent.mkdir(parents=True, exist_ok=True)
+            steps_file.write_text(f"{done}\n")
+
+
+def _known_steps(steps_file: Path | None, label: str) -> int:
+    if steps_file is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(steps_file.read_text())
+    return _STEPS.get(label, max(_STEPS.values()))
+
+
+def copy_tree(
+    kernel: KernelTree, to: Path, run: Callable[[Iterable[str | Path]], None]
+) -> KernelTree:
+    """A private copy of a built kernel at `to` (which must not exist), to patch and make again.
+
+    Sources are hard links where the file system allows: change them by replacing files, as patch
+    does, never in place. The build directory is a real copy. Times are kept, so make builds only
+    what a change asks for. `run` runs a program, as `ToolRunner.run` does.
+    """
+    to.mkdir(parents=True)
+    names = sorted(path for path in kernel.tree.iterdir() if path.name != "obj")
+    run(["cp", "-al", *names, to])
+    run(["cp", "-a", "--reflink=auto", kernel.obj, to])
+    return KernelTree(to, kernel.release, kernel.features)

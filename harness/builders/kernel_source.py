@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: a package of the distribution, or a tree of the user's (never written)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.builders import apt
+from harness.builders.cache import Cache
+from harness.builders.process import ToolRunner
+from harness.errors import BuildError, UserError
+from harness.host.process import capture
+
+DEFAULT = "6.1"
+OLDEST = (5, 0)
+USR_SRC = Path("/usr/src")
+_SCRIPT = ("bash", "-o", "pipefail", "-c")
+_UNPACK = ("tar", "-x", "--strip-components=1", "-C")
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSource:
+    """Where a kernel comes from."""
+
+    label: str
+    """``6.1``, or the name of the user's directory: for messages and file names."""
+    identity: str
+    """Changes whenever the content does."""
+    unpack: Callable[[ToolRunner, Path], None]
+    """Lays the tree into an empty directory."""
+
+
+def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSource:
+    """The source for a version (``6.1``), a directory, or None: the default; or what it is already.
+
+    Raises `UserError` for a version that apt does not have and for what is no kernel tree.
+    """
+    if isinstance(kernel, KernelSource):
+        return kernel
+    if isinstance(kernel, Path):
+        return _from_directory(kernel, cache)
+    if kernel is not None and not re.fullmatch(r"\d+\.\d+(\.\d+)?", kernel):
+        raise UserError(f"kernel version {kernel!r}: expected one like {DEFAULT}")
+    version = kernel or DEFAULT
+    found = _from_package(version, cache)
+    if found is None and cache.offline:
+        raise UserError(f"it is not known yet which linux-source-{version} apt has")
+    if found is None:
+        client = apt.PrivateApt(cache, arm=False)
+        others = _versions(client.names("linux-source-"))
+        # What runs by default must run on a distribution with other kernels too; what was asked
+        # for by its number is not replaced.
+        if kernel is None and others:
+            cache.say(f"apt has no linux-source-{version} here: taking linux-source-{others[-1]}")
+            found = _from_package(others[-1], cache, client)
+        if found is None:
+            known = f"it has {', '.join(others)}" if others else "nor any other kernel source"
+            raise UserError(
+                f"apt has no linux-source-{version} ({known}); "
+                "give a kernel tree with --kernel-source DIR"
+            )
+    return found
+
+
+def at_commit(directory: Path, commit: str) -> KernelSource:
+    """The tree of one commit (its full id) of a git repository, which is only read."""
+    name = re.sub(r"[^\w.+-]", "_", directory.absolute().name) or "tree"
+
+    def unpack(tools: ToolRunner, tree: Path) -> None:
+        script = 'git -C "$1" archive "$2" | tar -x -C "$3"'
+        argv = [*_SCRIPT, script, "unpack", str(directory), commit, str(tree)]
+        tools.run(argv, f"unpacking {commit[:12]} of {directory}")
+
+    return KernelSource(f"{name}-{commit[:12]}", f"commit {commit}", unpack)
+
+
+def _versions(names: list[str]) -> list[str]:
+    found = (re.fullmatch(r"linux-source-(\d+\.\d+(?:\.\d+)?)", name) for name in names)
+    versions = [match[1] for match in found if match]
+    usable = [version for version in versions if _number(version) >= OLDEST]
+    return sorted(usable, key=_number)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _from_package(
+    version: str, cache: Cache, client: apt.PrivateApt | None = None
+) -> KernelSource | None:
+    package = f"linux-source-{version}"
+    # Installed: the machine's own choice, and nothing to download.
+    tarball = next(iter(sorted(USR_SRC.glob(f"{package}.tar.*"))), None)
+    installed = _installed_version(package) if tarball else None
+    if tarball is not None and installed is not None:
+
+        def unpack_installed(tools: ToolRunner, tree: Path) -> None:
+            argv = [*_UNPACK, str(tree), "-f", str(tarball)]
+            tools.run(argv, f"unpacking {tarball}")
+
+        return KernelSource(version, f"{package} {installed}", unpack_installed)
+    client = client or apt.PrivateApt(cache, arm=False)
+    pinned = apt.pinned_version(cache, package, client)
+    if pinned is None:
+        return None
+
+    def unpack_package(tools: ToolRunner, tree: Path) -> None:
+        deb = apt.fetch(cache, package, pinned, client)
+        script = (
+            'dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards "./usr/src/*.tar.*" > "$2" '
+            '&& tar -xf "$2" --strip-components=1 -C "$3" && rm "$2"'
+        )
+        # GNU tar tells the compression from the name where it can seek.
+        member = tools.build_dir.tmp / "linux.tar"
+        argv = [*_SCRIPT, script, "unpack", str(deb), str(member), str(tree)]
+        tools.run(argv, f"unpacking {package} {pinned}")
+
+    return KernelSource(version, f"{package} {pinned}", unpack_package)
+
+
+def _installed_version(package: str) -> str | None:
+    """Version of an installed package, from dpkg's own file: no process on the warm path."""
+    with contextlib.suppress(OSError):
+        status = Path("/var/lib/dpkg/status").read_text(errors="replace")
+        match = re.search(
+            rf"(?m)^Package: {re.escape(package)}\nStatus: install ok installed\n"
+            r"(?:(?!\n\n)[\s\S])*?^Version: (\S+)",
+            status,
+        )
+        return match[1] if match else None
+    return None
+
+
+def _from_directory(path: Path, cache: Cache) -> KernelSource:
+    path = path.absolute()
+    version = tree_version(path)
+    if version < OLDEST:
+        raise UserError(f"{path} is Linux {version[0]}.{version[1]}; 5.0 is the oldest that works")
+    label = re.sub(r"[^\w.+-]", "_", path.name) or "tree"
+    if (path / ".git").exists():
+        files, identity, dirty = _git_state(path)
+        if dirty:
+            cache.say(f"{path} has uncommitted changes ({dirty} files): they are built too")
+
+        def unpack_git(tools: ToolRunner, tree: Path) -> None:
+            names = tools.build_dir.tmp / "files"
+            names.write_bytes(b"\0".join(os.fsencode(name) for name in files))
+            script = 'tar -C "$1" --null -T "$2" -cf - | tar -C "$3" -xf -'
+            argv = [*_SCRIPT, script, "copy", str(path), str(names), str(tree)]
+            tools.run(argv, f"copying {path}")
+
+        return KernelSource(label, identity, unpack_git)
+
+    def unpack_plain(tools: ToolRunner, tree: Path) -> None:
+        argv = ["cp", "-a", "--reflink=auto", f"{path}/.", str(tree)]
+        tools.run(argv, f"copying {path}")
+        # A tree that was built in cannot be built out of.
+        if (tree / ".config").exists() or (tree / "include" / "config").exists():
+            tools.run(["make", "-C", tree, "ARCH=arm", "mrproper"], "cleaning the copy")
+
+    return KernelSource(label, _plain_identity(path), unpack_plain)
+
+
+def tree_version(path: Path) -> tuple[int, int]:
+    """Version and patch level of a kernel tree. Raises `UserError` where `path` is none."""
+    try:
+        makefile = (path / "Makefile").read_text(errors="replace")[:4096]
+    except OSError as error:
+        raise UserError(f"{path} is no kernel tree: Makefile: {error.strerror}") from error
+    major = re.search(r"(?m)^VERSION\s*=\s*(\d+)", makefile)
+    minor = re.search(r"(?m)^PATCHLEVEL\s*=\s*(\d+)", makefile)
+    if major is None or minor is None or not (path / "arch" / "arm" / "Kconfig").exists():
+        raise UserError(f"{path} is no kernel tree: no VERSION in its Makefile, or no arch/arm")
+    return int(major[1]), int(minor[1])
+
+
+def _git(path: Path, *words: str) -> str:
+    # git refuses a tree of another user's; --no-optional-locks leaves the index alone.
+    argv = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(path), *words]
+    status, output, errors = capture(argv)
+    if status != 0:
+        raise BuildError(f"git {words[0]} failed in {path}\n{errors.strip()}")
+    return os.fsdecode(output)
+
+
+def _git_state(path: Path) -> tuple[list[str], str, int]:
+    """The files on disk that belong to the tree, its identity, and how many differ from HEAD."""
+    listed = _git(path, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    files = sorted({name for name in listed.split("\0") if name and os.path.lexists(path / name)})
+    head = _git(path, "rev-parse", "HEAD^{tree}").strip()
+    # Not `git diff`: it writes the index, whatever it is told.
+    status = _git(path, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    changed = sorted(entry[3:] for entry in status.split("\0") if entry)
+    if not changed:
+        return files, f"git tree {head}", 0
+    digest = hashlib.sha256()
+    for name in changed:
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+        digest.update(_content(path / name))
+    return files, f"git tree {head} with {digest.hexdigest()[:16]}", len(changed)
+
+
+def _content(path: Path) -> bytes:
+    if path.is_symlink():
+        return b"link " + os.fsencode(path.readlink())
+    try:
+        mode = b"x" if path.stat().st_mode & 0o100 else b"-"
+        return mode + hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b"gone"
+
+
+def _plain_identity(path: Path) -> str:
+    digest = hashlib.sha256()
+    for directory, subdirectories, names in os.walk(path):
+        subdirectories.sort()
+        for name in sorted(names):
+            status = os.lstat(os.path.join(directory, name))  # noqa: PTH118 (80,000 files)
+            line = f"{directory}/{name} {status.st_size} {status.st_mtime_ns} {status.st_mode}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+    return f"directory {path} {digest.hexdigest()[:16]}"

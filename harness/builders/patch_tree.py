@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: MIT
+"""A built kernel tree of one's own: patch it, make what changed, take the patch off again.
+
+One directory ``trees/LABEL`` of the cache for each kernel, used by one process at a time:
+
+- ``linux/``: a copy of the built tree, kept good by a `Mirror`,
+- ``images/``: ``module``, ``app`` and ``dts`` as in the checkout,
+- ``tmp/``: for the tools,
+- ``stamp.json``: which kernel it is a copy of; ``linux.json``: the mirror's record; ``log``.
+
+Whoever builds has the first three, and can write nowhere else: what a patch is made of is not
+trusted. Whatever ends a process, the next one brings all of it back to what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.builders import cpio, userland
+from harness.builders.cache import BuildDirectory, Cache, Key, disk_size
+from harness.builders.diff import touched_files
+from harness.builders.dtb import NAME, compile_dts
+from harness.builders.imageset import rootfs_parts
+from harness.builders.kernel import (
+    TARGETS,
+    TREE_BYTES,
+    KernelTree,
+    Recipe,
+    build_kernel,
+    make_words,
+)
+from harness.builders.kernel_source import KernelSource, resolve
+from harness.builders.mirror import Mirror, plain_file, remove
+from harness.builders.module import build_module
+from harness.builders.process import ToolRunner
+from harness.builders.rootfs import read_manifest
+from harness.builders.sandbox import Limits, Sandbox, scaled
+from harness.errors import BuildError, UserError
+from harness.host import programs
+from harness.host.locking import FileLock
+from harness.host.progress import Progress
+from harness.imageset import preflight
+from harness.imageset.model import APP, OURS, ImageSet
+
+PARTS = ("module", "app", "dts")
+"""Directories of ``images/`` that patches may change."""
+KERNEL = "linux"
+# What make says of a step that gives something new; checks and calls are run each time.
+_STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
+
+_CONFIGURES = re.compile(r"Kconfig")
+_WARNING = re.compile(r"^\S.*\b(?i:warning): ")
+
+
+class PatchError(BuildError):
+    """A patch does not apply."""
+
+
+class PatchTree:
+    """See the module's text. Get one with `open_patch_tree`."""
+
+    def __init__(
+        self,
+        root: Path,
+        base: KernelTree,
+        slug: str,
+        parts: dict[str, tuple[Key, Path]],
+        lock: FileLock,
+        progress: Progress,
+        cache: Cache,
+        jobs: int,
+        limits: Limits | None = None,
+    ) -> None:
+        """`base` is the cache's kernel, named `slug`; `parts` are its busybox, agent, module and
+        app. With `limits`, all that a patch can influence runs in a sandbox.
+        """
+        self.root = root
+        self._base = base
+        self._slug = slug
+        self._parts = parts
+        self._lock = lock
+        self._progress = progress
+        self._jobs = jobs
+        self._environment = cache.compiler_environment
+        self._sandbox: Sandbox | None = None
+        if limits is not None:
+            # What an untrusted compiler run leaves there would be taken for good by the next.
+            self._environment = {"CCACHE_DISABLE": "1"}
+            writable = tuple(root / name for name in (KERNEL, "images", "tmp"))
+            self._sandbox = Sandbox(writable, scaled(limits, jobs))
+        self.kernel = KernelTree(root / KERNEL, base.release, base.features)
+        self._mirror = Mirror(base.tree, self.kernel.tree, root / "linux.json")
+        self.log = root / "log"
+        self.steps: list[str] = []
+        """What the last build made, by make's words: ``mm/cma.o``."""
+        self.warnings: list[str] = []
+        """What compilers and linkers warned of in it, as they said it."""
+        self.building = 0.0
+        """Seconds that compilers and make have run."""
+        self._touched: set[str] = set()
+
+    # Getting ready
+
+    def prepare(self) -> None:
+        """Makes the directory fit for use: copied where it must be, clean in any case."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        stamp, wanted = self.root / "stamp.json", {"kernel": self._slug}
+        self.log.unlink(missing_ok=True)
+        if not stamp.exists() or json.loads(stamp.read_text()) != wanted:
+            self._mirror.forget()
+            stamp.write_text(json.dumps(wanted) + "\n")
+        runner = self._tools(trusted=True)
+
+        def copy(words: Sequence[str | Path]) -> None:
+            self._progress.say(f"copying the tree of {self._slug}")
+            runner.run(list(words), "copying the kernel tree")
+
+        self._mirror.prepare(copy)
+        self._reset_images()
+
+    def _reset_images(self) -> None:
+        remove(self.root / "images")
+        for part in PARTS:
+            shutil.copytree(programs.IMAGES / part, self.root / "images" / part)
+        self._touched.clear()
+
+    def _tools(self, trusted: bool = False) -> ToolRunner:
+        tmp = self.root / "tmp"
+        # Empty each time: a link that somebody left there would lead our own writing elsewhere.
+        remove(tmp)
+        tmp.mkdir()
+        build_dir = BuildDirectory(tmp, tmp, self.log, self._lock.fd)
+        return ToolRunner(build_dir, self._environment, None if trusted else self._sandbox)
+
+    def _run(
+        self,
+        words: Sequence[str | Path],
+        what: str,
+        cwd: Path | None = None,
+        runner: ToolRunner | None = None,
+    ) -> None:
+        """Runs a program of a build."""
+        with self._counted():
+            (runner or self._tools()).run(words, what, cwd, self._note)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts the block's time as the compilers'."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.building += time.monotonic() - begun
+
+    def _note(self, line: str) -> None:
+        if match := _STEP.match(line):
+            self.steps.append(match[1])
+        if _WARNING.search(line):
+            self.warnings.append(line.removeprefix("../").strip())
+
+    # Patches
+
+    def place(self, paths: Sequence[str]) -> str:
+        """What a patch of these paths is for: ``linux``, or the directory of ``images`` in which
+        its files are, or ``.`` where the paths themselves begin with ``linux`` or ``images``.
+        """
+        if all(path.split("/")[0] in (KERNEL, "images") for path in paths):
+            return "."
+        places = [KERNEL, "images", *(f"images/{part}" for part in PARTS)]
+        found = [sum((self.root / place / path).is_file() for path in paths) for place in places]
+        return places[found.index(max(found))]
+
+    def apply(self, patch: Path) -> list[str]:
+        """Applies a patch to the parts that its paths name; the files, from the patch_tree's root.
+
+        Their paths start with ``a/linux/`` or ``a/images/``; a patch with neither is one for the
+        kernel alone, as git makes it there, or for one part of ``images``. Raises `PatchError`
+        where it does not apply (then nothing has changed), `UserError` for what is no patch or
+        goes elsewhere.
+        """
+        try:
+            text = patch.read_text(errors="surrogateescape")
+        except OSError as error:
+            raise UserError(f"cannot read {patch}: {error.strerror}") from error
+        paths = touched_files(text, patch.name)
+        place = self.place(paths)
+        paths = [f"{place}/{path}".removeprefix("./") for path in paths]
+        for path in paths:
+            words = path.split("/")
+            if words[0] == "images" and (len(words) < 3 or words[1] not in PARTS):
+                raise UserError(f"{patch.name}: {path} is in none of images/{{{','.join(PARTS)}}}")
+            if path.startswith(f"{KERNEL}/obj/"):
+                raise UserError(f"{patch.name}: {path} is not a source")
+        runner = self._tools()
+        copy = Path(shutil.copyfile(patch, runner.build_dir.tmp / "applied.patch"))
+        cwd = self.root / place
+        # Not the repository in which the cache may be; and no fuzz: a patch with little context
+        # would go anywhere.
+        words = ["env", f"GIT_CEILING_DIRECTORIES={cwd.resolve().parent}", "git", "apply"]
+        self._mirror.lend()
+        try:
+            self._run([*words, "--whitespace=nowarn", copy], f"applying {patch.name}", cwd, runner)
+        except BuildError as error:
+            raise PatchError(str(error)) from error
+        self._touched |= set(paths)
+        return paths
+
+    def restore(self) -> None:
+        """Brings everything back to what it was."""
+        self._mirror.restore()
+        self._reset_images()
+
+    # Builds
+
+    def build(self, to: Path) -> ImageSet:
+        """Makes what the patches changed and puts an image set together in the directory `to`.
+
+        Raises `BuildError` with the first error, `Contained` for a build that does what it must
+        not. The set's files stay when the next is built.
+        """
+        to.mkdir(parents=True, exist_ok=True)
+        self.steps.clear()
+        self.warnings.clear()
+        changed = {path.split("/")[1] for path in self._touched if path.startswith("images/")}
+        kernel = any(path.startswith(f"{KERNEL}/") for path in self._touched)
+        if kernel:
+            self._make_kernel()
+        files = {name: path for name, (_, path) in self._parts.items()}
+        if kernel or "module" in changed:
+            files["module"] = self._make_module(to)
+        if "app" in changed:
+            files["app"] = self._make_app(to)
+        dtb = to / Path(NAME).with_suffix(".dtb")
+        dtb.write_bytes(self._compile_dts())
+        release = plain_file(self.kernel.obj, "include/config/kernel.release").read_text().strip()
+        manifest = programs.IMAGES / "rootfs" / "manifest.toml"
+        initrd = to / "initramfs.cpio"
+        initrd.write_bytes(cpio.archive(read_manifest(manifest, release, files)))
+        names = ("arch/arm/boot/zImage", "vmlinux", "System.map")
+        zimage, vmlinux, system_map = (
+            Path(shutil.copy2(plain_file(self.kernel.obj, name), to)) for name in names
+        )
+        return preflight.with_parts(
+            ImageSet(
+                kernel=zimage,
+                dtb=dtb,
+                initrd=initrd,
+                module=files["module"],
+                app=files["app"],
+                vmlinux=vmlinux,
+                system_map=system_map,
+                release=release,
+                features=self._base.features | OURS,
+            )
+        )
+
+    def _make_kernel(self) -> None:
+        words = make_words(self.kernel.tree, self._jobs)
+        if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
+            # A new option would be asked for, and nobody answers.
+            self._run([*words, "olddefconfig"], "configuring the kernel")
+        self._run([*words, *TARGETS], "making the kernel")
+
+    def warnings_before(self, steps: Sequence[str]) -> list[str]:
+        """What the unpatched sources make the compilers warn of, when `steps` are made again.
+
+        Takes all patches off.
+        """
+        self.restore()
+        self._mirror.lend()
+        self.warnings.clear()
+        for step in steps:
+            place = self.kernel.obj / step
+            if step.endswith(".o") and place.is_file():
+                place.unlink()
+        self._make_kernel()
+        self._make_module(self.root / "tmp")
+        said = list(self.warnings)
+        self.restore()
+        return said
+
+    def _make_module(self, to: Path) -> Path:
+        self._mirror.lend()
+        source = self.root / "images" / "module"
+        words = [*make_words(self.kernel.tree, self._jobs), f"M={source}", "modules"]
+        self._run(words, "making cma.ko")
+        return Path(shutil.copy2(plain_file(self.root, "images/module/cma.ko"), to))
+
+    def _make_app(self, to: Path) -> Path:
+        source = self.root / "images" / "app"
+        with self._counted():
+            made = userland.compile_program(self._tools(), APP, source)
+        self.steps.append(made.name)
+        return Path(shutil.copy2(plain_file(self.root, f"tmp/{made.name}"), to))
+
+    def _compile_dts(self) -> bytes:
+        dts = self.root / "images" / "dts"
+        text = plain_file(self.root, f"images/dts/{NAME}").read_text(errors="surrogateescape")
+        with self._counted():
+            return compile_dts(text, self.kernel.tree, dts, self._filter)
+
+    def _filter(self, command: list[str], data: bytes, what: str) -> bytes:
+        """Runs a program on `data`, in the sandbox; what it gives."""
+        runner = self._tools()
+        (runner.build_dir.tmp / "given").write_bytes(data)
+        runner.run(["sh", "-c", '"$@" <given >made', "sh", *command], what)
+        return plain_file(self.root, "tmp/made").read_bytes()
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptTree:
+    """A patch_tree's directory, as the cache has it."""
+
+    path: Path
+    kernel: str
+    """Slug of the kernel that it is a copy of; empty where that is not known."""
+    size: int
+    """Bytes on the disk."""
+    used: float
+    """Seconds since the epoch."""
+
+
+def kept_trees(cache: Cache) -> list[KeptTree]:
+    """All of them, by name."""
+    found = []
+    for path in sorted((cache.root / "trees").glob("*")):
+        record = path / "linux.json"
+        with contextlib.suppress(OSError, ValueError):
+            kernel = json.loads((path / "stamp.json").read_text())["kernel"]
+            found.append(KeptTree(path, kernel, disk_size(path), record.stat().st_mtime))
+            continue
+        found.append(KeptTree(path, "", disk_size(path), path.stat().st_mtime))
+    return found
+
+
+def remove_tree(cache: Cache, tree: KeptTree) -> bool:
+    """Removes a patch_tree's directory; False where another process is in it."""
+    with FileLock(_lock_file(cache, tree.path.name)) as lock:
+        if not lock.try_exclusive():
+            return False
+        remove(tree.path)
+        lock.remove()
+    return True
+
+
+def _lock_file(cache: Cache, label: str) -> Path:
+    return cache.directory("locks") / f"tree-{label}.lock"
+
+
+@contextlib.contextmanager
+def open_patch_tree(
+    cache: Cache,
+    kernel: str | Path | KernelSource | None,
+    progress: Progress,
+    jobs: int,
+    limits: Limits | None = None,
+) -> Iterator[PatchTree]:
+    """The patch_tree of a kernel (see `resolve`), clean, for this process alone; clean afterwards.
+
+    Waits where another process has it. Raises `UserError`, `BuildError`.
+    """
+    parts = rootfs_parts(cache, progress)
+    source = resolve(kernel, cache)
+    key, built = build_kernel(cache, source, Recipe.ours(), progress)
+    module = build_module(cache, built, key.slug, progress)
+    parts["module"] = module
+    root = cache.directory("trees") / source.label
+    with FileLock(_lock_file(cache, source.label)) as lock:
+        lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))
+        free = shutil.disk_usage(cache.root).free
+        if not root.exists() and free < TREE_BYTES:
+            raise UserError(f"{cache.root} has only {free >> 20} MiB free")
+        patch_tree = PatchTree(root, built, key.slug, parts, lock, progress, cache, jobs, limits)
+        patch_tree.prepare()
+        try:
+            yield patch_tree
+        finally:
+            patch_tree.restore()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Kernels that differ from a built one by a few options: made from a copy of its tree."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.kernel import KernelTree, copy_tree, file_digest, make_kernel, make_words
+from harness.builders.process import ToolRunner
+from harness.errors import BuildError
+from harness.host import programs
+from harness.host.progress import Progress
+from harness.imageset import kconfig
+from harness.imageset.model import ImageSet
+
+DIRECTORY = programs.IMAGES / "kernel" / "config" / "variants"
+COPY_BYTES = 900 * 2**20
+"""A built kernel without its sources, which are links."""
+_KEPT = ("arch/arm/boot/zImage", "vmlinux", "System.map", ".config")
+
+
+def variants() -> list[str]:
+    """The names of all variants: the fragments in ``images/kernel/config/variants``."""
+    return sorted(path.stem for path in DIRECTORY.glob("*.config"))
+
+
+def build_variant(
+    cache: Cache,
+    images: ImageSet,
+    fragment: Path,
+    progress: Progress,
+    without: Sequence[Path] = (),
+) -> ImageSet:
+    """The image set with its kernel built once more with `fragment` on top, and some of our patches
+    taken off.
+
+    Raises `BuildError`, also where the tree does not honour an option of the fragment.
+    """
+    name = fragment.stem
+    entry = images.kernel.parents[5]  # ENTRY/tree/obj/arch/arm/boot/zImage
+    key = Key(
+        f"variant-{name}",
+        {"kernel": entry.name, "fragment": file_digest(fragment)}
+        | {f"without {path.name}": file_digest(path) for path in without},
+    )
+
+    def build(build_dir: BuildDirectory) -> None:
+        progress.say(f"building variant {name} of {entry.name}: {cache.why(key)}")
+        runner = ToolRunner(build_dir, cache.compiler_environment)
+        copy = copy_tree(
+            KernelTree.of(entry),
+            build_dir.tmp / "tree",
+            lambda argv: runner.run([*argv], "copying"),
+        )
+        for path in without:
+            words = ["patch", "-p1", "-F0", "-R", "--batch", "--no-backup-if-mismatch"]
+            runner.run([*words, "-i", path], f"taking {path.name} off", cwd=copy.tree)
+        _configure(runner, copy, fragment)
+        make_kernel(runner, copy.tree, progress, f"variant {name}")
+        for kept in _KEPT:
+            shutil.copy2(copy.obj / kept, build_dir.out)
+
+    out = cache.entry(key, build, needs=COPY_BYTES)
+    return dataclasses.replace(
+        images,
+        kernel=out / "zImage",
+        vmlinux=out / "vmlinux",
+        system_map=out / "System.map",
+    )
+
+
+def _configure(runner: ToolRunner, kernel: KernelTree, fragment: Path) -> None:
+    with kernel.config.open("a") as file:
+        file.write(fragment.read_text())
+    runner.run([*make_words(kernel.tree), "olddefconfig"], "configuring the variant")
+    wanted = kconfig.parse(fragment.read_text())
+    lost = kconfig.not_honoured(wanted, kconfig.parse(kernel.config.read_text()))
+    if lost:
+        raise BuildError(f"{fragment.name}: the kernel does not take {', '.join(lost)}")

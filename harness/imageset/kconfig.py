@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Kernel configuration: reads ``.config`` files and fragments, and checks what came out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from harness.errors import BuildError
+
+REQUIRED = (
+    "ARCH_VEXPRESS",
+    "BINFMT_ELF",
+    "BLK_DEV_INITRD",
+    "CMA",
+    "DEVTMPFS",
+    "DMA_CMA",
+    "MODULES",
+    "MODULE_UNLOAD",
+    "PROC_FS",
+    "SERIAL_AMBA_PL011",
+    "SERIAL_AMBA_PL011_CONSOLE",
+    "TMPFS",
+)
+"""Without any of these a machine cannot do the main job."""
+
+_LINE = re.compile(r"CONFIG_(\w+)=(.*)|# CONFIG_(\w+) is not set")
+
+
+def parse(text: str) -> dict[str, str]:
+    """Option (without ``CONFIG_``) -> value; ``n`` for ``# … is not set``. The last line counts."""
+    found = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match:
+            found[match[1] or match[3]] = match[2] if match[1] else "n"
+    return found
+
+
+def enabled(config: Mapping[str, str], option: str) -> bool:
+    """Whether `option` is built in (``y``)."""
+    return config.get(option) == "y"
+
+
+def not_honoured(fragment: Mapping[str, str], config: Mapping[str, str]) -> list[str]:
+    """Options that `fragment` wants and `config` does not have so, sorted."""
+    return sorted(
+        name
+        for name, value in fragment.items()
+        # An option that is off, and one that the tree does not have, are the same.
+        if config.get(name, "n") != value
+    )
+
+
+def check(config: Mapping[str, str], required: Iterable[str] = REQUIRED) -> None:
+    """Raises `BuildError` naming each required option that is not ``y``."""
+    missing = [name for name in required if not enabled(config, name)]
+    if missing:
+        names = ", ".join(f"CONFIG_{name}" for name in missing)
+        raise BuildError(
+            f"the kernel configuration came out without {names}: a dependency is missing in the "
+            f"tree or switched off in the fragment"
+        )
+
+
+def features(config: Mapping[str, str]) -> set[str]:
+    """What a kernel so configured offers, in the words of `harness.imageset.model.ImageSet`."""
+    found = set()
+    if enabled(config, "DEBUG_FS") and enabled(config, "CMA_DEBUGFS"):
+        found.add("debugfs")
+        if enabled(config, "FAULT_INJECTION") and enabled(config, "FAILSLAB"):
+            found.add("fault-injection")
+        if enabled(config, "ARM_PTDUMP_DEBUGFS"):
+            found.add("page-tables")
+    if enabled(config, "CMA_SYSFS"):
+        found.add("cma-sysfs")
+    return found

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The machines of one test or one class of tests."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.guest.guest import Guest
+from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
+from harness.machine.template import Prepare, Template, TemplateStore
+from harness.pytest_plugin.session import Session
+
+
+class Boots:
+    """Starts machines for one scope, and ends them with it."""
+
+    def __init__(self, session: Session, templates: TemplateStore, directory: Path) -> None:
+        self._session = session
+        self.templates = templates
+        self._directory = directory
+        self.machines: list[Machine] = []
+
+    def _place(self) -> Path:
+        number = len(self.machines)
+        return self._directory / f"machine-{number}" if number else self._directory
+
+    def cold(self, config: MachineConfig, timeout: float = BOOT_TIMEOUT) -> Guest:
+        """Boots a machine of its own, with `timeout` seconds to its first answer."""
+        machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
+        self.machines.append(machine)
+        machine.open(timeout)
+        return self._guest(machine)
+
+    def _guest(self, machine: Machine) -> Guest:
+        guest = Guest(machine, self._session.settings.area)
+        if {"debugfs"} == machine.config.images.features & {"debugfs", "agent"}:
+            # Another's root image: the kernel has it, and nobody may have mounted it.
+            guest.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; :")
+        return guest
+
+    def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
+        """A clone of the template at `point`; a cold boot, with a warning, where that fails."""
+        try:
+            machine = self._clone(config, point, prepare)
+        except HarnessError as error:
+            warnings.warn(f"cloning failed, booting instead: {error}", stacklevel=2)
+            guest = self.cold(config)
+            if prepare is not None:
+                prepare(guest.machine)
+            return guest
+        self.machines.append(machine)
+        return self._guest(machine)
+
+    def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
+        template = self._template(config, point, prepare)
+        session = self._session
+        try:
+            return template.clone(self._place(), session.live, gdb=session.gdb)
+        except HarnessError:
+            # Once more from a template made anew: this one may be damaged, or of an older kind.
+            self.templates.discard(template)
+            template = self._template(config, point, prepare)
+            return template.clone(self._place(), session.live, gdb=session.gdb)
+
+    def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
+        directory = self._session.settings.artifacts / "templates"
+        return self.templates.get(
+            config, point, prepare or (lambda machine: None), artifacts=directory
+        )
+
+    def close(self) -> None:
+        """Ends all machines."""
+        for machine in self.machines:
+            machine.close()
+
+
+BOOTS: pytest.StashKey[Boots] = pytest.StashKey()
+"""A test's machines, in its stash."""

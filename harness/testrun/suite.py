@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Runs the test suite on an image set, in a process of its own, and reads what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError, Verdict
+from harness.host.process import kill_group
+from harness.host.programs import ROOT
+from harness.imageset.model import ImageSet
+from harness.testrun.junit import Case, node_of, read_cases
+
+SYSTEM = ("tests/cma",)
+"""The tests of the system; those below ``tests/qemu`` are the harness's own."""
+PASSED, FAILED, NOTHING = 0, 1, 5
+"""pytest's exit statuses that say something about the system."""
+INTERRUPTED = 2
+JUNIT = "junit.xml"
+"""Where pytest leaves its results, in the directory of a run."""
+_SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}
+
+
+def stopped_early(log: str) -> bool:
+    """Whether pytest ended at ``--maxfail``: with xdist that has the status of an interruption."""
+    return "xdist.dsession.Interrupted: stopping after" in log[-2000:]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A test that did not pass."""
+
+    test: str
+    verdict: str
+    """``product``, ``crash``, ``timeout`` or ``infrastructure``."""
+    message: str
+
+    @property
+    def node(self) -> str:
+        """See `harness.testrun.junit.node_of`."""
+        return node_of(self.test)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One run."""
+
+    status: int
+    """pytest's exit status; negative: the signal that ended it."""
+    tests: int
+    """How many ran, skipped ones not counted."""
+    failures: tuple[Failure, ...]
+    seconds: float
+    log: Path
+
+    @property
+    def caught(self) -> Failure | None:
+        """The first test that failed through the system's fault; None if none did."""
+        if self.status != FAILED:
+            return None
+        return next((f for f in self.failures if f.verdict in _SYSTEM), None)
+
+    @property
+    def passed(self) -> bool:
+        """All tests passed, and there were some."""
+        return self.status == PASSED and self.tests > 0 and not self.failures
+
+    @property
+    def infrastructure(self) -> bool:
+        """Nothing is known of the system: no test failed by its fault, and they did not pass."""
+        return self.caught is None and self.status not in (PASSED, NOTHING)
+
+
+def read_junit(path: Path) -> tuple[int, tuple[Failure, ...]]:
+    """How many tests ran, and which failed. Raises `HarnessError` for what is no JUnit file."""
+    cases = read_cases(path)
+    ran = sum(case.result in ("passed", "failed") for case in cases)
+    return ran, failures_of(cases)
+
+
+def failures_of(cases: Sequence[Case]) -> tuple[Failure, ...]:
+    """Those that did not pass."""
+    return tuple(
+        Failure(case.test, case.verdict, case.message) for case in cases if case.result == "failed"
+    )
+
+
+def pytest_command(to: Path) -> list[str]:
+    """A run of pytest with QEMU that leaves its results in `to`: the first words of it."""
+    argv = [sys.executable, "-m", "pytest", "--qemu", "-p", "no:cacheprovider", "--color=no", "-q"]
+    return [*argv, f"--junitxml={to / JUNIT}", "--qemu-artifacts", str(to / "tests")]
+
+
+def start(
+    argv: Sequence[str], log: IO[bytes], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts one of the project's programs in a process group of its own; it is ended with us.
+
+    `environment` is added to ours. End it with `harness.host.process.kill_group`.
+    """
+    setpriv = shutil.which("setpriv")
+    prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    return subprocess.Popen(
+        [*prefix, *argv],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        process_group=0,
+    )
+
+
+class Suite:
+    """Runs of pytest whose machines freeze into a place of their own."""
+
+    def __init__(self, cache_root: Path, private: Path, workers: str | None = None) -> None:
+        """`private` is a directory for the templates of these runs; `workers` is xdist's ``-n``."""
+        self._private = private
+        self._workers = workers
+        shutil.rmtree(private, ignore_errors=True)
+        private.mkdir(parents=True)
+        # A cache in which all is the cache's, but the templates: they are many and used once.
+        for path in cache_root.iterdir():
+            if path.name != "templates":
+                (private / path.name).symlink_to(path)
+
+    def run(
+        self,
+        images: ImageSet,
+        to: Path,
+        expression: str = "",
+        targets: Sequence[str] = SYSTEM,
+        stop_after: int = 1,
+        timeout: float = 1800,
+        select: Path | None = None,
+    ) -> Outcome:
+        """Runs the tests that `expression` (``-k``) and the file `select` choose; logs and results
+        go to `to`.
+        """
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir(parents=True)
+        images.write(to / "images.json")
+        log = to / "pytest.log"
+        argv = pytest_command(to)
+        argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
+        argv += ["-n", self._workers] if self._workers else []
+        argv += ["-k", expression] if expression else []
+        argv += ["--qemu-select", str(select)] if select else []
+        begun = time.monotonic()
+        status = self._run([*argv, *targets], log, to / "tmp", timeout)
+        if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):
+            status = FAILED
+        shutil.rmtree(self._private / "templates", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(to / "tmp")
+        ran, failures = 0, tuple[Failure, ...]()
+        if status in (PASSED, FAILED):
+            try:
+                ran, failures = read_junit(to / JUNIT)
+            except HarnessError as error:
+                # pytest-timeout ends pytest like this.
+                failures = (Failure("", Verdict.INFRASTRUCTURE.value, str(error)),)
+        return Outcome(status, ran, failures, time.monotonic() - begun, log)
+
+    def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
+        tmp.mkdir()
+        environment = {
+            "HARNESS_CACHE": str(self._private),
+            "PYTEST_DEBUG_TEMPROOT": str(tmp),
+        }
+        with log.open("wb") as output:
+            process = start(argv, output, environment)
+            try:
+                return process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                output.write(f"\nended after {timeout:.0f} s\n".encode())
+                return -1
+            finally:
+                kill_group(process)

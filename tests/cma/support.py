@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the allocator and its driver share."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+
+from harness.guest.application import AppScript
+from harness.guest.guest import AREA, Guest
+from harness.memory.ranges import AddressRange, merged
+
+PAGE, MIB = 4096, 1 << 20
+BASE = 0x69800000
+WHOLE = AddressRange.from_size(BASE, 8 * MIB)
+"""All of BiscuitOS_cma."""
+DEFAULT_WHOLE = AddressRange.from_size(BASE - 8 * MIB, 8 * MIB)
+"""All of linux,cma."""
+PAGES = WHOLE.size // PAGE
+MAX_ALIGN = 1 << 8
+"""In pages: CONFIG_CMA_ALIGNMENT is 8."""
+SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
+"""Objects are checked when they are allocated and freed, and the caches count them exactly."""
+
+LONG = 120.0
+"""Seconds for a loop in the guest, which takes one or two unless the host is loaded."""
+
+
+def pages(first: int, count: int = 1) -> AddressRange:
+    """Pages of BiscuitOS_cma, counted from its start."""
+    return AddressRange.from_size(BASE + first * PAGE, count * PAGE)
+
+
+@contextlib.contextmanager
+def scripts(guest: Guest, count: int) -> Iterator[list[AppScript]]:
+    """Several applications, each with an open file of its own."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(guest.script()) for _ in range(count)]
+
+
+def allocated(guest: Guest, area: str = AREA) -> tuple[AddressRange, ...]:
+    """What the area's bitmap says; ``used`` and ``maxchunk`` are checked against it on the way."""
+    return guest.allocated(area)
+
+
+def assert_held(guest: Guest, held: Sequence[AddressRange]) -> None:
+    """The bitmap has these regions, disjoint as they are, and no other page."""
+    assert len(held) < 2 or not any(
+        one.overlaps(two) for one, two in itertools.pairwise(sorted(held))
+    )
+    assert allocated(guest) == merged(held)
+
+
+def assert_all_is_free(guest: Guest) -> None:
+    """Nothing of the area is allocated, and all of it can be had at once."""
+    assert allocated(guest) == ()
+    guest.run(f"cd {guest.debug_dir()} && echo {PAGES} > alloc && echo {PAGES} > free")
+    assert allocated(guest) == ()
+
+
+def alloc_many(app: AppScript, sizes: Sequence[int]) -> list[AddressRange]:
+    """Allocates all sizes in turn, in one go."""
+    return [answered_range(line) for line in app.ask((f"alloc {size}" for size in sizes), LONG)]
+
+
+def answered_range(line: str) -> AddressRange:
+    """The region in an answer to ``alloc``."""
+    ok, phys, length, _ = line.split()
+    assert ok == "ok", line
+    return AddressRange.from_size(int(phys, 16), int(length, 16))
+
+
+def release_many(app: AppScript, regions: Sequence[AddressRange]) -> None:
+    """Gives all regions back, in one go."""
+    answers = app.ask((f"release {region.start} {region.size}" for region in regions), LONG)
+    assert answers == ["ok"] * len(regions)
+
+
+def error_name(line: str) -> str:
+    """``ENOMEM`` of an error's answer, or ``ok``."""
+    words = line.split()
+    return words[1] if words[0] == "error" else words[0]
+
+
+class FirstFit:
+    """Where mm/cma.c must put each allocation, in pages from the start of an area."""
+
+    def __init__(self, count: int = PAGES) -> None:
+        self.taken = bytearray(count)
+
+    @staticmethod
+    def alignment(count: int) -> int:
+        """Of a region of `count` pages: the order of its length, and not more than 1 MiB."""
+        return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
+
+    def alloc(self, count: int, alignment: int | None = None) -> int | None:
+        """The first page of the new region; None where there is no room."""
+        free = bytes(count)
+        for first in range(0, len(self.taken) - count + 1, alignment or self.alignment(count)):
+            if self.taken[first : first + count] == free:
+                self.taken[first : first + count] = b"\1" * count
+                return first
+        return None
+
+    def release(self, first: int, count: int) -> None:
+        """Gives pages back."""
+        self.taken[first : first + count] = bytes(count)
+
+    def ranges(self) -> tuple[AddressRange, ...]:
+        """What is taken, merged."""
+        return merged(pages(first) for first, taken in enumerate(self.taken) if taken)
+
+
+def log_lines(guest: Guest) -> int:
+    """Lines that the kernel has printed."""
+    return int(guest.run("dmesg | wc -l").text)
+
+
+def live_objects(guest: Guest) -> dict[str, int]:
+    """How many objects each kmalloc cache has in use; the reading itself costs some.
+
+    Exact on a machine booted with `SLUB_DEBUG`: other caches count whole slabs.
+    """
+    caches = "kmalloc-64 kmalloc-128 kmalloc-192 kmalloc-256 kmalloc-512 kmalloc-1k"
+    # kfree_rcu() gathers what it is to free for seconds, unless memory is asked for.
+    script = (
+        "echo 2 >/proc/sys/vm/drop_caches; cd /sys/kernel/slab;"
+        f" for c in {caches}; do read -r n _ <$c/objects; echo $c $n; done"
+    )
+    return {name: int(n) for name, n in (x.split() for x in guest.run(script).text.splitlines())}
+
+
+@contextlib.contextmanager
+def no_growth(guest: Guest, times: int) -> Iterator[None]:
+    """What the block does `times` times, 20 at least, leaks no object each time.
+
+    No cache may grow by half as many: a few of the kernel's own objects come and go. What it frees
+    late, after an RCU grace period, is waited for; a leak stays however often one looks.
+    """
+    for _ in range(6):
+        before = live_objects(guest)
+    yield
+    for _ in range(60):
+        grown = {name: n - before[name] for name, n in live_objects(guest).items()}
+        grown = {name: n for name, n in grown.items() if 2 * n > times}
+        if not grown:
+            return
+    raise AssertionError(f"objects that are left: {grown}")

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""Every layout of the table, booted: the areas are where the table, not the kernel, says.
+
+Placement happens at boot, so each is a cold boot, in deterministic time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.errors import JudgementError
+from harness.guest.guest import DEVICE, Guest
+from harness.imageset.model import EARLY_CONSOLE, ImageSet
+from harness.machine.errors import CommandFailed, GuestCrash, GuestTimeout
+from harness.machine.machine import BOOT_TIMEOUT, MachineConfig
+from harness.memory.errors import CannotPlace
+from harness.memory.memorymap import MemoryMap
+from harness.memory.ranges import AddressRange
+from harness.pytest_plugin.boots import Boots
+from harness.pytest_plugin.session import Session
+
+from .layout import Boot, Layout, Placement, layout_dtb, place
+from .layout.model import MIB, RAM_START
+from .layout.placement import PAGE_OFFSET
+from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
+
+pytestmark = pytest.mark.every_kernel
+
+PAGE = 4096
+PROVABLE = 32 * MIB
+"""An area up to this size is allocated as a whole; a larger one takes too long to clear."""
+DEVICES = 8
+"""As many areas as one driver serves."""
+HANG = 2.0
+"""Seconds for a kernel that is known to hang; a boot takes about one."""
+
+Boot_ = Callable[[Layout], tuple[Guest, Placement]]
+
+
+@pytest.fixture
+def boot(
+    boots: Boots,
+    machine_config: MachineConfig,
+    qemu_session: Session,
+    kernel_version: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Boot_:
+    """Boots a layout; returns the guest and what is expected of it."""
+
+    def boot_layout(row: Layout) -> tuple[Guest, Placement]:
+        images: ImageSet | None = machine_config.images
+        if row.variant:
+            images = qemu_session.variant(kernel_version, row.variant)
+        if images is None:
+            pytest.skip(f"variant {row.variant} is built for the project's own kernels only")
+        series = ".".join(images.release.split(".")[:2])
+        if row.name not in PORTABLE:
+            if version_of(images) < MEASURED:
+                pytest.skip(f"Linux {series} has other rules for {row.name}: {row.about}")
+            if row.name == "no-default" and "agent" not in images.features:
+                pytest.skip("CONFIG_CMA_SIZE_MBYTES of this kernel is not known")
+        dtb = tmp_path / f"{row.name}.dtb"
+        dtb.write_bytes(layout_dtb(images.dtb.read_bytes(), row))
+        known = [item for item in row.known if item.version == series]
+        for item in known:
+            dead = (GuestCrash, GuestTimeout)
+            mark = pytest.mark.xfail(strict=True, raises=dead, reason=item.cause)
+            request.node.add_marker(mark)
+        config = MachineConfig(
+            # Without its card the ssh server does not start: it would only cost the boot time.
+            dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"}),
+            row.memory_mib,
+            f"{machine_config.append} {row.append} {EARLY_CONSOLE}".strip(),
+            # Time that jumps ahead makes a flood of what another's system does now and then.
+            icount="agent" in images.features,
+        )
+        guest = boots.cold(config, HANG if known else BOOT_TIMEOUT)
+        return guest, place(row, conditions(images, row.variant))
+
+    return boot_layout
+
+
+def version_of(images: ImageSet) -> tuple[int, int]:
+    major, minor = images.release.split(".")[:2]
+    return int(major), int(minor.partition("-")[0])
+
+
+def conditions(images: ImageSet, variant: str) -> Boot:
+    """What the placement depends on besides the layout."""
+    end = RAM_START + 16 * MIB
+    if images.system_map is not None:
+        lines = (line.split() for line in images.system_map.read_text().splitlines())
+        end = next(int(line[0], 16) for line in lines if line[2] == "_end")
+        end += RAM_START - PAGE_OFFSET
+    initrd = images.initrd.stat().st_size if images.initrd is not None else 0
+    default_size = 24 * MIB if variant == "kbuild" else 16 * MIB
+    return Boot(version_of(images), end, initrd, default_size)
+
+
+def ids(rows: tuple[Layout, ...]) -> list[str]:
+    return [row.name for row in rows]
+
+
+@pytest.mark.parametrize("row", GOOD, ids=ids(GOOD))
+def test_the_areas_are_where_the_table_says_and_serve_their_memory(
+    row: Layout, boot: Boot_
+) -> None:
+    guest, expected = boot(row)
+    check_map(guest, expected)
+    check_service(guest, expected)
+
+
+@pytest.mark.parametrize("row", BAD, ids=ids(BAD))
+def test_what_cannot_be_is_refused_and_the_other_areas_do_not_suffer(
+    row: Layout, boot: Boot_
+) -> None:
+    guest, expected = boot(row)
+    memory_map = check_map(guest, expected)
+    for name in expected.refused:
+        with pytest.raises((JudgementError, CannotPlace)):
+            memory_map.area(name)
+    check_service(guest, expected)
+
+
+@pytest.mark.needs("debugfs", "iomem-cma")
+def test_what_could_not_be_activated_is_ordinary_memory(boot: Boot_) -> None:
+    row = layout("across-the-border")
+    with_it, _ = boot(row)
+    areas = tuple(area for area in row.areas if area.name != "across")
+    without, _ = boot(dataclasses.replace(row, areas=areas))
+    totals = [memory_total(guest) for guest in (with_it, without)]
+    assert abs(totals[0] - totals[1]) < MIB, "the area has 8 MiB"
+
+
+def memory_total(guest: Guest) -> int:
+    """``MemTotal`` in bytes: what the page allocator has to give."""
+    words = guest.read_text("/proc/meminfo").split()
+    return int(words[words.index("MemTotal:") + 1]) << 10
+
+
+@pytest.mark.needs("app-script", "module-areas")
+def test_a_buffer_is_aligned_by_its_address_and_not_by_its_place_in_the_area(boot: Boot_) -> None:
+    """e048cb32f690: wrong where the alignment asked for is more than that of the area's base."""
+    guest, expected = boot(layout("kbuild"))
+    area = expected.areas["wide"]
+    guest.insmod("area=wide")
+    with guest.script() as app:
+        assert app.alloc(PAGE).start == area.start
+        assert app.alloc(16 * MIB).start == 0x71000000, "the first multiple of 16 MiB in it"
+        assert app.alloc(8 * MIB).start == 0x70800000, "the first multiple of 8 MiB that is free"
+
+
+def check_map(guest: Guest, expected: Placement) -> MemoryMap:
+    """All witnesses agree with the table, and on nothing else."""
+    memory_map = guest.memory_map(expected.areas)
+    assert {area.name: area.range for area in memory_map.areas} == expected.areas
+    if "debugfs" in guest.images.features:
+        assert guest.cma().meminfo.total == expected.total
+    return memory_map
+
+
+def check_service(guest: Guest, expected: Placement) -> None:
+    """The driver gets memory from each area by its name, all of it; and none from one refused."""
+    if not {"app-script", "module-areas"} <= guest.images.features:
+        return
+    for name in list(expected.refused)[:1]:  # a driver that is refused takes its time
+        if expected.refused[name] != "there are two of that name":
+            with pytest.raises(CommandFailed):
+                guest.insmod(f"area={name}")
+    served = list(expected.areas)[: DEVICES - 1]
+    if expected.default is not None:
+        served.append("default")
+    guest.insmod(f"area={':'.join(served)}")
+    asked: list[str] = []
+    right: list[str] = []
+    for number, name in enumerate(served):
+        asked.append(f"device {DEVICE}{number or ''}")
+        right.append("ok")
+        place = expected.areas.get(name)
+        if place is not None and place != expected.default:
+            asked += [f"alloc {PAGE}", f"release {place.start} {PAGE}"]
+            right += [f"ok {place.start:#x} {PAGE:#x}", "ok"]
+            if place.size <= PROVABLE:
+                asked.append(f"alloc {place.size}")
+                right.append(f"ok {place.start:#x} {place.size:#x}")
+    if expected.default is not None:
+        asked.append(f"alloc {PAGE}")
+    with guest.script() as app:
+        answers = app.ask(asked)
+    # The kernel's address, the last word, is not the layout's affair.
+    assert [" ".join(answer.split()[:3]) for answer in answers[: len(right)]] == right
+    if expected.default is not None:
+        assert AddressRange.from_size(int(answers[-1].split()[1], 16), PAGE) in expected.default

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Two processors in one area, one of them held where only a lock keeps the other away."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from harness.guest.guest import Guest
+from harness.machine.gdbstub import LR, GdbStub, attached
+from harness.machine.machine import MachineConfig
+from harness.memory.ranges import AddressRange, merged
+from harness.pytest_plugin.boots import Boots
+
+from .support import PAGE, allocated, answered_range, assert_all_is_free, scripts
+
+pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs", "app-script")]
+
+WORK = "/sys/devices/virtual/workqueue/cpumask"
+"""Where work that is bound to no processor may run (``Documentation/core-api/workqueue.rst``)."""
+ARRIVAL = 20.0
+"""Seconds for the first processor to come to its place; it needs milliseconds."""
+HEAD_START = 1.0
+"""Seconds that the other one gets while the first is held. Where nothing keeps it away it needs
+some ten milliseconds, and coming to the place is the event; where a lock does, there is none."""
+
+
+@pytest.fixture
+def guest(boots: Boots, machine_config: MachineConfig) -> Guest:
+    config = dataclasses.replace(machine_config, processors=2)
+    return boots.clone(config, "loaded", lambda machine: Guest(machine).insmod())
+
+
+def race(guest: Guest, function: str, sizes: tuple[int, int]) -> list[AddressRange]:
+    """Two allocations: the first is held where `function` returns to its caller, and the second
+    must not come to that function before the first goes on; what they got.
+    """
+    assert guest.images.system_map is not None
+    lines = (line.split() for line in guest.images.system_map.read_text().splitlines())
+    addresses = {words[2]: int(words[0], 16) for words in lines}
+    if function not in addresses:
+        pytest.skip(f"this kernel has no function {function} of its own")
+    with scripts(guest, 2) as apps:
+        # The first on the second processor, all else on the first one: this shell, the agent that
+        # runs it, and what hands them the bytes of the serial line.
+        pinned = [f"taskset -p 1 {who}" for who in ("$$", "$PPID", apps[1].process)]
+        pinned += [f"taskset -p 2 {apps[0].process}", f"echo 1 >{WORK}"]
+        guest.run("; ".join(pinned))
+        held = threading.Event()
+
+        def send() -> None:
+            apps[0].send([f"alloc {sizes[0]}"])
+            held.wait(ARRIVAL)
+            apps[1].send([f"alloc {sizes[1]}"])
+
+        with attached(guest.machine) as stub:
+            sending = threading.Thread(target=send)
+            assert hold(stub, addresses[function], sending.start) == 2
+            held.set()
+            stub.break_at(addresses[function])
+            stub.resume(1)
+            came = stub.stopped(HEAD_START)
+            if came is None:
+                stub.interrupt()
+            stub.clear(addresses[function])
+        sending.join()
+        regions = [answered_range(app.answers(1)[0]) for app in apps]
+        assert came is None, f"the second is in {function} while the first one is not done"
+        assert allocated(guest) == merged(sorted(regions)), "and no other page is marked"
+    assert_all_is_free(guest)
+    return regions
+
+
+def hold(stub: GdbStub, function: int, begin: Callable[[], object]) -> int:
+    """Runs all until a processor returns from `function`, and leaves all stopped; which it is."""
+    stub.break_at(function)
+    stub.resume()
+    begin()
+    processor = stub.stopped(ARRIVAL)
+    assert processor is not None, "nobody came to the function"
+    stub.clear(function)
+    back = stub.register(processor, LR)
+    stub.break_at(back)
+    stub.resume(processor)
+    assert stub.stopped(ARRIVAL) == processor
+    stub.clear(back)
+    return processor
+
+
+@pytest.mark.parametrize("sizes", [(PAGE, PAGE), (4 * PAGE, PAGE), (PAGE, 16 * PAGE)])
+def test_nobody_searches_the_bitmap_between_another_s_search_and_mark(
+    guest: Guest, sizes: tuple[int, int]
+) -> None:
+    regions = race(guest, "bitmap_find_next_zero_area_off", sizes)
+    assert not regions[0].overlaps(regions[1])
+
+
+def test_who_comes_while_another_isolates_the_same_block_waits_and_is_served(guest: Guest) -> None:
+    """60a60e32cf91: without the mutex one of them is refused its pages and takes others."""
+    regions = race(guest, "start_isolate_page_range", (PAGE, PAGE))
+    first = guest.memory_map().area(guest.area).range.start
+    assert [region.start for region in regions] == [first, first + PAGE]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""What a hostile build tries, tried: nothing of it reaches the host, and each attempt is told."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.builders import sandbox as module
+from harness.builders.cache import BuildDirectory
+from harness.builders.process import ToolRunner
+from harness.builders.sandbox import Contained, Limits, NoSandbox, Sandbox, check
+from harness.errors import BuildError
+
+SMALL = Limits(seconds=20, memory=300 << 20, processes=40, disk=64 << 20, output=1 << 20)
+
+
+class Place:
+    """A build in a sandbox; `tree` is what it may write."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tree = tmp_path / "tree"
+        self.outside = tmp_path / "outside"
+        for path in (self.tree, self.outside):
+            path.mkdir()
+        self.log = tmp_path / "log"
+
+    def run(self, script: str, limits: Limits = SMALL) -> str:
+        """Runs a script of bash, and returns what it says."""
+        lock = os.open("/dev/null", os.O_RDONLY)
+        build_dir = BuildDirectory(self.tree, self.tree, self.log, lock)
+        lines: list[str] = []
+        try:
+            tools = ToolRunner(build_dir, {"MARK": "given"}, Sandbox((self.tree,), limits))
+            tools.run(["bash", "-c", script], "building", on_line=lines.append)
+        finally:
+            os.close(lock)
+        return "\n".join(lines)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    try:
+        check()
+    except NoSandbox as error:
+        pytest.skip(str(error).partition("\n")[0])
+    return Place(tmp_path)
+
+
+@contextlib.contextmanager
+def contained(what: str) -> Iterator[None]:
+    with pytest.raises(Contained, match=what) as caught:
+        yield
+    assert "\n" not in caught.value.what
+
+
+def test_a_build_builds(place: Place) -> None:
+    assert place.run("echo made >made; gcc --version >/dev/null && cat made") == "made"
+    assert (place.tree / "made").read_text() == "made\n"
+    assert place.log.read_text().endswith("made\n")
+
+
+def test_a_build_that_fails_is_no_more_than_that(place: Place) -> None:
+    with pytest.raises(BuildError, match=r"exit status 3.*\nx\.c:1:1: error: no") as caught:
+        place.run("echo 'x.c:1:1: error: no'; exit 3")
+    assert not isinstance(caught.value, Contained)
+
+
+def test_it_sees_nothing_of_the_caller(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOKEN", "secret")
+    (place.outside / "secret").write_text("secret")
+    seen = place.run(
+        f"env; ls -A /root /home /tmp $HOME; cat {place.outside}/secret /etc/passwd /etc/shadow;"
+        " ls /proc | grep -c '^[0-9]'; cat /proc/self/status | grep CapEff; true"
+    )
+    assert "secret\n" not in seen
+    assert "TOKEN" not in seen
+    assert "root:x" not in seen
+    assert "MARK=given" in seen
+    assert "CapEff:\t0000000000000000" in seen
+
+
+@pytest.mark.parametrize("where", ["/root/new", "/home/new", "/tmp/new", "$HOME/new", "/run/new"])
+def test_writing_elsewhere_is_told_even_where_the_build_goes_on(place: Place, where: str) -> None:
+    with contained(f"it wrote outside its tree: .*/{Path(where).name}"):
+        place.run(f"echo x >{where}")
+    assert not Path(os.path.expandvars(where)).exists()
+
+
+@pytest.mark.parametrize("where", ["/usr/bin/x", "/lib/x"])
+def test_the_system_cannot_be_written(place: Place, where: str) -> None:
+    with contained("it tried to write outside its tree: .*Read-only file system"):
+        place.run(f"echo x >{where} || true")
+    assert not Path(where).exists()
+
+
+def test_what_is_beside_the_tree_does_not_exist(place: Place) -> None:
+    with pytest.raises(BuildError):
+        place.run("touch ../outside/x")
+    assert list(place.outside.iterdir()) == []
+
+
+def test_a_link_out_of_the_tree_leads_nowhere(place: Place) -> None:
+    (place.outside / "file").write_text("mine")
+    with pytest.raises(BuildError):
+        place.run(f"ln -s {place.outside}/file link; echo x >link")
+    assert (place.outside / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "exec 3<>/dev/tcp/192.0.2.1/80",
+        "exec 3<>/dev/tcp/127.0.0.1/80",
+        "echo x >/dev/udp/192.0.2.1/53",
+        "getent hosts example.org",
+    ],
+)
+def test_calling_out_is_told_even_where_the_build_goes_on(place: Place, call: str) -> None:
+    with contained("it tried to reach the network"):
+        place.run(f"({call}) 2>/dev/null; true")
+
+
+def test_forking_without_end_is_ended(place: Place) -> None:
+    with contained("it had more than 40 processes at a time"):
+        place.run("f() { f | f & }; f; while :; do sleep 1; done")
+    assert left(place) == []
+    assert not [path for root in module._GROUPS for path in root.glob("harness-*")]
+
+
+def test_forks_that_are_refused_are_told_though_all_has_ended(place: Place) -> None:
+    group = module._process_group(1)
+    module._remove_group(group)
+    if group is None:
+        pytest.skip("control groups cannot be made here")
+    with contained("it had more than 40 processes at a time"):
+        place.run("for i in $(seq 60); do sleep 0.1 & done 2>/dev/null; wait; true")
+
+
+def test_filling_the_disk_is_ended(place: Place) -> None:
+    with contained("it filled the disk with more than 64 MiB"):
+        place.run("while :; do head -c 1M /dev/zero >>big; done")
+
+
+def test_what_another_writes_is_not_the_build_s(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter(range(10**12, 0, -(32 << 20)))
+    monkeypatch.setattr(module._Watcher, "_free_bytes", lambda watcher: next(free))
+    assert place.run("sleep 0.3; echo ok") == "ok"
+
+
+def test_filling_memory_is_ended(place: Place) -> None:
+    with contained("it used more than 300 MiB of memory"):
+        place.run("perl -e '$x = \"x\" x (1 << 30); sleep 100'")
+
+
+def test_filling_what_is_thrown_away_is_told(place: Place) -> None:
+    with contained("it wrote outside its tree: /tmp/big|it filled a place"):
+        place.run("head -c 100M /dev/zero >/tmp/big")
+
+
+def test_printing_without_end_is_ended(place: Place) -> None:
+    with contained("it printed more than 1 MiB"):
+        place.run("yes")
+    assert place.log.stat().st_size < 3 << 20
+    with contained("it printed more than 1 MiB"):
+        place.run("head -c 2M /dev/zero", dataclasses.replace(SMALL))
+
+
+def test_not_ending_is_ended(place: Place) -> None:
+    with contained("it ran for more than 0 s"):
+        place.run("trap '' TERM INT HUP; while :; do :; done", Limits(seconds=0.3))
+    assert left(place) == []
+
+
+def test_waiting_for_nothing_is_ended(place: Place) -> None:
+    with contained("it did nothing for more than 0 s"):
+        place.run("sleep 600", Limits(idle=0.4))
+    assert place.run("for i in 1 2 3 4; do sleep 0.2; done; echo ok", Limits(idle=0.4)) == "ok"
+
+
+def test_what_it_leaves_running_ends_with_it(place: Place) -> None:
+    place.run("setsid nohup sleep 600 >/dev/null 2>&1 & echo done")
+    assert left(place) == []
+
+
+def test_it_cannot_end_the_first_process_to_hide(place: Place) -> None:
+    with contained("it wrote outside its tree"):
+        place.run("echo x >/tmp/x; kill -9 1; kill -9 $PPID; true")
+
+
+def left(place: Place) -> list[str]:
+    """Processes whose working directory is in the tree, or is the sandbox's."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(place.tree) in (process / "cmdline").read_text():
+                found.append(process.name)
+    return found
+
+
+def test_a_host_without_it_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho 'bwrap: no permission' >&2; exit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(NoSandbox, match=r"no permission\n(.|\n)*user\.max_user_namespaces"):
+        check()
+
+
+def test_all_below_a_process_are_found() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 20 & sleep 20; :"]) as process:
+        until = 500
+        while len(found := module.descendants(process.pid, 9)) < 3 and until:
+            until -= 1
+        assert len(found) == 3
+        assert module.resident(found) > 0
+        for pid in reversed(found):
+            os.kill(pid, 9)

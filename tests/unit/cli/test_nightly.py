@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""The command: exit statuses, what is refused, and what a signal leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.cli import nightly as cli
+from harness.errors import UserError
+from harness.host.programs import ROOT
+from harness.nightly.attempt import Attempt
+from harness.nightly.database import Database
+from harness.nightly.history import load
+from harness.nightly.job import Status
+from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, mutated, with_test
+
+MATRIX = """
+[[run]]
+kernels = ["6.1", "6.12"]
+tests = ["cma", "layouts"]
+"""
+EMPTY = Attempt(Status.EMPTY)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    (tmp_path / "m.toml").write_text(MATRIX)
+    return ["--matrix", str(tmp_path / "m.toml"), "--database", str(tmp_path / "db")]
+
+
+def run(
+    words: Sequence[str], starter: FakeStarter | None = None, unbuilt: dict[str, str] | None = None
+) -> int:
+    options = cli.parser_of().parse_args(["run", *words])
+    return cli.run(options, lambda kernels: unbuilt or {}, lambda name: starter or FakeStarter())
+
+
+@pytest.mark.parametrize(
+    ("attempts", "status"),
+    [
+        ({}, 0),
+        ({"6.1/cma": [FAILED]}, 1),
+        ({"6.1/cma": [mutated(m="SURVIVED")]}, 1),
+        ({"6.1/cma": [HOST, HOST]}, 3),
+        ({"6.1/cma": [HOST, PASSED]}, 0),
+        ({"6.1/cma": [HOST, HOST], "6.1/layouts": [FAILED]}, 1),
+        ({"6.1/cma": [EMPTY]}, 2),
+        ({"6.1/cma": [EMPTY], "6.1/layouts": [HOST, HOST]}, 2),
+        ({"6.1/cma": [with_test("xfailed")]}, 0),
+    ],
+)
+def test_the_exit_status(files: list[str], attempts: dict[str, list[Attempt]], status: int) -> None:
+    assert run(files, FakeStarter(**attempts)) == status
+
+
+def test_a_kernel_that_is_not_built_is_infrastructure(files: list[str]) -> None:
+    starter = FakeStarter()
+    assert run(files, starter, {"6.12": "no space"}) == 3
+    assert [name for name, _, _ in starter.started] == ["6.1/cma", "6.1/layouts"]
+
+
+def test_artifacts_lie_beside_the_database(files: list[str], tmp_path: Path) -> None:
+    starter = FakeStarter()
+    run([*files, "--night", "n"], starter)
+    assert starter.started[0][1] == tmp_path / "n" / "6.1" / "cma" / "attempt-1"
+
+
+def test_shards_run_all_jobs_once_and_can_be_merged(files: list[str], tmp_path: Path) -> None:
+    ran = []
+    databases = []
+    for number in (1, 2, 3):
+        starter = FakeStarter()
+        databases.append(str(tmp_path / f"db-{number}"))
+        words = [*files, "--database", databases[-1], "--shard", f"{number}/3", "--night", "n"]
+        assert run(words, starter) == 0
+        ran += [name for name, _, _ in starter.started]
+    assert sorted(ran) == ["6.1/cma", "6.1/layouts", "6.12/cma", "6.12/layouts"]
+    assert cli.main(["merge", *databases, "-o", str(tmp_path / "all")]) == 0
+    assert cli.main(["report", "--database", str(tmp_path / "all")]) == 0
+    assert "All as expected" in (tmp_path / "report.html").read_text()
+
+
+def test_a_shard_without_the_night_s_name_is_refused(files: list[str]) -> None:
+    with pytest.raises(UserError, match="--shard needs --night"):
+        run([*files, "--shard", "1/2"])
+
+
+def test_only_the_named_jobs_are_run(files: list[str]) -> None:
+    starter = FakeStarter()
+    run([*files, "--only", "*/layouts"], starter)
+    assert [name for name, _, _ in starter.started] == ["6.1/layouts", "6.12/layouts"]
+    with pytest.raises(UserError, match="--only 7: no job is called so"):
+        run([*files, "--only", "7"])
+
+
+def test_the_list_is_printed_and_nothing_is_run(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*files, "--list", "--shard", "1/2"]) == 0
+    assert capsys.readouterr().out == "6.1/cma\n6.12/cma\n"
+    assert not (tmp_path / "db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--matrix", "none.toml"],
+        ["report", "--database", "none"],
+        ["merge", "none", "-o", "all"],
+        ["--durations", "none"],
+    ],
+)
+def test_bad_input_is_told_in_a_line(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "none" in said
+    assert len(said.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--shard", "3/2"], ["--shard", "x"], ["--night", "a/b"], ["-j", "0"], ["merge"]]
+)
+def test_a_wrong_option_has_status_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        cli.main(words)
+    assert error.value.code == 2
+
+
+A_NIGHT = """
+import sys
+from harness.cli import nightly as cli
+from harness.nightly.processes import Process
+from tests.unit.nightly.fake import FakeStarter
+
+class Starter(FakeStarter):
+    def start(self, job, directory, before):
+        if job.name == "6.1/cma":
+            return super().start(job, directory, before)
+        directory.mkdir(parents=True)
+        words = ["bash", "-c", "sleep 600 & echo $! $$ > pids.new; mv pids.new pids; wait"]
+        return Process(job, ["env", "-C", str(directory), *words], directory)
+
+cli._run = lambda options: cli.run(options, lambda kernels: {}, lambda name: Starter())
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing_running_and_the_results_so_far(
+    files: list[str], tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", A_NIGHT, *files, "--night", "n", "-j", "2"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    place = tmp_path / "n" / "6.1" / "layouts" / "attempt-1" / "pids"
+    other = tmp_path / "n" / "6.12" / "cma" / "attempt-1" / "pids"
+    end = time.monotonic() + 60
+    while not (place.exists() and other.exists()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    pids = [int(pid) for path in (place, other) for pid in path.read_text().split()]
+    assert all(map(alive, pids))
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    # They were told to end; a loaded host may need a moment to see them off.
+    end = time.monotonic() + 5
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+    assert "go on with --night n" in output
+    with Database(tmp_path / "db") as database:
+        (night,) = load(database, 1)
+    assert {name: found.status for name, found in night.jobs.items()} == {
+        "6.1/cma": Status.PASSED,
+        "6.1/layouts": Status.NOT_RUN,
+        "6.12/cma": Status.NOT_RUN,
+        "6.12/layouts": Status.NOT_RUN,
+    }
+    starter = FakeStarter()
+    assert run([*files, "--night", "n"], starter) == 0
+    assert [name for name, _, _ in starter.started] == ["6.1/layouts", "6.12/cma", "6.12/layouts"]
