@@ -14,6 +14,7 @@ from typing import Any
 from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
+from harness.imageset.features import parse_all
 from harness.imageset.model import ImageSet
 from harness.machine.machine import MachineConfig
 from harness.machine.template import Template, TemplateStore
@@ -29,7 +30,7 @@ def template_of(given: dict[str, Any]) -> Template:
         Path(given["app"]),
         append=given["append"],
         release=given["release"],
-        features=frozenset(given["features"]),
+        features=parse_all(given["features"]),
     )
     return TemplateStore(Path(given["templates"]), warm).get(MachineConfig(images))
 

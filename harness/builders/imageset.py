@@ -18,7 +18,8 @@ from harness.errors import HarnessError
 from harness.host import programs
 from harness.host.progress import LazyProgress, Progress
 from harness.imageset import preflight
-from harness.imageset.model import APP, OURS, ImageSet
+from harness.imageset.features import OURS
+from harness.imageset.model import APP, ImageSet
 
 VERSIONS = (DEFAULT, "6.12")
 """The kernels that the project's own tests run on."""

@@ -26,6 +26,7 @@ from harness.errors import UserError
 from harness.host import programs
 from harness.host.progress import Progress
 from harness.imageset import kconfig
+from harness.imageset.features import Feature, of_config, parse_all
 
 RECIPE = "1"
 """Part of the key: raise it when the way of building changes the result."""
@@ -63,7 +64,7 @@ class KernelTree:
     """Patched sources."""
     release: str
     """``uname -r``."""
-    features: frozenset[str]
+    features: frozenset[Feature]
 
     @property
     def obj(self) -> Path:
@@ -94,7 +95,7 @@ class KernelTree:
     def of(cls, entry: Path) -> KernelTree:
         """The kernel in a directory of the cache."""
         info = json.loads((entry / "info.json").read_text())
-        return cls(entry / "tree", info["release"], frozenset(info["features"]))
+        return cls(entry / "tree", info["release"], parse_all(info["features"]))
 
 
 def file_digest(path: Path) -> str:
@@ -189,9 +190,9 @@ class _Build:
         config = configure(self._tree, self._recipe.config, self._runner, self._progress)
         make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
         release = (self._tree / "obj" / "include" / "config" / "kernel.release").read_text()
-        found = kconfig.features(config)
+        found = of_config(config)
         if any("iomem" in path.name for path in self._recipe.patches):
-            found.add("iomem-cma")
+            found |= {Feature.IOMEM_CMA}
         info = {"release": release.strip(), "features": sorted(found), "patches": done}
         text = json.dumps(info, indent=2) + "\n"
         (self._runner.build_dir.out / "info.json").write_text(text)

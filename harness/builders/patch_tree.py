@@ -47,7 +47,8 @@ from harness.host import programs
 from harness.host.locking import FileLock
 from harness.host.progress import Progress
 from harness.imageset import preflight
-from harness.imageset.model import APP, OURS, ImageSet
+from harness.imageset.features import OURS
+from harness.imageset.model import APP, ImageSet
 
 PARTS = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""

@@ -16,9 +16,9 @@ from harness.guest import files
 from harness.guest.application import AppScript, running
 from harness.guest.cma_state import CmaState, directories, read_area, read_state
 from harness.guest.files import Progress, Via, silent
-from harness.guest.ssh.service import FEATURE as SSH
 from harness.guest.ssh.service import Ssh
 from harness.guest.witnesses import DEBUGFS, Witnesses
+from harness.imageset.features import Feature
 from harness.imageset.model import APP, ImageSet
 from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
@@ -104,7 +104,7 @@ class Guest:
         """ssh, where it is wanted and to be had; None means the console."""
         if via not in (None, "ssh", "console"):
             raise UserError(f"via={via!r} is neither 'ssh' nor 'console'")
-        wanted = via != "console" and SSH in self.images.features
+        wanted = via != "console" and Feature.SSH in self.images.features
         return self._ssh if wanted and not self._ssh.absent else None
 
     def put(
@@ -199,7 +199,7 @@ class Guest:
     def insmod(self, arguments: str = "") -> None:
         """Loads ``cma.ko``. Raises `CommandFailed` with the kernel's reason."""
         self.run(f"insmod {self.module_path()} {arguments}")
-        if "agent" not in self.images.features:
+        if Feature.AGENT not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
             given = re.search(r"(?:^|\s)name=(\S+)", arguments)
             name = given[1] if given else DEVICE.rpartition("/")[2]
@@ -208,7 +208,7 @@ class Guest:
     def rmmod(self) -> None:
         """Unloads it."""
         self.run("rmmod cma")
-        if "agent" not in self.images.features:
+        if Feature.AGENT not in self.images.features:
             self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
 
     def modules(self) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from harness.machine.channel import Channel
 from harness.memory.cmdline import read_command_line
@@ -99,7 +100,7 @@ class Witnesses:
         if "/proc/iomem" not in self._files:
             return Absent("iomem", "/proc/iomem cannot be read")
         text = self._files["/proc/iomem"].decode("utf-8", "replace")
-        lists_cma = "iomem-cma" in self._images.features
+        lists_cma = Feature.IOMEM_CMA in self._images.features
         return parse_iomem(text).reading(lists_cma=lists_cma, names=names)
 
     def kernel_log(self) -> Reading | Absent:

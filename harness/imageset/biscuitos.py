@@ -14,8 +14,9 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.imageset import kconfig
+from harness.imageset.features import Feature, of_config
 from harness.imageset.model import APP, DEFAULT_MEMORY, DISK_APPEND, ImageSet
-from harness.imageset.preflight import TWO_AREAS, has_two_areas, is_ext, with_parts
+from harness.imageset.preflight import has_two_areas, is_ext, with_parts
 from harness.imageset.ramdisk import ramdisk_append
 from harness.imageset.runscript import RunScript
 from harness.imageset.zimage import check_kernel, kernel_release
@@ -66,11 +67,11 @@ class BiscuitOS:
         check_kernel(self.kernel)
         build = self.root / "linux" / "linux"
         config = build / ".config"
-        features: set[str] = set()
+        features: frozenset[Feature] = frozenset()
         if config.is_file():
-            features = kconfig.features(kconfig.parse(config.read_text(errors="replace")))
+            features = of_config(kconfig.parse(config.read_text(errors="replace")))
         if has_two_areas(self.dtb):
-            features.add(TWO_AREAS)
+            features |= {Feature.TWO_AREAS}
         images = ImageSet(
             kernel=self.kernel,
             dtb=self.dtb,
@@ -82,7 +83,7 @@ class BiscuitOS:
             system_map=_there(build / "System.map"),
             append=self.append,
             release=kernel_release(self.kernel),
-            features=frozenset(features),
+            features=features,
         )
         return with_parts(images)
 

@@ -61,17 +61,3 @@ def check(config: Mapping[str, str], required: Iterable[str] = REQUIRED) -> None
             f"the kernel configuration came out without {names}: a dependency is missing in the "
             f"tree or switched off in the fragment"
         )
-
-
-def features(config: Mapping[str, str]) -> set[str]:
-    """What a kernel so configured offers, in the words of `harness.imageset.model.ImageSet`."""
-    found = set()
-    if enabled(config, "DEBUG_FS") and enabled(config, "CMA_DEBUGFS"):
-        found.add("debugfs")
-        if enabled(config, "FAULT_INJECTION") and enabled(config, "FAILSLAB"):
-            found.add("fault-injection")
-        if enabled(config, "ARM_PTDUMP_DEBUGFS"):
-            found.add("page-tables")
-    if enabled(config, "CMA_SYSFS"):
-        found.add("cma-sysfs")
-    return found

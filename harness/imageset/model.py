@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.imageset.features import Feature, parse_all
 
 _PATHS = frozenset({"kernel", "dtb", "initrd", "module", "app", "vmlinux", "system_map", "disk"})
 _COMMON = "console=ttyAMA0 init=/linuxrc loglevel=8 panic=-1"
@@ -26,8 +27,6 @@ APP = "CMA_area_app-0.0.1"
 """Name of the application, here and in BiscuitOS."""
 DEFAULT_MEMORY = 512
 """RAM of a machine in MiB, unless it is said otherwise."""
-OURS = frozenset({"agent", "ssh", "two-areas"})
-"""Features of the root image and the device tree that the project builds."""
 _WORDS = frozenset({"features", "foreign"})
 
 
@@ -42,13 +41,8 @@ def _file_digest(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 class ImageSet:
     """Files on the host that make up one system under test.
 
-    ``features`` names what this system can offer beyond a kernel and a shell:
-    ``agent`` (our command agent on ttyAMA1), ``ssh`` (our ssh server behind our network card, armed
-    by the agent), ``iomem-cma`` (CMA areas listed in ``/proc/iomem``),
-    ``debugfs``, ``cma-sysfs``, ``fault-injection`` (failslab), ``page-tables`` (the kernel's own,
-    in debugfs), ``module-areas`` (the driver's parameter ``area``), ``app-script``, ``two-areas``
-    (linux,cma and BiscuitOS_cma of 8 MiB side by side at 0x69000000, as in ``images/dts``). A
-    feature that is missing is *absent*, never an error by itself.
+    ``features`` names what this system can offer beyond a kernel and a shell. A feature that is
+    missing is *absent*, never an error by itself.
     """
 
     kernel: Path
@@ -70,7 +64,7 @@ class ImageSet:
     """Kernel command line."""
     release: str = ""
     """``uname -r``; empty where it is not known before the boot."""
-    features: frozenset[str] = frozenset()
+    features: frozenset[Feature] = frozenset()
     foreign: frozenset[str] = frozenset()
     """Which of ``module`` and ``app`` are not what the root image holds, and must be brought in."""
 
@@ -135,7 +129,7 @@ def _field(manifest: Path, name: str, value: object) -> Any:
     """A manifest's value as the field's type. Raises `UserError`."""
     if name in _WORDS:
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
-            return frozenset(value)
+            return parse_all(value, str(manifest)) if name == "features" else frozenset(value)
         raise UserError(f"{manifest}: {name} is not a list of words")
     if value is None and name in _PATHS - {"kernel", "dtb"}:
         return None

@@ -15,7 +15,8 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from harness.errors import UserError
-from harness.imageset.model import DISK_APPEND, OURS, ImageSet
+from harness.imageset.features import OURS, Feature, of_part, shown_by
+from harness.imageset.model import DISK_APPEND, ImageSet
 from harness.imageset.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
 from harness.imageset.zimage import (
     DISK,
@@ -29,14 +30,7 @@ from harness.memory.devicetree import read_dtb
 from harness.memory.ranges import AddressRange
 
 EXT_MAGIC_AT, EXT_MAGIC = 0x438, b"\x53\xef"
-TWO_AREAS, AREA_SIZE = "two-areas", 8 << 20
-AGENT = "agent"
-ROOT = {AGENT: b"sbin/agent\0", "ssh": b"etc/init.d/ssh\0"}
-"""Features of a root image of ours, and a path in it that shows each."""
-PARTS = {"module-areas": ("module", b"parm=area:"), "app-script": ("app", b"churn SEED COUNT")}
-"""Features that a part's own bytes show, ours or not: the driver's parameter ``area``, the
-application's ``--script``.
-"""
+AREA_SIZE = 8 << 20
 DRIVER = "/lib/modules/{}/extra/cma.ko"
 TRAILER = b"TRAILER!!!"
 
@@ -55,16 +49,16 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
         changes |= {"vmlinux": None, "system_map": None, "release": kernel_release(given["kernel"])}
         features &= OURS
     if "dtb" in given and not has_two_areas(given["dtb"]):
-        features -= {TWO_AREAS}
+        features -= {Feature.TWO_AREAS}
     if "initrd" in given:
         content = unpacked(_read(given["initrd"]))
-        features -= {feature for feature, path in ROOT.items() if path not in content}
-        if AGENT not in features:
+        features -= of_part("initrd") - shown_by("initrd", content)
+        if Feature.AGENT not in features:
             changes["append"] = ramdisk_append(given["initrd"])
         changes.setdefault("disk", None)
     if "disk" in given:
         _check_disk(given["disk"])
-        features -= ROOT.keys()
+        features -= of_part("initrd")
         changes["append"] = DISK_APPEND
         changes.setdefault("initrd", None)
     changes["features"] = features
@@ -109,11 +103,11 @@ def _check_disk(path: Path) -> None:
 
 def with_parts(images: ImageSet) -> ImageSet:
     """The image set with the features that its module and application show."""
-    features = images.features - PARTS.keys()
-    for feature, (part, mark) in PARTS.items():
-        path: Path | None = getattr(images, part)
-        if path is not None and mark in _read(path):
-            features |= {feature}
+    features = images.features
+    for part, path in (("module", images.module), ("app", images.app)):
+        features -= of_part(part)
+        if path is not None:
+            features |= shown_by(part, _read(path))
     return dataclasses.replace(images, features=features)
 
 
@@ -127,7 +121,7 @@ def check(images: ImageSet, area: str, command_line: str) -> None:
         tree.area(area)
     _check_root(images)
     release = images.release or kernel_release(images.kernel)
-    there = _has_driver(images, release) if AGENT not in images.features else None
+    there = _has_driver(images, release) if Feature.AGENT not in images.features else None
     if images.module is not None and ("module" in images.foreign or not there):
         check_module(images.module, release, images.kernel)
     elif images.module is None and there is False:
@@ -137,7 +131,7 @@ def check(images: ImageSet, area: str, command_line: str) -> None:
         )
     if images.app is not None:
         # Our root image has no libraries; another may have.
-        static = AGENT in images.features
+        static = Feature.AGENT in images.features
         _check_elf(images.app, "application", "arm-linux-gnueabihf-gcc -static" if static else "")
 
 

@@ -17,6 +17,7 @@ from typing import IO
 
 import pexpect
 
+from harness.imageset.features import Feature
 from harness.imageset.model import DEFAULT_MEMORY, ImageSet
 from harness.machine import network, physical, process
 from harness.machine.agent import AgentChannel
@@ -80,7 +81,7 @@ class MachineConfig:
             argv += ["-smp", str(self.processors)]
         argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
         argv += ["-device", "virtio-rng-device"]
-        if "ssh" in self.images.features:
+        if Feature.SSH in self.images.features:
             argv += network.card()
         if self.icount:
             argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
@@ -218,7 +219,7 @@ class Machine:
             raise self._death(f"QEMU did not start: {error}") from error
         self.channel: Channel = (
             AgentChannel(self.commands, self.guard)
-            if "agent" in self.config.images.features
+            if Feature.AGENT in self.config.images.features
             else ShellChannel(self.console, self.guard, booting=self._state is None)
         )
 

@@ -47,7 +47,7 @@ __all__ = [
 
 MARKS = (
     "machine(kind, append=''): which guest a test gets: clone (default), class, cold, loaded",
-    "needs(*features): skipped where the image set lacks one (see harness.imageset.model.ImageSet)",
+    "needs(*features): skipped where the image set lacks one (see harness.imageset.features)",
     "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
 )
 

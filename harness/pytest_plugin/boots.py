@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.guest.guest import Guest
+from harness.imageset.features import Feature
 from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
 from harness.machine.template import Prepare, Template, TemplateStore
 from harness.pytest_plugin.session import Session
@@ -37,7 +38,8 @@ class Boots:
 
     def _guest(self, machine: Machine) -> Guest:
         guest = Guest(machine, self._session.settings.area)
-        if {"debugfs"} == machine.config.images.features & {"debugfs", "agent"}:
+        features = machine.config.images.features
+        if Feature.CMA_DEBUGFS in features and Feature.AGENT not in features:
             # Another's root image: the kernel has it, and nobody may have mounted it.
             guest.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; :")
         return guest

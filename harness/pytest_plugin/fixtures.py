@@ -12,6 +12,7 @@ import pytest
 
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
+from harness.imageset.features import NEEDS, parse
 from harness.imageset.model import ImageSet
 from harness.machine.machine import MachineConfig
 from harness.machine.template import TemplateStore
@@ -48,13 +49,14 @@ def machine_config(qemu_session: Session, image_set: ImageSet) -> MachineConfig:
 @pytest.fixture(autouse=True)
 def needs_are_met(request: pytest.FixtureRequest) -> None:
     """Skips a test whose ``needs`` mark names what the system under test does not offer."""
-    needs = {name for mark in request.node.iter_markers("needs") for name in mark.args}
+    needs = {parse(name) for mark in request.node.iter_markers("needs") for name in mark.args}
     if not needs or "qemu_session" not in request.fixturenames:
         return
     images: ImageSet = request.getfixturevalue("image_set")
     missing = sorted(needs - images.features)
     if missing:
-        pytest.skip(f"the system under test has no {', '.join(missing)}")
+        wanted = "; ".join(NEEDS[feature].wanted for feature in missing)
+        pytest.skip(f"the system under test does not have {wanted}")
 
 
 @pytest.fixture(scope="session")

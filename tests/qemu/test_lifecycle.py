@@ -33,10 +33,11 @@ KILLS = 50
 
 def work(store: str, images: list[str]) -> None:
     """What is killed: templates made, clones started, commands run, without end."""
+    from harness.imageset.features import parse_all
     from harness.imageset.model import ImageSet
 
     kernel, dtb, initrd, features = images
-    files = ImageSet(Path(kernel), Path(dtb), Path(initrd), features=frozenset(features.split(",")))
+    files = ImageSet(Path(kernel), Path(dtb), Path(initrd), features=parse_all(features.split(",")))
     config = MachineConfig(files)
     print("ready", flush=True)
     while True:

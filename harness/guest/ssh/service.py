@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError, UserError
 from harness.guest.ssh.errors import SshError, WrongGuest
 from harness.guest.ssh.watch import Watch
+from harness.imageset.features import Feature
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import CommandResult
 from harness.machine.errors import GuestFileError, GuestTimeout
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from harness.guest.ssh.client import Client
     from harness.guest.ssh.keys import Keys
 
-FEATURE = "ssh"
 TIMEOUT = 30.0
 """Seconds for the server to be there and to let us in; on a loaded host ten times the usual."""
 WARM_TIMEOUT = 10.0
@@ -46,7 +46,7 @@ class Ssh:
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._keys: Keys | None = None
-        there = FEATURE in machine.config.images.features
+        there = Feature.SSH in machine.config.images.features
         self._absent = "" if there and self._agent else "no ssh server"
         self._watch = Watch(machine.guard, machine.log, machine.crashes, machine.silence)
 
@@ -173,7 +173,7 @@ def warm(machine: Machine) -> None:
     """Before a machine is frozen: has it serve one session, so that its clones do not pay for the
     pages that this brings in, and takes back the keys that were given for it.
     """
-    if FEATURE not in machine.config.images.features:
+    if Feature.SSH not in machine.config.images.features:
         return
     ssh = Ssh(machine, WARM_TIMEOUT)
     # A user's kernel may not get this far, and be fit for all but ssh. Who asks for that is told.

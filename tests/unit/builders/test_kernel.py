@@ -143,13 +143,6 @@ def test_options_that_matter_are_named_when_they_are_missing() -> None:
         kconfig.check(config)
 
 
-def test_features_of_a_configuration() -> None:
-    assert kconfig.features({}) == set()
-    assert kconfig.features({"CMA_DEBUGFS": "y"}) == set()
-    assert kconfig.features({"CMA_DEBUGFS": "y", "DEBUG_FS": "y"}) == {"debugfs"}
-    assert kconfig.features({"CMA_SYSFS": "y"}) == {"cma-sysfs"}
-
-
 def test_a_git_tree_is_built_as_it_is_on_disk_and_left_alone(
     tmp_path: Path, tree: Path, build_dir: BuildDirectory
 ) -> None:

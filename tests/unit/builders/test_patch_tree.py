@@ -16,6 +16,7 @@ from harness.errors import BuildError, UserError
 from harness.host import programs
 from harness.host.locking import FileLock
 from harness.host.progress import LineProgress
+from harness.imageset.features import Feature
 
 KERNEL = """\
 VERSION = 6
@@ -51,7 +52,9 @@ class Bench:
 
     def __init__(self, tmp_path: Path) -> None:
         self.tmp_path = tmp_path
-        self.base = KernelTree(tmp_path / "base" / "tree", "6.1.0", frozenset({"debugfs"}))
+        self.base = KernelTree(
+            tmp_path / "base" / "tree", "6.1.0", frozenset({Feature.CMA_DEBUGFS})
+        )
         tree = self.base.tree
         for name, text in (("Makefile", KERNEL), ("arch/arm/Kconfig", ""), ("mm/cma.c", "good\n")):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)

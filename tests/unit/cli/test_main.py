@@ -15,6 +15,7 @@ from harness.builders import imageset
 from harness.builders.cache import MANIFEST, BuildDirectory, Cache, Key
 from harness.cli import main as cli
 from harness.errors import BuildError, HarnessError, JudgementError, UserError
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 
 
@@ -117,7 +118,12 @@ def test_build_prints_the_paths(
 
     def build(kernel: object) -> ImageSet:
         asked.append(kernel)
-        return ImageSet(Path("/z"), Path("/d"), release="6.1.0", features=frozenset({"b", "a"}))
+        return ImageSet(
+            Path("/z"),
+            Path("/d"),
+            release="6.1.0",
+            features=frozenset({Feature.SSH, Feature.AGENT}),
+        )
 
     monkeypatch.setattr(imageset, "build_image_set", build)
     assert cli.main(["build", "--kernel-source", "tree"]) == 0
@@ -126,7 +132,7 @@ def test_build_prints_the_paths(
     assert asked == [Path("tree"), "6.12", None]
     lines = capsys.readouterr().out.splitlines()
     assert "kernel      /z" in lines
-    assert "features    a b" in lines
+    assert "features    agent ssh" in lines
 
 
 def add(cache: Cache, name: str, days: float = 0) -> Path:

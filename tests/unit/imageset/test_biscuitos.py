@@ -11,6 +11,7 @@ import pytest
 from harness.errors import UserError
 from harness.imageset import preflight, zimage
 from harness.imageset.biscuitos import find
+from harness.imageset.features import Feature
 from harness.imageset.model import DISK_APPEND, ImageSet
 
 EXT4 = bytes(0x438) + b"\x53\xef" + bytes(64)
@@ -182,7 +183,7 @@ def built(tmp_path: Path) -> ImageSet:
         tmp_path / "zImage",
         tmp_path / "board.dtb",
         tmp_path / "initrd",
-        features=frozenset({"agent", "debugfs", "two-areas"}),
+        features=frozenset({Feature.AGENT, Feature.CMA_DEBUGFS, Feature.TWO_AREAS}),
     )
 
 
@@ -193,8 +194,8 @@ def test_a_root_disk_takes_the_place_of_our_initrd(tmp_path: Path) -> None:
     assert images.initrd is None
     assert images.disk == disk
     assert images.append == DISK_APPEND
-    assert "agent" not in images.features
-    assert {"debugfs", "two-areas"} <= images.features
+    assert Feature.AGENT not in images.features
+    assert {Feature.CMA_DEBUGFS, Feature.TWO_AREAS} <= images.features
 
 
 def test_a_file_system_as_initrd_is_mounted_as_a_ramdisk(tmp_path: Path) -> None:

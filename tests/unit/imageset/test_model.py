@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 
 
@@ -22,7 +23,7 @@ def images(tmp_path: Path) -> ImageSet:
         module=tmp_path / "cma.ko",
         release="6.1.1",
         append="quiet",
-        features=frozenset({"agent", "debugfs"}),
+        features=frozenset({Feature.AGENT, Feature.CMA_DEBUGFS}),
         foreign=frozenset({"module"}),
     )
 
@@ -52,6 +53,10 @@ def test_paths_are_relative_to_the_manifest(images: ImageSet, tmp_path: Path) ->
         ('{"kernel": null, "dtb": "board.dtb"}', "kernel is not a string"),
         ('{"kernel": "zImage", "dtb": "board.dtb", "features": "agent"}', "features is not a list"),
         ('{"kernel": "zImage", "dtb": "board.dtb", "features": [1]}', "features is not a list"),
+        (
+            '{"kernel": "zImage", "dtb": "board.dtb", "features": ["debgfs"]}',
+            "there is no feature 'debgfs': did you mean debugfs",
+        ),
     ],
 )
 def test_a_file_that_is_no_manifest_says_why(
@@ -68,5 +73,5 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_digest_does_not_depend_on_the_kind_of_set(images: ImageSet) -> None:
-    other = ImageSet(**{**vars(images), "features": {"debugfs", "agent"}})
+    other = ImageSet(**{**vars(images), "features": {Feature.CMA_DEBUGFS, Feature.AGENT}})
     assert other.digest() == images.digest()

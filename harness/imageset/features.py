@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""What a system under test can offer beyond a kernel and a shell, and how that is known.
+
+This is the one place that says for each feature which part of the image set has it, by which kernel
+options or bytes it is told, and in which words a user is told that it is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+from collections.abc import Iterable, Mapping
+
+from harness.errors import UserError
+
+
+class Feature(enum.StrEnum):
+    """One feature; its value is the word for the mark ``needs`` and for manifests."""
+
+    AGENT = "agent"
+    SSH = "ssh"
+    IOMEM_CMA = "iomem-cma"
+    CMA_DEBUGFS = "debugfs"
+    CMA_SYSFS = "cma-sysfs"
+    FAULT_INJECTION = "fault-injection"
+    PAGE_TABLES = "page-tables"
+    MODULE_AREAS = "module-areas"
+    APP_SCRIPT = "app-script"
+    TWO_AREAS = "two-areas"
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What a feature asks of one part of the image set."""
+
+    part: str
+    """The part that has it: ``kernel``, ``initrd``, ``module``, ``app`` or ``dtb``."""
+    what: str
+    """What it is, for a user who reads that it is missing."""
+    options: tuple[str, ...] = ()
+    """Kernel options (without ``CONFIG_``) that must all be ``y``."""
+    since: str = ""
+    """The Linux version from which on there are such options; empty: from 5.0 on."""
+    mark: bytes = b""
+    """Bytes in the part (unpacked) that only a part with the feature has."""
+
+    @property
+    def wanted(self) -> str:
+        """What must be there, in one phrase."""
+        if not self.options:
+            return self.what
+        options = ", ".join(f"CONFIG_{option}=y" for option in self.options)
+        version = f", from Linux {self.since} on" if self.since else ""
+        return f"{self.what} ({options}{version})"
+
+
+NEEDS: Mapping[Feature, Need] = {
+    Feature.AGENT: Need(
+        "initrd",
+        "this project's command agent in the root image, /sbin/agent",
+        mark=b"sbin/agent\0",
+    ),
+    Feature.SSH: Need(
+        "initrd",
+        "this project's ssh server in the root image, /etc/init.d/ssh",
+        mark=b"etc/init.d/ssh\0",
+    ),
+    # The warning in images/kernel/patches/0003-*.patch.
+    Feature.IOMEM_CMA: Need(
+        "kernel",
+        "CMA areas in /proc/iomem, which this project's kernel patch adds",
+        mark=b"cannot list area %s",
+    ),
+    # Names of files that mm/cma_debug.c, mm/cma_sysfs.c, mm/failslab.c and arch/arm/mm make.
+    Feature.CMA_DEBUGFS: Need(
+        "kernel",
+        "/sys/kernel/debug/cma",
+        ("DEBUG_FS", "CMA_DEBUGFS"),
+        mark=b"maxchunk\0",
+    ),
+    Feature.CMA_SYSFS: Need(
+        "kernel",
+        "/sys/kernel/mm/cma",
+        ("CMA_SYSFS",),
+        since="5.13",
+        mark=b"alloc_pages_success\0",
+    ),
+    Feature.FAULT_INJECTION: Need(
+        "kernel",
+        "/sys/kernel/debug/failslab",
+        ("FAILSLAB", "FAULT_INJECTION_DEBUG_FS"),
+        mark=b"cache-filter\0",
+    ),
+    Feature.PAGE_TABLES: Need(
+        "kernel",
+        "/sys/kernel/debug/kernel_page_tables",
+        ("ARM_PTDUMP_DEBUGFS",),
+        mark=b"kernel_page_tables\0",
+    ),
+    Feature.MODULE_AREAS: Need(
+        "module", "the driver's parameter area= (modinfo shows it)", mark=b"parm=area:"
+    ),
+    Feature.APP_SCRIPT: Need("app", "the application's option --script", mark=b"churn SEED COUNT"),
+    Feature.TWO_AREAS: Need(
+        "dtb",
+        "linux,cma at 0x69000000 and BiscuitOS_cma at 0x69800000, 8 MiB each, in the device tree",
+    ),
+}
+
+OURS = frozenset({Feature.AGENT, Feature.SSH, Feature.TWO_AREAS})
+"""Features of the root image and the device tree that the project builds."""
+
+
+def parse(word: str, where: str = "") -> Feature:
+    """The feature of that name. Raises `UserError` for a word that is none; `where` begins it."""
+    try:
+        return Feature(word)
+    except ValueError:
+        close = difflib.get_close_matches(word, list(Feature), 1)
+        hint = f"did you mean {close[0]!s}?" if close else f"there are {', '.join(Feature)}"
+        at = f"{where}: " if where else ""
+        raise UserError(f"{at}there is no feature {word!r}: {hint}") from None
+
+
+def parse_all(words: Iterable[str], where: str = "") -> frozenset[Feature]:
+    """The features of these names. Raises `UserError` as `parse` does."""
+    return frozenset(parse(word, where) for word in words)
+
+
+def of_part(part: str) -> frozenset[Feature]:
+    """The features that a part of the image set has or lacks."""
+    return frozenset(feature for feature, need in NEEDS.items() if need.part == part)
+
+
+def shown_by(part: str, content: bytes) -> frozenset[Feature]:
+    """The features of a part that its unpacked bytes show."""
+    return frozenset(
+        feature
+        for feature in of_part(part)
+        if NEEDS[feature].mark and NEEDS[feature].mark in content
+    )
+
+
+def of_config(config: Mapping[str, str]) -> frozenset[Feature]:
+    """The features of a kernel with this ``.config`` (`harness.imageset.kconfig.parse`)."""
+    return frozenset(
+        feature
+        for feature, need in NEEDS.items()
+        if need.options and all(config.get(option) == "y" for option in need.options)
+    )
