@@ -10,16 +10,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import fnmatch
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cli.arguments import positive, shard
 from harness.errors import HarnessError, UserError
 from harness.host.command import run_command
 from harness.host.programs import ROOT
+from harness.host.retry import retried
 from harness.nightly import night, report
 from harness.nightly.book import Book, last_seconds
 from harness.nightly.book import Night as Identity
@@ -30,6 +33,10 @@ from harness.nightly.matrix import read_matrix
 from harness.nightly.merge import merge
 from harness.nightly.processes import Processes
 from harness.nightly.shard import plan_digest, share_out
+
+if TYPE_CHECKING:
+    from harness.builders.cache import Cache
+    from harness.host.progress import Progress
 
 MATRIX = ROOT / "nightly.toml"
 DATABASE = ROOT / "artifacts" / "nightly" / "nightly.sqlite"
@@ -199,25 +206,26 @@ def _summary(statuses: dict[str, Status]) -> str:
 def build(kernels: Sequence[str]) -> dict[str, str]:
     """Builds, or finds in the cache, what the jobs boot; tries twice what fails."""
     from harness.builders.cache import Cache
-    from harness.builders.imageset import build_image_set
-    from harness.builders.variant import DIRECTORY, build_variant, variants
     from harness.host.progress import LineProgress
 
     progress = LineProgress()
     cache = Cache(say=progress.say)
     unbuilt: dict[str, str] = {}
     for kernel in kernels:
-        for _ in range(night.ATTEMPTS):
-            try:
-                images = build_image_set(kernel, progress, cache)
-                for variant in variants():
-                    build_variant(cache, images, DIRECTORY / f"{variant}.config", progress)
-            except HarnessError as error:
-                unbuilt[kernel] = str(error)
-            else:
-                unbuilt.pop(kernel, None)
-                break
+        try:
+            retried(functools.partial(_build_one, kernel, cache, progress))
+        except HarnessError as error:
+            unbuilt[kernel] = str(error)
     return unbuilt
+
+
+def _build_one(kernel: str, cache: Cache, progress: Progress) -> None:
+    from harness.builders.imageset import build_image_set
+    from harness.builders.variant import DIRECTORY, build_variant, variants
+
+    images = build_image_set(kernel, progress, cache)
+    for variant in variants():
+        build_variant(cache, images, DIRECTORY / f"{variant}.config", progress)
 
 
 def _report(options: argparse.Namespace) -> int:

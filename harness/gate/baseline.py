@@ -13,8 +13,8 @@ from harness.gate.result import Change, TestChange
 from harness.host.process import capture
 from harness.host.programs import ROOT
 from harness.imageset.model import ImageSet
-from harness.testrun.junit import Case, read_cases
-from harness.testrun.suite import JUNIT, SYSTEM, Outcome, Suite
+from harness.testrun.result import CaseResult, SuiteResult
+from harness.testrun.suite import SYSTEM, Suite
 
 _STRICT = "[XPASS(strict)]"
 """How pytest says that a test passed which was known to fail."""
@@ -30,20 +30,6 @@ def suite_digest(select: Path | None) -> str:
     return digest.hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
-class SuiteRun:
-    """One run of the suite: what each test gave."""
-
-    outcome: Outcome
-    cases: Mapping[str, Case]
-    """By `Case.test`."""
-
-    @property
-    def busy(self) -> float:
-        """Seconds that the tests took, one after the other."""
-        return sum(case.seconds for case in self.cases.values())
-
-
 def run_suite(
     suite: Suite,
     images: ImageSet,
@@ -51,18 +37,16 @@ def run_suite(
     select: Path | None = None,
     targets: Sequence[str] = SYSTEM,
     stop_after: int = 10,
-) -> SuiteRun:
-    """Runs the suite, or some of its tests, and reads all of what came of it."""
-    outcome = suite.run(images, to, targets=targets, select=select, stop_after=stop_after)
-    junit = to / JUNIT
-    cases = read_cases(junit) if junit.exists() else []
-    return SuiteRun(outcome, {case.test: case for case in map(_judged, cases)})
+) -> SuiteResult:
+    """Runs the suite, or some of its tests."""
+    run = suite.run(images, to, targets=targets, select=select, stop_after=stop_after)
+    return dataclasses.replace(run, cases=tuple(map(_judged, run.cases)))
 
 
-def _judged(case: Case) -> Case:
+def _judged(case: CaseResult) -> CaseResult:
     """A known failure that does not fail any more has passed; pytest calls that a failure."""
-    if case.result == "failed" and _STRICT in case.message:
-        return dataclasses.replace(case, result="passed", verdict="")
+    if case.failed and _STRICT in case.message:
+        return dataclasses.replace(case, outcome="passed", verdict="")
     return case
 
 
@@ -75,48 +59,49 @@ class Baselines:
 
     def of(
         self, suite: Suite, images: ImageSet, select: Path | None, to: Path
-    ) -> tuple[Mapping[str, Case], float]:
+    ) -> tuple[Mapping[str, CaseResult], float]:
         """Each test's result on the unpatched system, and the seconds that it took to get them: 0
         where they were kept. They are kept unless the run itself went wrong.
         """
         words = f"{images.digest()} {suite_digest(select)}"
         path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
         if path.exists():
-            return {case["test"]: Case(**case) for case in json.loads(path.read_text())}, 0.0
+            return {case["test"]: CaseResult(**case) for case in json.loads(path.read_text())}, 0.0
         self._say("the base has no stored result for this suite: running it there first")
         run = run_suite(suite, images, to, select, stop_after=10_000)
-        if not run.outcome.infrastructure:
+        if not run.infrastructure:
             new = path.with_suffix(".new")
-            new.write_text(json.dumps([dataclasses.asdict(case) for case in run.cases.values()]))
+            new.write_text(json.dumps([dataclasses.asdict(case) for case in run.cases]))
             new.replace(path)
-        return run.cases, run.outcome.seconds
+        return run.by_test, run.seconds
 
 
 def compare(
-    before: Mapping[str, Case], after: Mapping[str, Case], whole: bool
+    before: Mapping[str, CaseResult], after: Mapping[str, CaseResult], whole: bool
 ) -> tuple[TestChange, ...]:
     """The tests whose result differs, or is bad. `whole`: the run after was not cut short."""
     changes = []
     for name, case in after.items():
-        failed = case.result == "failed"
         old = before.get(name)
         change: Change | None = None
-        if failed:
-            known = old is not None and old.result in ("failed", "xfailed")
+        if case.failed:
+            known = old is not None and old.outcome in ("failed", "xfailed")
             change = Change.STILL_FAILS if known else Change.NEWLY_FAILS
-        elif case.result == "xfailed":
+        elif case.outcome == "xfailed":
             change = Change.STILL_FAILS
-        elif case.result == "passed" and old is not None and old.result in ("failed", "xfailed"):
+        elif case.outcome == "passed" and old is not None and old.outcome in ("failed", "xfailed"):
             change = Change.NEWLY_PASSES
         elif old is None:
             change = Change.NEW
         if change is not None:
-            changes.append(TestChange(case.node, change, case.verdict, case.message))
+            changes.append(TestChange(case, change))
     if whole:
         lost = [name for name in before if name not in after or _skipped_now(before, after, name)]
-        changes += [TestChange(before[name].node, Change.GONE) for name in lost]
+        changes += [TestChange(before[name], Change.GONE) for name in lost]
     return tuple(changes)
 
 
-def _skipped_now(before: Mapping[str, Case], after: Mapping[str, Case], name: str) -> bool:
-    return after[name].result == "skipped" and before[name].result != "skipped"
+def _skipped_now(
+    before: Mapping[str, CaseResult], after: Mapping[str, CaseResult], name: str
+) -> bool:
+    return after[name].outcome == "skipped" and before[name].outcome != "skipped"

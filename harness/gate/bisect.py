@@ -22,14 +22,16 @@ from harness.builders.imageset import build_image_set
 from harness.builders.kernel_source import at_commit
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.errors import BuildError, HarnessError, UserError, Verdict
-from harness.gate.baseline import SuiteRun, run_suite
+from harness.gate.baseline import run_suite
 from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.probe import probe
 from harness.host.progress import Progress
+from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestStopped
+from harness.testrun.result import SuiteResult, lost
 from harness.testrun.suite import SYSTEM, Suite
 
 
@@ -126,72 +128,52 @@ class Tester:
 
     def _booted(self, commit: str, images: ImageSet, place: Path) -> Tested | None:
         """The mark of a commit that does not boot; None for one that does."""
-        error = _twice(lambda: _error_of(lambda: probe(images, place / "boot", BOOT_TIMEOUT)))
-        stopped = isinstance(error, GuestStopped)
-        if error is None or (error.verdict is Verdict.PRODUCT and not stopped):
-            return None
-        mark = self._settings.boot_hang if error.verdict is Verdict.TIMEOUT else Mark.BAD
-        return Tested(commit, mark, f"at boot: {_reason(error)}")
+        try:
+            retried(lambda: probe(images, place / "boot", BOOT_TIMEOUT))
+        except HarnessError as error:
+            if error.verdict is Verdict.INFRASTRUCTURE:
+                raise
+            if error.verdict is Verdict.PRODUCT and not isinstance(error, GuestStopped):
+                return None
+            mark = self._settings.boot_hang if error.verdict is Verdict.TIMEOUT else Mark.BAD
+            return Tested(commit, mark, f"at boot: {_reason(error)}")
+        return None
 
     def _tests(self, commit: str, images: ImageSet, place: Path, targets: Sequence[str]) -> Tested:
         select = None if targets or self._settings.whole else QUICK
-        for attempt in (1, 2):
-            run = run_suite(
-                self._suite,
-                images,
-                place / f"suite-{attempt}",
-                select,
-                list(targets) or SYSTEM,
-                stop_after=max(3, len(targets)),
+
+        def run_tests() -> SuiteResult:
+            targets_or_all = list(targets) or SYSTEM
+            most = max(3, len(targets))
+            return run_suite(
+                self._suite, images, place / "suite", select, targets_or_all, stop_after=most
             )
-            if not _unknown(run):
-                break
-        else:
+
+        run = retried(run_tests, unknown=_unknown)
+        if _unknown(run):
             raise HarnessError(
                 f"the tests of {commit[:12]} did not run, twice (pytest's exit status"
-                f" {run.outcome.status}); see {run.outcome.log}"
+                f" {run.status}); see {run.log}"
             )
-        failed = [
-            case
-            for case in run.cases.values()
-            if case.result == "failed" and case.verdict != Verdict.INFRASTRUCTURE.value
-        ]
+        failed = [case for case in run.cases if case.system_at_fault]
         if not failed:
-            ran = sum(case.result == "passed" for case in run.cases.values())
+            ran = sum(case.outcome == "passed" for case in run.cases)
             if not ran:
                 return Tested(commit, Mark.SKIP, "none of the tests can be run on it")
             return Tested(commit, Mark.GOOD, f"{ran} tests pass")
-        why = f"{failed[0].node.rpartition('::')[2]}: {failed[0].message.partition(chr(10))[0]}"
-        return Tested(commit, Mark.BAD, why, tuple(case.node for case in failed))
+        why = f"{failed[0].test.rpartition('::')[2]}: {failed[0].message.partition(chr(10))[0]}"
+        return Tested(commit, Mark.BAD, why, tuple(case.test for case in failed))
 
 
-def _unknown(run: SuiteRun) -> bool:
-    """Whether the run says nothing of the system: pytest's own trouble, or the host's."""
-    return run.outcome.infrastructure or not run.cases
+def _unknown(run: SuiteResult) -> str:
+    """Why a run says nothing of the system: pytest's own trouble, or the host's."""
+    return lost(run) or ("" if run.cases else "a run without any test")
 
 
 def _reason(error: Exception) -> str:
     """One line for an error: a compiler's own where there is one."""
     lines = without_log(str(error)).splitlines()
     return lines[1] if isinstance(error, BuildError) and len(lines) > 1 else lines[0]
-
-
-def _error_of(call: Callable[[], object]) -> HarnessError | None:
-    try:
-        call()
-    except HarnessError as error:
-        return error
-    return None
-
-
-def _twice(call: Callable[[], HarnessError | None]) -> HarnessError | None:
-    """The error of a call; an infrastructure's is raised, if it comes a second time."""
-    error = call()
-    if error is not None and error.verdict is Verdict.INFRASTRUCTURE:
-        error = call()
-        if error is not None and error.verdict is Verdict.INFRASTRUCTURE:
-            raise error
-    return error
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def failure(change: TestChange, transcripts: Path) -> Finding:
         excerpt = "\n".join(lines[-EXCERPT_LINES:])
     kept = transcript if transcript.exists() else None
     kind = kinds.get(change.verdict, Kind.TEST)
-    return Finding(kind, change.test, change.message, kept, excerpt)
+    return Finding(kind, change.test, change.message, kept, excerpt, change.test)
 
 
 def in_scope(shop: PatchTree, touched: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import Contained
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
-from harness.gate.baseline import Baselines, SuiteRun, compare, run_suite
+from harness.gate.baseline import Baselines, compare, run_suite
 from harness.gate.findings import (
     failure,
     first_line,
@@ -41,8 +41,10 @@ from harness.gate.result import (
     TestChange,
 )
 from harness.host.progress import Progress
+from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
+from harness.testrun.result import SuiteResult, lost
 from harness.testrun.suite import Suite
 
 
@@ -242,14 +244,14 @@ class Gate:
 
     def _boot(self, images: ImageSet, place: Path) -> Probe | HarnessError:
         """A boot; once more where the harness and not the system is at fault."""
-        for attempt in (1, 2):
-            try:
-                return probes.probe(images, place, BOOT_TIMEOUT)
-            except HarnessError as error:
-                if error.verdict is not Verdict.INFRASTRUCTURE or attempt == 2:
-                    return error
-                self._note(f"booted again, after an infrastructure failure: {first_line(error)}")
-        raise AssertionError
+
+        def again(why: str) -> None:
+            self._note(f"booted again, after an infrastructure failure: {why}")
+
+        try:
+            return retried(lambda: probes.probe(images, place, BOOT_TIMEOUT), again)
+        except HarnessError as error:
+            return error
 
     def _boot_failed(self, error: HarnessError, place: Path) -> None:
         """The patched system did not get through the first boot. Raises what is decided by it."""
@@ -282,25 +284,25 @@ class Gate:
             others.append(seconds)
         with self._stage("suite") as others:
             run = self._run(suite, patched, select)
-            others.append(min(run.outcome.seconds, run.busy / options.workers))
-        results = [case.result for case in run.cases.values() if case.result != "skipped"]
-        cut = len(run.outcome.failures) >= MOST_FAILURES
-        changes = compare(known, run.cases, not cut)
+            others.append(min(run.seconds, run.busy / options.workers))
+        outcomes = [case.outcome for case in run.cases if case.ran]
+        cut = len(run.failures) >= MOST_FAILURES
+        changes = compare(known, run.by_test, not cut)
         if cut:
             self._note(f"the suite was ended after {MOST_FAILURES} failing tests")
         self._add(
+            cases=run.cases,
             tests=changes,
-            tests_run=len(results),
-            tests_passed=results.count("passed"),
-            tests_of=max(len(results), sum(case.result != "skipped" for case in known.values())),
+            tests_run=len(outcomes),
+            tests_passed=outcomes.count("passed"),
+            tests_of=max(len(outcomes), sum(case.ran for case in known.values())),
         )
         if options.select is not None:
             self._note(f"the tests of {options.select.name} were run (--whole runs all)")
         failing = [change for change in changes if change.change is Change.NEWLY_FAILS]
-        if run.outcome.infrastructure and not failing:
+        if run.infrastructure and not failing:
             raise HarnessError(
-                f"the suite did not run (pytest's exit status {run.outcome.status});"
-                f" see {run.outcome.log}"
+                f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
             )
         with self._stage("canary") as others:
             begun = time.monotonic()
@@ -317,16 +319,13 @@ class Gate:
         both.write_text(QUICK.read_text() + QUICK_DRIVER.read_text())
         return both
 
-    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteRun:
+    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteResult:
         place = self._options.output / "suite" / "patched"
-        run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
-        if run.outcome.infrastructure:
-            self._note(
-                "the suite was run again, after an infrastructure failure"
-                f" (pytest's exit status {run.outcome.status})"
-            )
-            run = run_suite(suite, images, place, select, stop_after=MOST_FAILURES)
-        return run
+        return retried(
+            lambda: run_suite(suite, images, place, select, stop_after=MOST_FAILURES),
+            lambda why: self._note(f"the suite was run again, after {why}"),
+            lost,
+        )
 
     def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:
         """A finding for each test that newly fails, unless the base fails it here and now too."""
@@ -335,9 +334,9 @@ class Gate:
         if looked_at:
             place = self._options.output / "suite" / "canary"
             run = run_suite(suite, base, place, targets=looked_at)
-            sick = {case.node for case in run.cases.values() if case.result == "failed"}
-            if run.outcome.status and not sick:
-                self._note(f"the canary could not be asked: {run.outcome.log}")
+            sick = {case.test for case in run.failures}
+            if run.status and not sick:
+                self._note(f"the canary could not be asked: {run.log}")
             elif not sick:
                 self._note(
                     f"canary: the base passes {', '.join(map(short_name, looked_at))} here and now"
@@ -346,7 +345,8 @@ class Gate:
             if change.test in sick or change.verdict == Verdict.INFRASTRUCTURE.value:
                 why = "the base fails it here and now too" if change.test in sick else ""
                 title = f"{short_name(change.test)}: {why or change.message}"
-                self._found(Finding(Kind.INFRASTRUCTURE, title, change.message))
+                found = Finding(Kind.INFRASTRUCTURE, title, change.message, test=change.test)
+                self._found(found)
             else:
                 self._found(failure(change, self._options.output / "suite" / "patched" / "tests"))
 

@@ -8,6 +8,7 @@ import enum
 from pathlib import Path
 
 from harness.memory.ranges import AddressRange
+from harness.testrun.result import CaseResult
 
 
 class Decision(enum.Enum):
@@ -59,6 +60,8 @@ class Finding:
     """A log or a transcript, kept."""
     excerpt: str = ""
     """The last lines of a failing test's machine: console, kernel log, commands."""
+    test: str = ""
+    """The test that it is about, as `CaseResult.test` has it; empty for none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +93,24 @@ class TestChange:
 
     __test__ = False
 
-    test: str
+    case: CaseResult
+    """On the patched system; on the base, where it is no longer run."""
     change: Change
-    verdict: str = ""
-    """``product``, ``crash``, ``timeout`` or ``infrastructure``; empty where it passes."""
-    message: str = ""
+
+    @property
+    def test(self) -> str:
+        """Its name."""
+        return self.case.test
+
+    @property
+    def verdict(self) -> str:
+        """``product``, ``crash``, ``timeout`` or ``infrastructure``; empty where it passes."""
+        return self.case.verdict
+
+    @property
+    def message(self) -> str:
+        """Why it failed, or was skipped."""
+        return self.case.message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +175,8 @@ class GateResult:
     tests_passed: int = 0
     tests_of: int = 0
     """How many the whole suite has; more than `tests_run` where a selection was run."""
+    cases: tuple[CaseResult, ...] = ()
+    """Every test's result on the patched system."""
     tests: tuple[TestChange, ...] = ()
     warnings_gone: tuple[str, ...] = ()
     """Compiler and kernel warnings of the base that the patched system has no more."""

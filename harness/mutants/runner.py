@@ -13,9 +13,11 @@ from pathlib import Path
 
 from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError, HarnessError
+from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
-from harness.testrun.suite import NOTHING, SYSTEM, Failure, Outcome, Suite
+from harness.testrun.result import NOTHING, CaseResult, SuiteResult, lost
+from harness.testrun.suite import SYSTEM, Suite
 
 
 class Status(enum.Enum):
@@ -210,13 +212,13 @@ class Runner:
             return Result(mutant, Status.UNSTABLE, test=outcome.caught.test, message=said)
         return _result(mutant, outcome, status)
 
-    def _again(self, images: ImageSet, place: Path, failure: Failure) -> bool:
+    def _again(self, images: ImageSet, place: Path, failure: CaseResult) -> bool:
         """Whether a test that nobody expected to fail does so again, and only with the mutant."""
         assert self._unchanged is not None
-        red = self._run(images, place / "again", targets=[failure.node])
+        red = self._run(images, place / "again", targets=[failure.test])
         return (
             bool(red.caught)
-            and self._run(self._unchanged, place / "without", targets=[failure.node]).passed
+            and self._run(self._unchanged, place / "without", targets=[failure.test]).passed
         )
 
     def _run(
@@ -226,15 +228,14 @@ class Runner:
         expression: str = "",
         targets: Sequence[str] = SYSTEM,
         stop_after: int = 1,
-    ) -> Outcome:
+    ) -> SuiteResult:
         """A run; once more where it says nothing of the system."""
-        outcome = self._suite.run(images, to, expression, targets, stop_after)
-        if outcome.infrastructure:
-            outcome = self._suite.run(images, to, expression, targets, stop_after)
-        return outcome
+        return retried(
+            lambda: self._suite.run(images, to, expression, targets, stop_after), unknown=lost
+        )
 
 
-def _result(mutant: Mutant, outcome: Outcome, status: Status) -> Result:
+def _result(mutant: Mutant, outcome: SuiteResult, status: Status) -> Result:
     """`status`, unless the run says nothing."""
     failure = outcome.caught or next(iter(outcome.failures), None)
     if outcome.infrastructure:

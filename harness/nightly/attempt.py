@@ -8,24 +8,7 @@ from pathlib import Path
 
 from harness.gate.sample import Sample
 from harness.nightly.job import Status
-
-
-@dataclasses.dataclass(frozen=True)
-class TestResult:
-    """One test's."""
-
-    __test__ = False
-
-    test: str
-    """pytest's node."""
-    outcome: str
-    """``passed``, ``failed``, ``skipped`` or ``xfailed`` (a known failure)."""
-    verdict: str = ""
-    """`harness.errors.Verdict`'s word; empty unless it failed."""
-    seconds: float = 0.0
-    message: str = ""
-    artifact: Path | None = None
-    """Directory of its transcripts."""
+from harness.testrun.result import CaseResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +36,6 @@ class Attempt:
     message: str = ""
     """Why it did not pass, where the results do not say."""
     log: Path | None = None
-    results: tuple[TestResult, ...] = ()
+    results: tuple[CaseResult, ...] = ()
     samples: tuple[Sample, ...] = ()
     mutants: tuple[MutantResult, ...] = ()

@@ -9,14 +9,16 @@ import enum
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from harness.errors import UserError, Verdict
+from harness.errors import UserError
 from harness.mutants.runner import GOOD
 from harness.mutants.runner import Status as MutantStatus
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
 from harness.nightly.facts import comparable
 from harness.nightly.job import Status
+from harness.testrun.result import CaseResult
 
 _GOOD = {status.value for status in GOOD}
 _UNKNOWN = {MutantStatus.INFRASTRUCTURE.value, MutantStatus.UNSTABLE.value}
@@ -35,20 +37,17 @@ class TestRun:
 
     __test__ = False
 
-    outcome: str
-    verdict: str
-    message: str
-    artifact: str
+    last: CaseResult
+    """Its artifact is relative to the database's directory."""
     before: tuple[str, ...] = ()
     """Outcomes of the attempts before."""
 
     @property
     def fails(self) -> bool | None:
         """Whether the system under test is at fault; None where that is not known."""
-        if self.outcome in ("passed", "xfailed"):
+        if self.last.outcome in ("passed", "xfailed"):
             return False
-        known = self.outcome == "failed" and self.verdict != Verdict.INFRASTRUCTURE.value
-        return True if known else None
+        return True if self.last.system_at_fault else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +116,11 @@ def _job(database: Database, job: dict[str, object]) -> JobRun:
     query = "SELECT * FROM results WHERE job = ? ORDER BY attempt, test"
     for row in database.rows(query, number):
         known = tests.get(row["test"])
-        before = (*known.before, known.outcome) if known else ()
-        tests[row["test"]] = TestRun(
-            row["outcome"], row["verdict"], row["message"], row["artifact"], before
-        )
+        before = (*known.before, known.last.outcome) if known else ()
+        artifact = Path(row["artifact"]) if row["artifact"] else None
+        names = ("test", "outcome", "verdict", "message", "seconds")
+        result = CaseResult(artifact=artifact, **{name: row[name] for name in names})
+        tests[row["test"]] = TestRun(result, before)
     values = collections.defaultdict(list)
     query = "SELECT * FROM measurements WHERE job = ? AND attempt = ?"
     for row in database.rows(query, number, last["number"] if last else 0):
@@ -180,7 +180,7 @@ def changes(nights: Sequence[NightRun]) -> list[Change]:
                 since = [*failed, tonight.id]
                 what = What.STILL_FAILS if failed else What.NEWLY_FAILS
                 found.append(Change(what, job.name, test, run, since[0], len(since)))
-            elif failed and run.outcome == "passed":
+            elif failed and run.last.outcome == "passed":
                 found.append(Change(What.NEWLY_PASSES, job.name, test, run, failed[0], len(failed)))
     return found
 
@@ -223,7 +223,7 @@ def flakes(nights: Sequence[NightRun]) -> list[Flake]:
     for night in nights:
         for job in night.jobs.values():
             for test, run in job.tests.items():
-                if run.outcome != "skipped":
+                if run.last.outcome != "skipped":
                     seen[job.name, test].append((night, run))
     found = []
     for (job_name, test), runs in seen.items():

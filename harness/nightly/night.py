@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from harness.host.retry import ATTEMPTS
 from harness.nightly.attempt import Attempt
 from harness.nightly.job import Job, Status
 
-ATTEMPTS = 2
-"""How often a job is tried that infrastructure ends."""
 POLL_SECONDS = 0.2
 
 Say = Callable[[str], None]
@@ -148,7 +147,7 @@ def _unbuilt(job: Job, why: str) -> Attempt:
 def _line(job: Job, attempt: Attempt) -> str:
     """A job's result for the terminal."""
     line = f"{job.name:<24} {attempt.status.value:<14} {attempt.seconds:6.0f} s"
-    found = [result for result in attempt.results if result.outcome == "failed"]
+    found = [result for result in attempt.results if result.failed]
     if attempt.results:
         line += f"  {len(found)} of {len(attempt.results)} tests failed"
     if attempt.mutants:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -20,11 +21,12 @@ from harness.gate.sample import Sample
 from harness.host.process import kill_group
 from harness.mutants import patchfile, report
 from harness.mutants import runner as mutants
-from harness.nightly.attempt import Attempt, MutantResult, TestResult
+from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.job import GROUPS, Job, Kind, Status
 from harness.nightly.measure import SAMPLES
-from harness.testrun.junit import Case, directory_name, read_cases
-from harness.testrun.suite import JUNIT, NOTHING, Outcome, failures_of, pytest_command, start
+from harness.testrun.junit import directory_name, read_cases
+from harness.testrun.result import NOTHING, CaseResult, SuiteResult
+from harness.testrun.suite import JUNIT, pytest_command, start
 
 LOG = "log.txt"
 _MUTANTS = "mutants.json"
@@ -142,26 +144,24 @@ def _measure(job: Job, directory: Path) -> list[str]:
 
 def read_tests(directory: Path, status: int) -> Attempt:
     """What pytest left. Transcripts of tests that did not fail are removed."""
-    cases: list[Case] = []
+    cases: list[CaseResult] = []
     with contextlib.suppress(HarnessError):  # then the exit status says it
         cases = read_cases(directory / JUNIT)
-    ran = sum(case.result != "skipped" for case in cases)
-    outcome = Outcome(status, ran, failures_of(cases), 0.0, directory / LOG)
+    ran = any(case.ran for case in cases)
+    outcome = SuiteResult(status, tuple(cases), 0.0, directory / LOG)
     if outcome.caught:
         found = Status.FAILED
     elif outcome.infrastructure:
         found = Status.INFRASTRUCTURE
     else:
-        found = Status.EMPTY if ran == 0 or status == NOTHING else Status.PASSED
+        found = Status.EMPTY if not ran or status == NOTHING else Status.PASSED
     kept: set[str] = set()
-    results = []
-    for case in cases:
-        artifact = None
-        if case.result == "failed":
-            artifact = _transcript(directory / "tests", case.node, kept)
-        results.append(
-            TestResult(case.node, case.result, case.verdict, case.seconds, case.message, artifact)
-        )
+    results = [
+        dataclasses.replace(case, artifact=_transcript(directory / "tests", case.test, kept))
+        if case.failed
+        else case
+        for case in cases
+    ]
     if (directory / "tests").is_dir():
         for path in (directory / "tests").iterdir():
             if path.name not in kept:

@@ -73,9 +73,9 @@ class Links:
         self._database = database
         self._report = report
 
-    def __call__(self, artifact: str) -> str:
+    def __call__(self, artifact: str | Path | None) -> str:
         """A relative link; empty for what is not there, as in a database without its artifacts."""
-        path = self._database / artifact
+        path = self._database / (artifact or "")
         if not artifact or not path.exists():
             return ""
         return urllib.parse.quote(os.path.relpath(path, self._report))

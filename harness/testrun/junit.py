@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""What pytest wrote down of a run: each test with its outcome, and whose fault a red one is."""
+"""JUnit files: what pytest wrote down of a run is read here, and every file of ours is written."""
 
 from __future__ import annotations
 
-import dataclasses
+import io
 import re
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
+
+import junitparser
 
 from harness.errors import HarnessError, Verdict
 from harness.host.programs import ROOT
+from harness.testrun.result import CaseResult, Outcome
 
-Result = Literal["passed", "failed", "skipped", "xfailed"]
 _LOST_WORKER = "crashed while running"
-_RANK: dict[Result, int] = {"failed": 0, "xfailed": 1, "skipped": 2, "passed": 3}
+_RANK: dict[Outcome, int] = {"failed": 0, "xfailed": 1, "skipped": 2, "passed": 3}
+VERDICT = "verdict"
+"""The property of a failed test that says who is at fault."""
 
 
 def node_of(test: str) -> str:
@@ -37,64 +40,86 @@ def directory_name(node: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", node).strip("_")
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One test of a run."""
+class CaseElement(junitparser.TestCase):
+    """A ``testcase`` that may have properties, as pytest writes them."""
 
-    test: str
-    """JUnit's class name and name, see `node_of`."""
-    result: Result
-    """``xfailed``: a known failure, as the test's mark says."""
-    verdict: str = ""
-    """``product``, ``crash``, ``timeout`` or ``infrastructure``; empty unless it failed."""
-    message: str = ""
-    """Why it failed, or was skipped."""
-    seconds: float = 0.0
+    def add_property(self, name: str, value: str) -> None:
+        """Adds one."""
+        group = self.child(junitparser.Properties)
+        if group is None:
+            group = junitparser.Properties()
+            self.append(group)
+        group.add_property(junitparser.Property(name, value))
 
-    @property
-    def node(self) -> str:
-        """See `node_of`."""
-        return node_of(self.test)
+    def properties(self) -> Mapping[str, str]:
+        """All of them by name."""
+        group = self.child(junitparser.Properties)
+        return {item.name: item.value or "" for item in group or () if item.name}
 
 
-def read_cases(path: Path) -> list[Case]:
+class SuiteElement(junitparser.TestSuite):
+    """A ``testsuite`` of such."""
+
+    testcase = CaseElement
+
+
+class Document(junitparser.JUnitXml):
+    """A file of such."""
+
+    testsuite = SuiteElement
+
+
+def read_cases(path: Path) -> list[CaseResult]:
     """The tests of a JUnit file, each once. Raises `HarnessError` for what is none."""
     try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        document = Document.fromfile(str(path))
+        found = [_case(CaseElement.fromelem(case)) for suite in document for case in suite]
+    # SyntaxError: what lxml and xml.etree raise has no other base in common.
+    except (OSError, SyntaxError, ValueError, junitparser.JUnitXmlError) as error:
         raise HarnessError(f"pytest left no results in {path}: {error}") from error
-    cases: dict[str, Case] = {}
-    for element in root.iter("testcase"):
-        case = _case(element)
+    cases: dict[str, CaseResult] = {}
+    for case in found:
         known = cases.get(case.test)
         # A test that fails and whose teardown fails too is there twice: the worse counts.
-        if known is None or _RANK[case.result] < _RANK[known.result]:
+        if known is None or _RANK[case.outcome] < _RANK[known.outcome]:
             cases[case.test] = case
     return list(cases.values())
 
 
-def _case(element: ElementTree.Element) -> Case:
-    test = f"{element.get('classname')}::{element.get('name')}"
-    seconds = float(element.get("time", 0))
-    skipped = element.find("skipped")
+def render_suite(suite: SuiteElement, seconds: float) -> str:
+    """A file of one suite that took so long, as text. Its texts must be valid in XML 1.0."""
+    document = Document(suite.name)
+    document.append(suite)
+    document.update_statistics()
+    document.time = suite.time = round(seconds, 3)
+    content = io.BytesIO()
+    document.write(content)
+    return content.getvalue().decode() + "\n"
+
+
+def _case(element: CaseElement) -> CaseResult:
+    test = node_of(f"{element.classname}::{element.name}")
+    seconds = element.time or 0.0
+    found: dict[type[object], Any] = {}
+    for result in element.result:
+        found.setdefault(type(result), result)
+    skipped = found.get(junitparser.Skipped)
     if skipped is not None:
-        result: Result = "xfailed" if skipped.get("type") == "pytest.xfail" else "skipped"
-        return Case(test, result, message=skipped.get("message", ""), seconds=seconds)
-    failure = element.find("failure")
-    found = failure if failure is not None else element.find("error")
-    if found is None:
-        return Case(test, "passed", seconds=seconds)
-    said = found.get("message", "")
-    verdicts = [str(p.get("value")) for p in element.iter("property") if p.get("name") == "verdict"]
-    verdict = _verdict(failure is not None, verdicts, f"{said}\n{found.text}")
-    return Case(test, "failed", verdict, said, seconds)
+        outcome: Outcome = "xfailed" if skipped.type == "pytest.xfail" else "skipped"
+        return CaseResult(test, outcome, message=skipped.message or "", seconds=seconds)
+    failure = found.get(junitparser.Failure)
+    bad = failure if failure is not None else found.get(junitparser.Error)
+    if bad is None:
+        return CaseResult(test, "passed", seconds=seconds)
+    said = bad.message or ""
+    texts = (said, bad.text or "")
+    verdict = element.properties().get(VERDICT) or _verdict(failure is not None, texts)
+    return CaseResult(test, "failed", verdict, said, seconds)
 
 
-def _verdict(failed: bool, verdicts: Sequence[str], text: str) -> str:
-    if verdicts:
-        return verdicts[0]
+def _verdict(failed: bool, texts: Iterable[str]) -> str:
     # A test without a guest: an assertion of its own is the product's fault, an error on the way
     # to the test (or in collecting it, or of a worker) is not.
-    if failed and _LOST_WORKER not in text:
+    if failed and not any(_LOST_WORKER in text for text in texts):
         return Verdict.PRODUCT.value
     return Verdict.INFRASTRUCTURE.value

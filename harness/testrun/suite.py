@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -18,80 +17,18 @@ from harness.errors import HarnessError, Verdict
 from harness.host.process import kill_group
 from harness.host.programs import ROOT
 from harness.imageset.model import ImageSet
-from harness.testrun.junit import Case, node_of, read_cases
+from harness.testrun.junit import read_cases
+from harness.testrun.result import FAILED, INTERRUPTED, PASSED, CaseResult, SuiteResult
 
 SYSTEM = ("tests/cma",)
 """The tests of the system; those below ``tests/qemu`` are the harness's own."""
-PASSED, FAILED, NOTHING = 0, 1, 5
-"""pytest's exit statuses that say something about the system."""
-INTERRUPTED = 2
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
-_SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}
 
 
 def stopped_early(log: str) -> bool:
     """Whether pytest ended at ``--maxfail``: with xdist that has the status of an interruption."""
     return "xdist.dsession.Interrupted: stopping after" in log[-2000:]
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """A test that did not pass."""
-
-    test: str
-    verdict: str
-    """``product``, ``crash``, ``timeout`` or ``infrastructure``."""
-    message: str
-
-    @property
-    def node(self) -> str:
-        """See `harness.testrun.junit.node_of`."""
-        return node_of(self.test)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One run."""
-
-    status: int
-    """pytest's exit status; negative: the signal that ended it."""
-    tests: int
-    """How many ran, skipped ones not counted."""
-    failures: tuple[Failure, ...]
-    seconds: float
-    log: Path
-
-    @property
-    def caught(self) -> Failure | None:
-        """The first test that failed through the system's fault; None if none did."""
-        if self.status != FAILED:
-            return None
-        return next((f for f in self.failures if f.verdict in _SYSTEM), None)
-
-    @property
-    def passed(self) -> bool:
-        """All tests passed, and there were some."""
-        return self.status == PASSED and self.tests > 0 and not self.failures
-
-    @property
-    def infrastructure(self) -> bool:
-        """Nothing is known of the system: no test failed by its fault, and they did not pass."""
-        return self.caught is None and self.status not in (PASSED, NOTHING)
-
-
-def read_junit(path: Path) -> tuple[int, tuple[Failure, ...]]:
-    """How many tests ran, and which failed. Raises `HarnessError` for what is no JUnit file."""
-    cases = read_cases(path)
-    ran = sum(case.result in ("passed", "failed") for case in cases)
-    return ran, failures_of(cases)
-
-
-def failures_of(cases: Sequence[Case]) -> tuple[Failure, ...]:
-    """Those that did not pass."""
-    return tuple(
-        Failure(case.test, case.verdict, case.message) for case in cases if case.result == "failed"
-    )
 
 
 def pytest_command(to: Path) -> list[str]:
@@ -143,7 +80,7 @@ class Suite:
         stop_after: int = 1,
         timeout: float = 1800,
         select: Path | None = None,
-    ) -> Outcome:
+    ) -> SuiteResult:
         """Runs the tests that `expression` (``-k``) and the file `select` choose; logs and results
         go to `to`.
         """
@@ -163,14 +100,13 @@ class Suite:
         shutil.rmtree(self._private / "templates", ignore_errors=True)
         with contextlib.suppress(OSError):
             shutil.rmtree(to / "tmp")
-        ran, failures = 0, tuple[Failure, ...]()
-        if status in (PASSED, FAILED):
-            try:
-                ran, failures = read_junit(to / JUNIT)
-            except HarnessError as error:
-                # pytest-timeout ends pytest like this.
-                failures = (Failure("", Verdict.INFRASTRUCTURE.value, str(error)),)
-        return Outcome(status, ran, failures, time.monotonic() - begun, log)
+        cases: Sequence[CaseResult] = ()
+        try:
+            cases = read_cases(to / JUNIT)
+        except HarnessError as error:
+            if status in (PASSED, FAILED):  # pytest-timeout ends pytest like this
+                cases = [CaseResult("", "failed", Verdict.INFRASTRUCTURE.value, str(error))]
+        return SuiteResult(status, tuple(cases), time.monotonic() - begun, log)
 
     def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
         tmp.mkdir()

@@ -50,7 +50,7 @@ def headline(result: GateResult) -> str:
 def verdict(finding: Finding, result: GateResult) -> str:
     """The harness's word for who is at fault, or ``not judged``."""
     if finding.kind is Kind.TEST:
-        told = (test.verdict for test in result.tests if test.test == finding.title)
+        told = (test.verdict for test in result.tests if test.test == finding.test)
         return next(filter(None, told), "product")
     return _VERDICTS.get(finding.kind, "product")
 

@@ -1,109 +1,132 @@
 # SPDX-License-Identifier: MIT
 """JUnit XML, for a CI's list of tests: one suite ``gate``.
 
-Its cases are the application of the patches, the build, each finding and each test with a change.
-A test that fails on the base too is skipped here: the patch is not to blame. The type of a failure
-is the harness's verdict, which the case has as a property as well.
+Its cases are the application of the patches, the build, each finding that is about no test, and
+every test of the suite on the patched system, once. A test that fails on the base too is skipped
+here: the patch is not to blame. The type of a failure is the harness's verdict, which the case has
+as a property as well; so has each case of a test the path of its transcript where it was kept.
 """
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 
+import junitparser
+
 from harness.gate.report import facts
-from harness.gate.report.plain import clean, line
+from harness.gate.report.plain import clean, cut, line
 from harness.gate.result import Change, Decision, Finding, GateResult, Kind, TestChange
+from harness.testrun.junit import VERDICT, CaseElement, SuiteElement, render_suite
+from harness.testrun.result import CaseResult
 
 _STEPS = {"apply": (Kind.APPLY, Kind.SCOPE), "build": (Kind.BUILD, Kind.CONTAINED)}
-_OUTCOMES = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 _INFRASTRUCTURE = "infrastructure"
+LONGEST = 20_000
+"""Characters of one failure's text: what it says first is what matters, and a CI reads it all."""
 
 
 def render(result: GateResult) -> str:
     """The document, well-formed for any text."""
-    suite = ET.Element("testsuite", name="gate", time=f"{facts.total_seconds(result):.3f}")
+    suite = SuiteElement("gate")
     if result.started:
-        suite.set("timestamp", line(result.started))
-    _properties(
-        suite,
-        decision=result.decision.value,
-        reason=result.reason,
-        base=result.base,
-        release=result.release,
-        tests=facts.tests_line(result),
-    )
-    for name, kinds in _STEPS.items():
-        _step(suite, result, name, kinds)
-    for finding in result.findings:
-        verdict = facts.verdict(finding, result)
-        case = _case(suite, "gate.finding", f"{finding.kind.value}: {finding.title}")
-        _fails(case, verdict, finding.title, [finding.detail, finding.excerpt], finding.kind.value)
-    for test in result.tests:
-        _test(suite, test)
-    if result.decision is not Decision.ACCEPTED and not _number(suite, "failure", "error"):
+        suite.timestamp = line(result.started)
+    values = {
+        "decision": result.decision.value,
+        "reason": result.reason,
+        "base": result.base,
+        "release": result.release,
+        "tests": facts.tests_line(result),
+    }
+    for name, value in values.items():
+        if value:
+            suite.add_property(name, line(value))
+    cases = [_step(result, name, kinds) for name, kinds in _STEPS.items()]
+    cases += [_finding(result, item) for item in result.findings if not item.test]
+    cases += _tests(result)
+    if result.decision is not Decision.ACCEPTED and not any(
+        case.is_failure or case.is_error for case in cases
+    ):
         verdict = result.decision.value
         verdict = "product" if result.decision is Decision.REJECTED else verdict
-        _fails(_case(suite, "gate", "verdict"), verdict, result.reason)
-    root = ET.Element("testsuites", name="gate")
-    for element in (root, suite):
-        element.set("tests", str(len(suite.findall("testcase"))))
-        for attribute, outcome in _OUTCOMES.items():
-            element.set(attribute, str(_number(suite, outcome)))
-    root.append(suite)
-    ET.indent(root)
-    text = ET.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+        cases.append(_fails(_case("gate", "verdict"), verdict, result.reason))
+    suite.add_testcases([*cases])
+    return render_suite(suite, facts.total_seconds(result))
 
 
-def _step(suite: ET.Element, result: GateResult, name: str, kinds: Sequence[Kind]) -> None:
+def _step(result: GateResult, name: str, kinds: Sequence[Kind]) -> CaseElement:
     """One of the steps before the suite."""
     stages = [stage for stage in result.stages if stage.name.startswith(name)]
-    case = _case(suite, "gate.step", name, sum(stage.seconds for stage in stages))
+    case = _case("gate.step", name, sum(stage.seconds for stage in stages))
     found = facts.of_kind(result, *kinds)
     if found:
-        _fails(case, facts.verdict(found[0], result), found[0].title, _details(found))
-    elif not stages and result.decision in (Decision.NOT_JUDGED, Decision.INFRASTRUCTURE):
-        ET.SubElement(case, "skipped", message="not reached")
+        parts = [part for finding in found for part in (finding.title, finding.detail)]
+        return _fails(case, facts.verdict(found[0], result), found[0].title, parts)
+    if not stages and result.decision in (Decision.NOT_JUDGED, Decision.INFRASTRUCTURE):
+        case.append(junitparser.Skipped("not reached"))
+    return case
 
 
-def _details(found: Iterable[Finding]) -> list[str]:
-    return [part for finding in found for part in (finding.title, finding.detail)]
+def _finding(result: GateResult, finding: Finding) -> CaseElement:
+    case = _case("gate.finding", f"{finding.kind.value}: {finding.title}")
+    parts = [finding.detail, finding.excerpt]
+    verdict = facts.verdict(finding, result)
+    return _fails(case, verdict, finding.title, parts, finding.kind.value)
 
 
-def _test(suite: ET.Element, test: TestChange) -> None:
-    case = _case(suite, "gate.test", test.test)
-    if test.change in (Change.STILL_FAILS, Change.GONE):
-        _properties(case, change=test.change.value, verdict=test.verdict)
-        message = ": ".join(filter(None, [test.change.value, line(test.message)]))
-        ET.SubElement(case, "skipped", message=message)
-    elif test.verdict or test.change is Change.NEWLY_FAILS:
-        verdict = test.verdict or "product"
-        _fails(case, verdict, test.message or test.change.value, [test.message], test.change.value)
+def _tests(result: GateResult) -> Iterable[CaseElement]:
+    """All tests that ran on the patched system, and those that do no longer."""
+    changes = {change.test: change for change in result.tests}
+    findings = {finding.test: finding for finding in result.findings if finding.test}
+    here = {case.test for case in result.cases}
+    for case in result.cases:
+        yield _test(result, case, changes.get(case.test), findings.get(case.test))
+    for change in result.tests:
+        if change.test not in here:
+            yield _test(result, change.case, change, findings.get(change.test))
+
+
+def _test(
+    result: GateResult, test: CaseResult, change: TestChange | None, finding: Finding | None
+) -> CaseElement:
+    case = _case("gate.test", test.test, test.seconds)
+    what = change.change if change is not None else None
+    told = what.value if what is not None else ""
+    transcript = finding.artifact if finding is not None else test.artifact
+    _properties(case, transcript=str(transcript or ""))
+    if what in (Change.STILL_FAILS, Change.GONE) or test.outcome in ("skipped", "xfailed"):
+        _properties(case, change=told, verdict=test.verdict)
+        message = ": ".join(filter(None, [told, line(test.message)]))
+        case.append(junitparser.Skipped(message or "skipped"))
+    elif finding is not None:
+        parts = [finding.detail, finding.excerpt]
+        verdict = facts.verdict(finding, result)
+        _fails(case, verdict, test.message or finding.title, parts, finding.kind.value)
+    elif test.failed:
+        _fails(case, test.verdict or "product", test.message, [test.message], told)
     else:
-        _properties(case, change=test.change.value)
+        _properties(case, change=told)
+    return case
 
 
-def _case(suite: ET.Element, group: str, name: str, seconds: float = 0.0) -> ET.Element:
-    return ET.SubElement(suite, "testcase", classname=group, name=line(name), time=f"{seconds:.3f}")
+def _case(group: str, name: str, seconds: float = 0.0) -> CaseElement:
+    return CaseElement(line(name), group, round(seconds, 3))
 
 
 def _fails(
-    case: ET.Element, verdict: str, message: str, parts: Iterable[str] = (), kind: str = ""
-) -> None:
-    _properties(case, verdict=verdict, kind=kind)
-    name = "error" if verdict == _INFRASTRUCTURE else "failure"
-    element = ET.SubElement(case, name, type=line(verdict), message=line(message))
-    element.text = "\n\n".join(clean(part).rstrip() for part in parts if part) or None
+    case: CaseElement, verdict: str, message: str, parts: Iterable[str] = (), kind: str = ""
+) -> CaseElement:
+    _properties(case, **{VERDICT: verdict, "kind": kind})
+    result = junitparser.Error if verdict == _INFRASTRUCTURE else junitparser.Failure
+    element = result(line(message), line(verdict))
+    text = "\n\n".join(clean(part).rstrip() for part in parts if part)
+    if text:
+        element.text = cut(text, LONGEST)
+    case.append(element)
+    return case
 
 
-def _properties(element: ET.Element, **values: str) -> None:
+def _properties(case: CaseElement, **values: str) -> None:
     """Those that are not empty."""
-    group = ET.SubElement(element, "properties")
     for name, value in values.items():
         if value:
-            ET.SubElement(group, "property", name=name, value=line(value))
-
-
-def _number(suite: ET.Element, *outcomes: str) -> int:
-    return sum(len(suite.findall(f"testcase/{outcome}")) for outcome in outcomes)
+            case.add_property(name, line(value))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import bisect as bisect_cli
-from harness.errors import HarnessError, UserError, Verdict
-from harness.gate.bisect import Mark, Tested, Undecided, _twice, search
+from harness.errors import HarnessError, UserError
+from harness.gate.bisect import Mark, Tested, Undecided, search
 
 Test = Callable[[str, Sequence[str]], Tested]
 
@@ -131,18 +131,6 @@ def test_a_first_bad_commit_that_passes_the_second_time_is_not_proved(history: H
         return tested
 
     assert history.search(flaky) == (13, len(history.tested) - 6, False)
-
-
-class Trouble(HarnessError):
-    verdict = Verdict.INFRASTRUCTURE
-
-
-def test_infrastructure_is_tried_again_once_and_then_ends_the_search() -> None:
-    errors: list[HarnessError | None] = [Trouble("one"), None]
-    assert _twice(lambda: errors.pop(0)) is None
-    errors = [Trouble("one"), Trouble("two")]
-    with pytest.raises(Trouble, match="two"):
-        _twice(lambda: errors.pop(0))
 
 
 class TestRun:

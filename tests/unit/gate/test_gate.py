@@ -16,7 +16,6 @@ from harness.builders.patch_tree import PatchError
 from harness.builders.sandbox import Contained, NoSandbox
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
-from harness.gate.baseline import SuiteRun
 from harness.gate.gate import Gate
 from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
@@ -29,8 +28,7 @@ from harness.machine.crash import Kind as CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
-from harness.testrun.junit import Case
-from harness.testrun.suite import Outcome, failures_of
+from harness.testrun.result import CaseResult, SuiteResult
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
 BOOT = Probe(
@@ -94,7 +92,7 @@ class World:
         select: Path | None = None,
         *_: object,
         **__: object,
-    ) -> SuiteRun:
+    ) -> SuiteResult:
         self.done.append(f"suite {to.name}")
         if to.name == "patched" and select is not None:
             self.selected = read_selection(select)
@@ -126,21 +124,17 @@ class FakeShop:
         return list(self._world.files)
 
 
-def run(results: Mapping[str, str]) -> SuiteRun:
+def run(results: Mapping[str, str]) -> SuiteResult:
     """Results as ``passed``, ``xfailed``, ``lost`` (the run), or a verdict: a failure."""
-    cases = {}
+    cases = []
     for name, result in results.items():
         if result in ("passed", "skipped", "xfailed"):
-            cases[name] = Case(name, result)  # type: ignore[arg-type]
+            cases.append(CaseResult(name, result))  # type: ignore[arg-type]
         elif result != "lost":
-            cases[name] = Case(name, "failed", result, f"{name} says {result}")
-    bad = [case for case in cases.values() if case.result == "failed"]
-    status = 3 if "lost" in results.values() else int(bool(bad))
-    caught = [case for case in bad if case.verdict != "infrastructure"]
-    outcome = Outcome(status, len(cases), (), 1.0, Path("log"))
-    if caught:
-        outcome = dataclasses.replace(outcome, failures=failures_of(bad))
-    return SuiteRun(outcome, cases)
+            cases.append(CaseResult(name, "failed", result, f"{name} says {result}"))
+    bad = any(case.failed for case in cases)
+    status = 3 if "lost" in results.values() else int(bad)
+    return SuiteResult(status, tuple(cases), 1.0, Path("log"))
 
 
 @pytest.fixture

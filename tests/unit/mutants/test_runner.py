@@ -15,7 +15,8 @@ from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
 from harness.mutants.report import Table, as_json, exit_status, summary
 from harness.mutants.runner import NotGreen, Result, Runner, Status
-from harness.testrun.suite import FAILED, NOTHING, PASSED, Failure, Outcome, Suite
+from harness.testrun.result import FAILED, NOTHING, PASSED, CaseResult, SuiteResult
+from harness.testrun.suite import Suite
 
 IMAGES = ImageSet(Path("zImage"), Path("dtb"))
 
@@ -43,7 +44,7 @@ class FakeWorkshop:
 
 
 class FakeSuite:
-    def __init__(self, *outcomes: Outcome | BaseException) -> None:
+    def __init__(self, *outcomes: SuiteResult | BaseException) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[str] = []
 
@@ -54,7 +55,7 @@ class FakeSuite:
         expression: str = "",
         targets: Sequence[str] = (),
         stop_after: int = 1,
-    ) -> Outcome:
+    ) -> SuiteResult:
         self.asked.append(expression)
         result = self.outcomes.pop(0)
         if isinstance(result, BaseException):
@@ -62,9 +63,9 @@ class FakeSuite:
         return result
 
 
-def outcome(status: int, verdict: str = "", test: str = "test_x") -> Outcome:
-    failures = (Failure(test, verdict, "why"),) if verdict else ()
-    return Outcome(status, 0 if status == NOTHING else 1, failures, 1.0, Path("log"))
+def outcome(status: int, verdict: str = "", test: str = "test_x") -> SuiteResult:
+    case = CaseResult(test, "failed" if verdict else "passed", verdict, "why")
+    return SuiteResult(status, () if status == NOTHING else (case,), 1.0, Path("log"))
 
 
 GREEN, NONE = outcome(PASSED), outcome(NOTHING)
@@ -112,7 +113,9 @@ def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Re
         ([outcome(-9, "product"), GREEN, GREEN, GREEN], Status.SURVIVED),
     ],
 )
-def test_what_comes_of_a_mutant(tmp_path: Path, outcomes: list[Outcome], status: Status) -> None:
+def test_what_comes_of_a_mutant(
+    tmp_path: Path, outcomes: list[SuiteResult], status: Status
+) -> None:
     suite = FakeSuite(*outcomes)
     result, done = run(tmp_path, suite)
     assert result.status is status
@@ -142,7 +145,7 @@ def test_all_tests_are_run_where_the_named_ones_pass_and_first_without_the_mutan
     ],
 )
 def test_what_comes_of_a_harmless_change(
-    tmp_path: Path, outcomes: list[Outcome], status: Status
+    tmp_path: Path, outcomes: list[SuiteResult], status: Status
 ) -> None:
     result, _ = run(tmp_path, FakeSuite(*outcomes), mutant(harmless=True))
     assert result.status is status

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.gate.sample import Sample
-from harness.nightly.attempt import Attempt, MutantResult, TestResult
+from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.book import Book, Night
 from harness.nightly.database import Database
 from harness.nightly.job import Job, Kind, Status
 from harness.nightly.shard import plan_digest, share_out
+from harness.testrun.result import CaseResult, Outcome
 
 COMMIT = "c" * 40
 PASSED, FAILED = Attempt(Status.PASSED, 1.0), Attempt(Status.FAILED, 1.0)
@@ -25,13 +26,13 @@ def job(name: str = "6.1/512M/cma", kind: Kind = Kind.TESTS, kernel: str = "6.1"
 TEST = "tests/test_x.py::test_y"
 
 
-def with_test(outcome: str, test: str = TEST, **more: str) -> Attempt:
+def with_test(outcome: Outcome, test: str = TEST, **more: str) -> Attempt:
     """An attempt with one test."""
     verdict = more.get("verdict", "product" if outcome == "failed" else "")
     status = FAILED.status if outcome == "failed" else PASSED.status
     if verdict == "infrastructure":
         status = Status.INFRASTRUCTURE
-    result = TestResult(test, outcome, verdict, 0.5, more.get("message", ""))
+    result = CaseResult(test, outcome, verdict, more.get("message", ""), 0.5)
     return Attempt(status, 2.0, results=(result,))
 
 

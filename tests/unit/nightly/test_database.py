@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -13,11 +14,12 @@ import pytest
 
 from harness.errors import UserError
 from harness.gate.sample import Sample
-from harness.nightly.attempt import Attempt, MutantResult, TestResult
+from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.book import Book, Night, last_seconds
 from harness.nightly.database import SCHEMA, Database
 from harness.nightly.history import load
 from harness.nightly.job import Kind, Status
+from harness.testrun.result import CaseResult
 from tests.unit.nightly.fake import COMMIT, HOST, PASSED, add_night, job, measured, with_test
 
 NIGHT = Night("n", COMMIT, "plan", 1, 2)
@@ -25,13 +27,13 @@ NIGHT = Night("n", COMMIT, "plan", 1, 2)
 
 def test_everything_of_a_night_comes_back(tmp_path: Path) -> None:
     log, transcript = tmp_path / "n" / "log.txt", tmp_path / "n" / "t" / "transcript.txt"
-    wrong = TestResult("tests/t.py::x", "failed", "crash", 1.5, "oops\nmore", transcript)
+    wrong = CaseResult("tests/t.py::x", "failed", "crash", "oops\nmore", 1.5, transcript)
     one = Attempt(
         Status.FAILED,
         12.5,
         "",
         log,
-        (wrong, TestResult("tests/t.py::y", "xfailed", message="known")),
+        (wrong, CaseResult("tests/t.py::y", "xfailed", message="known")),
         (Sample("boot", "ms", 1300.5),),
         (MutantResult("m", "breaks", "mutant", "caught", "x", "crash", "why", 1.0, 2.0),),
     )
@@ -44,10 +46,9 @@ def test_everything_of_a_night_comes_back(tmp_path: Path) -> None:
     assert (found.kind, found.kernel, found.memory_mib) == ("tests", "6.1", 512)
     assert (found.status, found.attempts, found.seconds) == (Status.FAILED, 2, 13.5)
     assert found.artifact == "n/log.txt"
-    run = found.tests["tests/t.py::x"]
-    assert (run.outcome, run.verdict, run.message) == ("failed", "crash", "oops\nmore")
-    assert run.artifact == "n/t/transcript.txt"
-    assert found.tests["tests/t.py::y"].outcome == "xfailed"
+    relative = dataclasses.replace(wrong, artifact=Path("n/t/transcript.txt"))
+    assert found.tests["tests/t.py::x"].last == relative
+    assert found.tests["tests/t.py::y"].last.outcome == "xfailed"
     assert found.samples == {("boot", "ms"): 1300.5}
     assert found.mutants == one.mutants
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.nightly.attempt import Attempt, TestResult
+from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import Trend, load
 from harness.nightly.job import Kind, Status
 from harness.nightly.plot import BOTTOM, HEIGHT, TOP, plot, ticks
 from harness.nightly.report import headline, write_report
+from harness.testrun.result import CaseResult
 from tests.unit.nightly.fake import HOST, PASSED, add_night, job, measured, mutated, with_test
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -63,8 +64,8 @@ def a_history(path: Path) -> None:
     wrong = path.parent / "n2" / "6.1" / "a b" / "transcript.txt"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("the console\n")
-    result = TestResult(
-        f"tests/x.py::{EVIL}", "failed", "product", 1.0, f"{EVIL}\nand\nmore", wrong
+    result = CaseResult(
+        f"tests/x.py::{EVIL}", "failed", "product", f"{EVIL}\nand\nmore", 1.0, wrong
     )
     failed = Attempt(Status.FAILED, 5.0, results=(result,), log=path.parent / "gone.txt")
     cma, layouts = job(), job("6.1/layouts")

@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.testrun.junit import directory_name, read_cases
-from harness.testrun.suite import (
-    FAILED,
-    NOTHING,
-    PASSED,
-    Failure,
-    Outcome,
-    read_junit,
-    stopped_early,
-)
+from harness.testrun.junit import directory_name, node_of, read_cases
+from harness.testrun.result import FAILED, NOTHING, PASSED, CaseResult, SuiteResult, lost
+from harness.testrun.suite import stopped_early
 
 CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c{}" time="1.5">{}</testcase>'
 VERDICT = '<properties><property name="verdict" value="{}"/></properties>'
@@ -32,18 +25,20 @@ def written(tmp_path: Path, *elements: str) -> Path:
     return path
 
 
-def junit(tmp_path: Path, *cases: str) -> tuple[int, tuple[Failure, ...]]:
+def junit(tmp_path: Path, *cases: str) -> list[CaseResult]:
     elements = [CASE.format(number or "", case) for number, case in enumerate(cases)]
-    return read_junit(written(tmp_path, *elements))
+    return read_cases(written(tmp_path, *elements))
 
 
-def outcome(status: int, *verdicts: str, tests: int = 3) -> Outcome:
-    failures = tuple(Failure("test", verdict, "") for verdict in verdicts)
-    return Outcome(status, tests, failures, 0.0, Path("log"))
+def outcome(status: int, *verdicts: str, tests: int = 3) -> SuiteResult:
+    failures = [CaseResult(f"{n}", "failed", verdict) for n, verdict in enumerate(verdicts)]
+    passed = [CaseResult(f"p{n}", "passed") for n in range(tests)]
+    return SuiteResult(status, (*failures, *passed), 0.0, Path("log"))
 
 
 def test_skipped_tests_do_not_count(tmp_path: Path) -> None:
-    assert junit(tmp_path, "", "<skipped/>", "") == (2, ())
+    run = SuiteResult(0, tuple(junit(tmp_path, "", "<skipped/>", "")), 0.0, Path("log"))
+    assert (run.tests, run.failures) == (2, ())
 
 
 def test_each_test_is_told_once_with_its_worst_result(tmp_path: Path) -> None:
@@ -51,7 +46,7 @@ def test_each_test_is_told_once_with_its_worst_result(tmp_path: Path) -> None:
     twice = [CASE.format("", ""), CASE.format("", ERROR), CASE.format("", "")]
     known = CASE.format("2", '<skipped type="pytest.xfail" message="known"/>')
     cases = read_cases(written(tmp_path, *twice, known, CASE.format("3", "<skipped/>")))
-    assert [(case.test[-7:], case.result) for case in cases] == [
+    assert [(case.test[-7:], case.outcome) for case in cases] == [
         (":test_c", "failed"),
         ("test_c2", "xfailed"),
         ("test_c3", "skipped"),
@@ -68,9 +63,9 @@ def test_the_name_of_a_test_s_directory_is_that_of_the_plugin() -> None:
 
 @pytest.mark.parametrize("found", [FAILURE, ERROR])
 def test_the_verdict_of_a_guest_s_test_is_taken(tmp_path: Path, found: str) -> None:
-    _, (failure,) = junit(tmp_path, VERDICT.format("crash") + found)
+    (failure,) = junit(tmp_path, VERDICT.format("crash") + found)
     assert failure.verdict == "crash"
-    assert failure.test == "tests.qemu.test_a.TestB::test_c"
+    assert failure.test == "tests.qemu.test_a.TestB::test_c", "there is no such file"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +79,7 @@ def test_the_verdict_of_a_guest_s_test_is_taken(tmp_path: Path, found: str) -> N
 def test_without_a_verdict_only_an_assertion_is_the_product_s_fault(
     tmp_path: Path, found: str, verdict: str
 ) -> None:
-    _, (failure,) = junit(tmp_path, found)
+    (failure,) = junit(tmp_path, found)
     assert failure.verdict == verdict
 
 
@@ -96,15 +91,15 @@ def test_without_a_verdict_only_an_assertion_is_the_product_s_fault(
     ],
 )
 def test_a_failed_test_can_be_run_again(test: str, node: str) -> None:
-    assert Failure(test, "product", "").node == node
+    assert node_of(test) == node
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="pytest left no results"):
-        read_junit(tmp_path / "none.xml")
+        read_cases(tmp_path / "none.xml")
     (tmp_path / "half.xml").write_text("<testsuites><testsuite>")
     with pytest.raises(HarnessError, match="pytest left no results"):
-        read_junit(tmp_path / "half.xml")
+        read_cases(tmp_path / "half.xml")
 
 
 @pytest.mark.parametrize("verdict", ["product", "crash", "timeout"])
@@ -128,6 +123,11 @@ def test_the_host_s_fault_catches_nothing() -> None:
     found = outcome(FAILED, "infrastructure")
     assert found.caught is None
     assert found.infrastructure
+
+
+def test_a_run_says_why_nothing_is_known() -> None:
+    assert lost(outcome(FAILED, "product")) == ""
+    assert lost(outcome(3)) == "an infrastructure failure (pytest's exit status 3)"
 
 
 def test_green_is_green_and_needs_a_test() -> None:

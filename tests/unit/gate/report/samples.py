@@ -20,8 +20,17 @@ from harness.gate.result import (
     TestChange,
 )
 from harness.memory.ranges import AddressRange
+from harness.testrun.result import CaseResult, Outcome
 
 MIB = 1 << 20
+
+
+def changed(test: str, change: Change, verdict: str = "", message: str = "") -> TestChange:
+    """A test that changed: it fails where it has a verdict."""
+    outcome: Outcome = "failed" if verdict else "passed"
+    return TestChange(CaseResult(test, outcome, verdict, message), change)
+
+
 ARTIFACTS = Path("artifacts/gate")
 
 
@@ -77,7 +86,9 @@ FINDINGS = (
         "\n  431 |  int ret;\n      |      ^~~",
         ARTIFACTS / "build" / "patched.log",
     ),
-    Finding(Kind.TEST, WRONG_AREA, EXPLANATION, ARTIFACTS / "suite/transcript.txt", EXCERPT),
+    Finding(
+        Kind.TEST, WRONG_AREA, EXPLANATION, ARTIFACTS / "suite/transcript.txt", EXCERPT, WRONG_AREA
+    ),
     Finding(Kind.REGRESSION, "latency: one page", "12.0 us -> 15.6 us, the limit is +10 %"),
 )
 
@@ -124,13 +135,11 @@ def rejected() -> GateResult:
         tests_passed=117,
         tests_of=402,
         tests=(
-            TestChange(WRONG_AREA, Change.NEWLY_FAILS, "product", "WrongArea: in linux,cma"),
-            TestChange("tests/cma/test_big.py::test_64", Change.NEWLY_PASSES),
-            TestChange(
-                "tests/cma/test_a.py::test_known", Change.STILL_FAILS, "product", "as known"
-            ),
-            TestChange("tests/cma/test_a.py::test_new", Change.NEW),
-            TestChange("tests/cma/test_a.py::test_old", Change.GONE),
+            changed(WRONG_AREA, Change.NEWLY_FAILS, "product", "WrongArea: in linux,cma"),
+            changed("tests/cma/test_big.py::test_64", Change.NEWLY_PASSES),
+            changed("tests/cma/test_a.py::test_known", Change.STILL_FAILS, "product", "as known"),
+            changed("tests/cma/test_a.py::test_new", Change.NEW),
+            changed("tests/cma/test_a.py::test_old", Change.GONE),
         ),
         warnings_gone=("mm/cma.c:99:2: warning: 'x' is used uninitialized",),
         measures=(
@@ -167,12 +176,17 @@ def hostile() -> GateResult:
         release=TRAP,
         findings=(
             Finding(
-                Kind.TEST, TRAP, HOSTILE_LINES, ARTIFACTS / 'a"><script>:?#.txt', HOSTILE_LINES
+                Kind.TEST,
+                TRAP,
+                HOSTILE_LINES,
+                ARTIFACTS / 'a"><script>:?#.txt',
+                HOSTILE_LINES,
+                TRAP,
             ),
             Finding(Kind.CRASH, HOSTILE_LINES, TRAP, Path("javascript:alert(1)")),
         ),
         tests_run=3,
-        tests=tuple(TestChange(TRAP, change, TRAP, HOSTILE_LINES) for change in Change),
+        tests=tuple(changed(TRAP, change, TRAP, HOSTILE_LINES) for change in Change),
         warnings_gone=(TRAP,),
         measures=(
             Measure(TRAP, TRAP, 1.0, 2.0, 1.5),

@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from harness.gate.report import junit
-from harness.gate.result import Decision, GateResult
+from harness.gate.result import Change, Decision, Finding, GateResult, Kind, TestChange
+from harness.testrun.result import CaseResult
 from tests.unit.gate.report import samples
 
 
@@ -41,7 +42,9 @@ def test_every_result_is_well_formed_and_counted(make: samples.Make) -> None:
     result = make()
     cases = found.findall("testcase")
     assert found.get("name") == "gate"
-    assert len(cases) == 2 + len(result.findings) + len(result.tests)
+    tests = {case.test for case in result.cases} | {change.test for change in result.tests}
+    of_none = [finding for finding in result.findings if not finding.test]
+    assert len(cases) >= 2 + len(of_none) + len(tests)
     assert found.get("tests") == str(len(cases))
     outcomes = [outcome(item) for item in cases]
     for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -52,7 +55,7 @@ def test_every_result_is_well_formed_and_counted(make: samples.Make) -> None:
 def test_an_acceptance_has_no_failure() -> None:
     found = suite(samples.accepted())
     assert [outcome(item) for item in found.findall("testcase")] == ["passed", "passed"]
-    assert case(found, "build").get("time") == "48.000"
+    assert case(found, "build").get("time") == "48.0"
 
 
 def test_a_failing_test_has_its_verdict_and_explanation() -> None:
@@ -62,9 +65,6 @@ def test_a_failing_test_has_its_verdict_and_explanation() -> None:
     assert failure is not None
     assert failure.get("type") == properties(item)["verdict"] == "product"
     assert failure.get("message") == "WrongArea: in linux,cma"
-    finding = case(found, f"test newly fails: {samples.WRONG_AREA}", "gate.finding")
-    failure = finding.find("failure")
-    assert failure is not None
     assert failure.text is not None
     assert "7 MiB below it" in failure.text
     assert "Find CMA: default" in failure.text
@@ -99,3 +99,39 @@ def test_a_decision_without_findings_shows_all_the_same() -> None:
     assert outcome(case(suite(result), "verdict")) == "failure"
     result = dataclasses.replace(result, decision=Decision.INFRASTRUCTURE)
     assert outcome(case(suite(result), "verdict")) == "error"
+
+
+def test_each_test_is_there_once_whether_it_changed_or_not() -> None:
+    passed = CaseResult("tests/cma/test_a.py::test_ok", "passed", seconds=1.25)
+    skipped = CaseResult("tests/cma/test_a.py::test_none", "skipped", message="no debugfs")
+    result = samples.rejected()
+    cases = (passed, skipped, *(change.case for change in result.tests[:-1]))
+    found = suite(dataclasses.replace(result, cases=cases))
+    names = [item.get("name") for item in found.findall("testcase[@classname='gate.test']")]
+    assert sorted(map(str, names)) == sorted({*(c.test for c in cases), result.tests[-1].test})
+    assert case(found, passed.test).get("time") == "1.25"
+    assert outcome(case(found, passed.test)) == "passed"
+    assert outcome(case(found, skipped.test)) == "skipped"
+    assert outcome(case(found, samples.WRONG_AREA)) == "failure"
+    titles = [str(item.get("name")) for item in found.findall("testcase")]
+    assert sum(samples.WRONG_AREA in title for title in titles) == 1
+
+
+def test_what_the_base_fails_now_too_is_no_failure_of_the_patch() -> None:
+    test = CaseResult("tests/cma/test_a.py::test_x", "failed", "product", "wrong")
+    finding = Finding(Kind.INFRASTRUCTURE, "test_x: the base fails it too", test=test.test)
+    changes = (TestChange(test, Change.NEWLY_FAILS),)
+    result = dataclasses.replace(
+        samples.infrastructure(), cases=(test,), tests=changes, findings=(finding,)
+    )
+    found = suite(result)
+    assert outcome(case(found, test.test)) == "error"
+    assert found.get("failures") == "0"
+    assert found.get("errors") == "1"
+
+
+def test_a_failure_s_text_is_bounded() -> None:
+    finding = Finding(Kind.TEST, "t", "x" * 10**6, test="t")
+    change = TestChange(CaseResult("t", "failed", "product", "y"), Change.NEWLY_FAILS)
+    result = dataclasses.replace(samples.rejected(), tests=(change,), findings=(finding,))
+    assert len(junit.render(result)) < 10**5

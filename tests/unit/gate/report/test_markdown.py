@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.gate.report import markdown
 from harness.gate.report.markdown import code, fenced, inline
-from harness.gate.result import Change, Finding, Kind, TestChange
+from harness.gate.result import Change, Finding, Kind
 from tests.unit.gate.report import samples
 
 
@@ -114,7 +114,7 @@ def test_it_fits_in_a_comment() -> None:
         Finding(Kind.BUILD, f"error {n}", ("x" * 900 + "\n") * 90, excerpt="y ``````\n" * 9000)
         for n in range(50)
     )
-    tests = tuple(TestChange("t" * 500, Change.NEW) for _ in range(900))
+    tests = tuple(samples.changed("t" * 500, Change.NEW) for _ in range(900))
     result = dataclasses.replace(samples.rejected(), findings=findings, tests=tests)
     text = markdown.render(result)
     assert len(text) < 65_536

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from harness.gate.report import facts, text
-from harness.gate.result import Change, Decision, Finding, Kind, Measure, TestChange
+from harness.gate.result import Change, Decision, Finding, Kind, Measure
 from tests.unit.gate.report import samples
 
 ACCEPTED = """\
@@ -58,7 +58,7 @@ def test_a_failing_test_is_told_once() -> None:
 
 def test_long_parts_are_cut_and_say_so() -> None:
     finding = Finding(Kind.BUILD, "no", "\n".join(map(str, range(30))))
-    tests = tuple(TestChange(f"t{n}", Change.NEWLY_FAILS, "crash") for n in range(12))
+    tests = tuple(samples.changed(f"t{n}", Change.NEWLY_FAILS, "crash") for n in range(12))
     result = dataclasses.replace(samples.accepted(), findings=(finding,) * 12, tests=tests)
     shown = text.render(result)
     assert "    23\n    … 6 more lines\n" in shown
