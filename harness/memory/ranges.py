@@ -118,6 +118,10 @@ class AddressRange:
     def __str__(self) -> str:
         return f"0x{self.start:08x}-0x{self.last:08x}"
 
+    def __repr__(self) -> str:
+        """As it is constructed: the second address is the exclusive end."""
+        return f"AddressRange(0x{self.start:08x}, 0x{self.end:08x})"
+
 
 def merged(ranges: Iterable[AddressRange]) -> tuple[AddressRange, ...]:
     """The same bytes as the fewest ranges, in order: overlapping and touching ones become one."""

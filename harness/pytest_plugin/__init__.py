@@ -10,7 +10,8 @@ import pytest
 
 from harness.builders.variant import variants
 from harness.errors import HarnessError, UserError
-from harness.pytest_plugin import cases, junit, options, reporting
+from harness.memory.ranges import AddressRange
+from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
@@ -45,11 +46,10 @@ __all__ = [
     "templates",
 ]
 
-MARKS = (
-    "machine(kind, append=''): which guest a test gets: clone (default), class, cold, loaded",
-    "needs(*features): skipped where the image set lacks one (see harness.imageset.features)",
-    "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
-)
+USAGE = "qemu_usage_error"
+"""Under this key a worker of xdist hands a usage error on."""
+SHOWS_ADDRESSES: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether the test that runs has a guest, so that its integers may be addresses."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
     junit.register(config)
-    for mark in MARKS:
+    for mark in marks.MARKS:
         config.addinivalue_line("markers", mark)
     if config.getoption("--qemu"):
         try:
@@ -117,17 +117,59 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kernel_version", versions, indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -k and -m take tests away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what needs QEMU unless ``--qemu`` was given; keeps what ``--qemu-select`` names."""
-    if config.getoption("--qemu"):
-        selection = session_of(config).settings.select
+    """Stops at marks that cannot be meant; skips what needs QEMU unless ``--qemu`` was given; keeps
+    what ``--qemu-select`` names.
+    """
+    try:
+        marks.check(items)
+        selection = session_of(config).settings.select if config.getoption("--qemu") else None
         if selection is not None:
             select(config, items, selection)
+    except pytest.UsageError as error:
+        output = getattr(config, "workeroutput", None)
+        if output is None:
+            raise
+        # A worker of xdist can only die of it. Its master tells the user, in `pytest_testnodedown`.
+        output[USAGE] = str(error)
+        items.clear()
+    if config.getoption("--qemu"):
         return
     skip = pytest.mark.skip(reason="needs QEMU: run pytest --qemu")
     for item in items:
         if "qemu_session" in getattr(item, "fixturenames", ()):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Raises the usage error that a worker of xdist came across while it collected."""
+    message = (getattr(node, "workeroutput", None) or {}).get(USAGE)
+    if message:
+        raise pytest.UsageError(message)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Addresses in the failures of a test that has a guest are hexadecimal."""
+    if "qemu_session" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    item.config.stash[SHOWS_ADDRESSES] = True
+    try:
+        with addresses.hexadecimal():
+            return (yield)
+    finally:
+        item.config.stash[SHOWS_ADDRESSES] = False
+
+
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Shows address ranges in every test, and integers as addresses in one that has a guest."""
+    if isinstance(right, AddressRange) or config.stash.get(SHOWS_ADDRESSES, False):
+        return addresses.explain(op, left, right)
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,16 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
+
+
+def numbered(path: Path) -> dict[str, int]:
+    """Each name in a file, with the number of its line; ``#`` begins a comment where it begins a
+    line. Raises `UserError` for a file that cannot be read, or is no text.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"--qemu-select: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"--qemu-select: {path} is no text: {error}") from error
+    names: dict[str, int] = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and not line.startswith("#"):
+            names.setdefault(line, number)
+    return names
+
 
 def read_selection(path: Path) -> set[str]:
-    """The names in a file; ``#`` begins a comment where it begins a line."""
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return {line for line in lines if line and not line.startswith("#")}
+    """The names in a file. Raises as `numbered`."""
+    return set(numbered(path))
 
 
 def name_of(item: pytest.Item) -> str:
@@ -24,13 +43,46 @@ def name_of(item: pytest.Item) -> str:
     return item.nodeid.replace(f"[{version}-", "[").replace(f"[{version}]", "")
 
 
+def _problem(config: pytest.Config, name: str, known: Collection[str]) -> str:
+    """What is wrong with a name that is none of the collected tests'; "" where nothing is.
+
+    A file that exists and that nobody asked pytest to collect says nothing about its tests.
+    """
+    file, _, test = name.partition("::")
+    inside = [other for other in known if other.partition("::")[0] == file]
+    if test and (config.rootpath / file).is_file():
+        partly = any(
+            arg.partition("::")[1] and file.endswith(arg.partition("::")[0].lstrip("./"))
+            for arg in config.args
+        )
+        if not inside or partly:
+            return ""
+    near = difflib.get_close_matches(name, inside or known, 1)
+    return f"{name} names no test" + (f"; did you mean {near[0]}?" if near else "")
+
+
 def select(config: pytest.Config, items: list[pytest.Item], path: Path) -> None:
-    """Keeps what the file names. Raises `pytest.UsageError` for an empty file."""
-    names = read_selection(path)
+    """Keeps what the file names. Raises `pytest.UsageError` for a file that names no test at all,
+    and for each line that names none, with its number.
+    """
+    try:
+        names = numbered(path)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from None
     if not names:
         raise pytest.UsageError(f"--qemu-select {path}: it names no test")
     groups: Sequence[list[pytest.Item]] = ([], [])
+    known: set[str] = set()
     for item in items:
-        groups[name_of(item) in names].append(item)
+        name = name_of(item)
+        known.add(name)
+        groups[name in names].append(item)
+    problems = [
+        f"--qemu-select {path}:{number}: {problem}"
+        for name, number in names.items()
+        if name not in known and (problem := _problem(config, name, known))
+    ]
+    if problems:
+        raise pytest.UsageError("\n".join(problems))
     config.hook.pytest_deselected(items=groups[False])
     items[:] = groups[True]

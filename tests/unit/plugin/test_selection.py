@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.gate.options import QUICK, QUICK_DRIVER
 from harness.host.programs import ROOT
 from harness.pytest_plugin.selection import read_selection
@@ -59,3 +60,35 @@ def test_a_selection_that_is_none_is_told(tmp_path: Path, content: str | None, s
     if content is not None:
         file.write_text(content)
     assert said in collected("--qemu-select", str(file))[1]
+
+
+def test_a_line_that_names_no_test_is_told_with_its_number(tmp_path: Path) -> None:
+    good = next(iter(read_selection(QUICK)))
+    file = tmp_path / "select.txt"
+    file.write_text(
+        f"# a comment\n{good}\n{good}x\n\ntests/cma/test_nowhere.py::test_x\nnonsense\n"
+        "tests/cma/test_main_job.py\n"
+    )
+    said = collected("--qemu-select", str(file))[1]
+    assert f"ERROR: --qemu-select {file}:3: {good}x names no test; did you mean {good}?" in said
+    assert f"{file}:5: tests/cma/test_nowhere.py::test_x names no test" in said
+    assert f"{file}:6: nonsense names no test" in said
+    assert f"{file}:7: tests/cma/test_main_job.py names no test" in said
+    assert f"{file}:2:" not in said
+
+
+def test_a_file_whose_tests_were_not_asked_for_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "select.txt"
+    good = next(
+        name for name in read_selection(QUICK) if name.startswith("tests/cma/test_main_job")
+    )
+    file.write_text(f"{good}\ntests/qemu/test_ssh.py::test_that_nobody_collects\n")
+    assert collected("--qemu-select", str(file))[0] == [good]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "select.txt"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match="--qemu-select"):
+        read_selection(file)
