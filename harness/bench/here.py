@@ -16,7 +16,7 @@ from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
 from harness.imageset.features import parse_all
 from harness.imageset.model import ImageSet
-from harness.machine.machine import MachineConfig
+from harness.machine.config import MachineConfig
 from harness.machine.template import Template, TemplateStore
 
 

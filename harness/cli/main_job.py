@@ -10,7 +10,8 @@ from harness.guest.guest import Guest
 from harness.host.programs import ROOT
 from harness.imageset import preflight
 from harness.imageset.model import APP, ImageSet
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.render import render_map
 
@@ -28,6 +29,7 @@ def run(images: ImageSet, options: argparse.Namespace) -> int:
         if old.suffix in (".log", ".txt"):
             old.unlink()
     with Machine(MachineConfig(images, options.memory), artifacts) as machine:
+        machine.start()
         machine.open()
         guest = Guest(machine, options.area)
         memory_map = guest.memory_map()

@@ -21,8 +21,9 @@ from harness.errors import HarnessError
 from harness.gate.result import Area, Measure
 from harness.guest.guest import DEVICE, Guest
 from harness.imageset.model import DEFAULT_MEMORY, EARLY_CONSOLE, ImageSet
+from harness.machine.config import MachineConfig
 from harness.machine.crash import STAMP
-from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
+from harness.machine.machine import BOOT_TIMEOUT, Machine
 
 CYCLES = {"one page": (4096, 300), "1 MiB": (1 << 20, 50)}
 """What is allocated and at once released while time is taken: bytes, and how often."""
@@ -61,6 +62,7 @@ def probe(
     """
     config = MachineConfig(images, memory_mib, append=EARLY_CONSOLE, icount=True)
     with Machine(config, directory) as machine:
+        machine.start()
         machine.open(timeout)
         guest = Guest(machine)
         areas = _areas(guest)

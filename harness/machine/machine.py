@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import shlex
@@ -13,15 +12,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import pexpect
 
 from harness.imageset.features import Feature
-from harness.imageset.model import DEFAULT_MEMORY, ImageSet
-from harness.machine import network, physical, process
+from harness.machine import physical, process
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
+from harness.machine.config import MachineConfig, Storage
 from harness.machine.crash import Crash, CrashWatcher
 from harness.machine.deadline import Deadline
 from harness.machine.errors import (
@@ -48,64 +47,13 @@ START_TIMEOUT = 20.0
 """Seconds for QEMU itself to answer on its control socket."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MachineConfig:
-    """What a machine is made of. Two machines of one config differ in nothing but their word."""
-
-    images: ImageSet
-    memory_mib: int = DEFAULT_MEMORY
-    """RAM in MiB, from physical address 0x60000000 on; vexpress-a9 takes at most 1024."""
-    append: str = ""
-    """Words added to the image set's kernel command line."""
-    qemu: str = "qemu-system-arm"
-    processors: int = 1
-    """Cortex-A9 cores, at most 4. QEMU runs each on a thread of its own."""
-    icount: bool = False
-    """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
-
-    @property
-    def disk(self) -> Path | None:
-        """Root disk (raw) on virtio-blk, run through an overlay that dies with the machine."""
-        return self.images.disk
-
-    @property
-    def command_line(self) -> str:
-        """The whole kernel command line."""
-        return f"{self.images.append} {self.append}".strip()
-
-    def devices(self) -> list[str]:
-        """The part of QEMU's arguments that template and clones must share."""
-        argv = ["-M", "vexpress-a9,secure=off,memory-backend=ram", "-m", f"{self.memory_mib}M"]
-        argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
-        if self.processors != 1:
-            argv += ["-smp", str(self.processors)]
-        argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
-        argv += ["-device", "virtio-rng-device"]
-        if Feature.SSH in self.images.features:
-            argv += network.card()
-        if self.icount:
-            argv += ["-icount", "shift=5,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
-        if self.disk is not None:
-            argv += ["-device", "virtio-blk-device,drive=root"]
-        return argv
-
-    def boot(self) -> list[str]:
-        """The part of QEMU's arguments that only a boot needs: a clone's RAM has it all already."""
-        argv = ["-kernel", str(self.images.kernel), "-dtb", str(self.images.dtb)]
-        if self.images.initrd is not None:
-            argv += ["-initrd", str(self.images.initrd)]
-        return argv
-
-
-def _escaped(path: Path) -> str:
-    """A path as a value in QEMU's comma-separated options."""
-    return str(path).replace(",", ",,")
+Part = TypeVar("Part")
 
 
 class Machine:
-    """A running QEMU. Use it as a context manager, or call `close`.
+    """One QEMU. The constructor starts nothing: `start` does, and `close` ends it.
 
-    `word` is the machine's nonce: the guest repeats it in every answer.
+    A context manager that closes. `nonce` is the guest's: it repeats it in every answer.
     """
 
     def __init__(
@@ -114,53 +62,98 @@ class Machine:
         directory: Path | None = None,
         live: IO[str] | None = None,
         *,
-        ram: str | None = None,
-        drive: str | None = None,
-        incoming: Path | None = None,
+        storage: Storage | None = None,
         stamped: bool = False,
         gdb: IO[str] | None = None,
     ) -> None:
+        """Transcripts go to `directory`, the console also to `live`, word of where to attach gdb
+        to `gdb`. `stamped`: the kernel's log is known to have time stamps.
+        """
         self.config = config
-        self.word = os.urandom(4).hex()
+        self.storage = storage or Storage()
+        self.nonce = os.urandom(4).hex()
+        self.argv: list[str] = []
+        """QEMU's command, complete once it was started."""
         self.transcript = Transcript(directory, live)
         self.log = self.transcript.stream(LOG)
         self.before = b""
         """What the kernel's line said of this boot before the machine was cloned."""
-        self._io = IoThread.shared()
         self._symbols = Symbols(config.images.system_map, config.images.vmlinux)
         self.watcher = CrashWatcher(self.log, self._symbols.symbolise, stamped)
         self.crashes: list[Crash] = []
         """Every crash that was seen so far."""
-        self._closing = False
-        self._end_told = False
+        self._stderr = self.transcript.stream(STDERR)
+        self._io = IoThread.shared()
+        self._gdb_terminal = gdb
+        self._gdb_socket: Path | None = None
+        self._private = contextlib.ExitStack()
         self._peers: list[socket.socket] = []
         self._theirs: list[socket.socket] = []
-        self.argv = [config.qemu, *config.devices()]
-        """QEMU's command."""
-        if not incoming:
-            line = f"{config.command_line} harness.word={self.word}"
-            self.argv += [*config.boot(), "-append", line]
-        if config.disk is not None:
-            # Written to an unnamed temporary file, never to the user's image.
-            drive = drive or f"format=raw,snapshot=on,file={_escaped(config.disk)}"
-            self.argv += ["-drive", f"if=none,id=root,{drive}"]
-        self.argv += ["-object", ram or f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
-        self._private = contextlib.ExitStack()
         self._state: int | None = None
-        if incoming:
-            self._state = os.open(incoming, os.O_RDONLY | os.O_CLOEXEC)
-            self._private.callback(os.close, self._state)
-            self.argv += ["-incoming", "defer"]
-        self._gdb = (gdb, self._gdb_server()) if gdb is not None else None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._qmp: Qmp | None = None
+        self._console: Line | None = None
+        self._commands: Line | None = None
+        self._channel: Channel | None = None
+        self._closing = False
+        self._end_told = False
+
+    # Its parts, once it was started
+
+    @property
+    def qmp(self) -> Qmp:
+        """QEMU's control connection."""
+        return self._started(self._qmp)
+
+    @property
+    def console(self) -> Line:
+        """The line of the kernel's console."""
+        return self._started(self._console)
+
+    @property
+    def commands(self) -> Line:
+        """The line of our agent."""
+        return self._started(self._commands)
+
+    @property
+    def channel(self) -> Channel:
+        """The way to run commands in the guest."""
+        return self._started(self._channel)
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._started(self._process).pid
+
+    def _started(self, part: Part | None) -> Part:
+        if part is None:
+            raise MachineError("this machine was not started, or its start failed")
+        return part
+
+    # Life
+
+    def start(self) -> None:
+        """Starts QEMU. Raises `MachineError` where it does not come up; nothing runs then."""
+        if self.argv or self._closing:
+            raise MachineError("a machine starts once; make another")
         try:
             self._start()
-            if not incoming:
+            if self.storage.state is None:
                 self._announce_gdb()
         except BaseException:
             self.close()
             raise
 
-    # Life
+    def _arguments(self) -> list[str]:
+        """QEMU's command, without what connects it to us."""
+        config, storage = self.config, self.storage
+        argv = [config.qemu, *config.devices()]
+        if storage.state is None:
+            line = f"{config.command_line} harness.word={self.nonce}"
+            argv += [*config.boot(), "-append", line]
+        else:
+            argv += ["-incoming", "defer"]
+        return argv + storage.drive(config) + storage.memory(config)
 
     def _gdb_server(self) -> Path:
         """Makes QEMU wait for gdb on a socket that only this user can reach; returns its path."""
@@ -172,11 +165,11 @@ class Machine:
 
     def _announce_gdb(self) -> None:
         """Says how to attach, once gdb can say "continue" and be obeyed."""
-        if self._gdb is not None:
-            terminal, path = self._gdb
+        if self._gdb_terminal is not None:
             vmlinux = self.config.images.vmlinux or ""
-            attach = f"gdb-multiarch {vmlinux} -ex 'target remote {path}' -ex continue"
-            print(f"waiting for gdb: {attach}", file=terminal, flush=True)
+            target = f"target remote {self._gdb_socket}"
+            attach = f"gdb-multiarch {vmlinux} -ex '{target}' -ex continue"
+            print(f"waiting for gdb: {attach}", file=self._gdb_terminal, flush=True)
 
     def _pair(self, option: str) -> socket.socket:
         """A socket pair whose other end QEMU gets as the chardev `option` names."""
@@ -195,49 +188,56 @@ class Machine:
         return Line(ours.fileno(), stream, self.transcript, self.silence)
 
     def _start(self) -> None:
-        self.console = self._line(LOG)
-        self.commands = self._line(COMMANDS, framed=True)
+        self.argv = self._arguments()
+        if self.storage.state is not None:
+            self._state = os.open(self.storage.state, os.O_RDONLY | os.O_CLOEXEC)
+            self._private.callback(os.close, self._state)
+        if self._gdb_terminal is not None:
+            self._gdb_socket = self._gdb_server()
+        self._console = self._line(LOG)
+        self._commands = self._line(COMMANDS, framed=True)
         control = self._pair("control")
         self.argv += ["-mon", "chardev=control,mode=control"]
-        self._stderr = self.transcript.stream(STDERR)
+        self._process = self._spawn()
+        self._qmp = Qmp(self._io, control, f"qemu-{self.pid}")
+        try:
+            self._qmp.connect(START_TIMEOUT)
+        except MachineError as error:
+            raise self._death(f"QEMU did not start: {error}") from error
+        self._channel = (
+            AgentChannel(self._commands, self.guard)
+            if Feature.AGENT in self.config.images.features
+            else ShellChannel(self._console, self.guard, booting=self._state is None)
+        )
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """QEMU with its ends of our descriptors; what it prints is drained from here on."""
         out, into = os.pipe()
         os.set_blocking(out, False)
         fds = tuple(theirs.fileno() for theirs in self._theirs)
         fds += () if self._state is None else (self._state,)
-        self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._process = process.spawn(self.argv, fds, into)
+            return process.spawn(self.argv, fds, into)
         finally:
             os.close(into)
             for theirs in self._theirs:
                 theirs.close()
             self._io.drain(out, self._stderr, lambda: os.close(out))
-        self.qmp = Qmp(self._io, control, f"qemu-{self._process.pid}")
-        try:
-            self.qmp.connect(START_TIMEOUT)
-        except MachineError as error:
-            raise self._death(f"QEMU did not start: {error}") from error
-        self.channel: Channel = (
-            AgentChannel(self.commands, self.guard)
-            if Feature.AGENT in self.config.images.features
-            else ShellChannel(self.console, self.guard, booting=self._state is None)
-        )
 
     def open(self, timeout: float = BOOT_TIMEOUT) -> float:
-        """Waits for the guest to answer, and gives it its word; returns as `Channel.probe`."""
-        return self.channel.open(self.word, timeout)
+        """Waits for the guest to answer, and gives it its nonce; returns as `Channel.probe`."""
+        return self.channel.open(self.nonce, timeout)
 
     def close(self) -> None:
         """Ends QEMU and everything that belongs to the machine. May be called again."""
         if self._closing:
             return
         self._closing = True
-        if hasattr(self, "qmp"):
-            self.qmp.close()
-        started = getattr(self, "_process", None)
-        if started is not None:
-            process.end(started)
-        for peer in self._peers:
+        if self._qmp is not None:
+            self._qmp.close()
+        if self._process is not None:
+            process.end(self._process)
+        for peer in self._peers + self._theirs:
             if peer.fileno() >= 0:
                 self._io.forget(peer.fileno())
                 peer.close()
@@ -250,20 +250,11 @@ class Machine:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    @property
-    def pid(self) -> int:
-        """QEMU's process id."""
-        assert self._process is not None
-        return self._process.pid
-
     def command(self) -> str:
         """A shell line that boots the same machine again, with its console on the terminal."""
         config = self.config
         argv = [config.qemu, *config.devices(), *config.boot(), "-serial", "mon:stdio"]
-        argv += ["-object", f"memory-backend-ram,id=ram,size={config.memory_mib}M"]
-        if config.disk is not None:
-            file = _escaped(config.disk)
-            argv += ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={file}"]
+        argv += Storage().memory(config) + Storage().drive(config)
         return shlex.join([*argv, "-append", config.command_line])
 
     # What befalls it
@@ -312,8 +303,8 @@ class Machine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(2)
         stderr = self._stderr.text().strip()
-        reason = self.qmp.shutdown_reason if hasattr(self, "qmp") else None
-        if status == 0 and reason in ("guest-shutdown", "guest-reset"):
+        reason = self._qmp.shutdown_reason(LAST_WORDS) if status == 0 and self._qmp else None
+        if reason in ("guest-shutdown", "guest-reset"):
             did = "powered off" if reason == "guest-shutdown" else "reset itself"
             return GuestStopped(f"the guest {did} without a crash\n{self.transcript.tails()}")
         said = f": {stderr}" if stderr else ", and it said nothing"
@@ -356,7 +347,8 @@ class Machine:
 
     def last_words(self, lines: int = 5) -> str:
         """The last commands, the last lines of each stream, and where the transcript is."""
-        history = "\n".join(f"    {entry}" for entry in self.channel.history)
+        entries = self._channel.history if self._channel is not None else ()
+        history = "\n".join(f"    {entry}" for entry in entries)
         commands = f"last commands:\n{history}\n" if history else ""
         return commands + self.transcript.tails(lines)
 

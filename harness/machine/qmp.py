@@ -23,14 +23,15 @@ logging.getLogger("qemu.qmp").propagate = False
 
 
 class Qmp:
-    """A QMP session. `shutdown_reason` is what QEMU's SHUTDOWN event said, once there was one."""
+    """A QMP session."""
 
     def __init__(self, io: IoThread, peer: socket.socket, name: str) -> None:
         self._io = io
         self._peer = peer
         self._client = QMPClient(name)
         self._watch: asyncio.Task[None] | None = None
-        self.shutdown_reason: str | None = None
+        self._shutdown_reason: str | None = None
+        self._shutdown = asyncio.Event()
         self._migration = asyncio.Event()
         self._migration_status = "none"
 
@@ -48,11 +49,21 @@ class Qmp:
     async def _watch_events(self) -> None:
         async for event in self._client.events:
             if event["event"] == "SHUTDOWN":
-                self.shutdown_reason = event["data"]["reason"]  # type: ignore[index]
+                self._shutdown_reason = event["data"]["reason"]  # type: ignore[index]
+                self._shutdown.set()
             elif event["event"] == "MIGRATION":
                 self._migration_status = event["data"]["status"]  # type: ignore[index]
                 if self._migration_status in ("completed", "failed", "cancelled"):
                     self._migration.set()
+
+    def shutdown_reason(self, timeout: float) -> str | None:
+        """What QEMU's SHUTDOWN event said; None where none comes within `timeout` seconds.
+
+        The event is sent before QEMU ends, and may be read after its end was noticed.
+        """
+        with contextlib.suppress(TimeoutError):
+            self._io.run(self._shutdown.wait(), timeout)
+        return self._shutdown_reason
 
     def migration_capabilities(self, *names: str) -> None:
         """Turns them on. ``x-ignore-shared`` leaves RAM that is a shared file out of the stream."""

@@ -24,8 +24,9 @@ from typing import IO
 from filelock import FileLock
 
 from harness.errors import UserError
+from harness.machine.config import MachineConfig, Storage
 from harness.machine.errors import MachineError
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.machine import Machine
 
 FORMAT = 5
 """Goes into the key: raise it when what a template holds changes."""
@@ -50,25 +51,19 @@ class Template:
         *,
         gdb: IO[str] | None = None,
     ) -> Machine:
-        """Starts a pristine copy, gives it a word of its own and probes it.
+        """Starts a pristine copy, gives it a nonce of its own and probes it.
 
         Raises a `HarnessError` where the clone does not come to life.
         """
-        size = self.config.memory_mib
-        ram = f"memory-backend-file,id=ram,size={size}M,share=off,mem-path={self.directory / RAM}"
+        overlay = None if self.config.disk is None else self.directory / DISK
+        storage = Storage(self.directory / RAM, overlay=overlay, state=self.directory / STATE)
         machine = Machine(
-            self.config,
-            artifacts,
-            live,
-            ram=ram,
-            drive=f"format=qcow2,snapshot=on,file={self.directory / DISK}",
-            incoming=self.directory / STATE,
-            stamped=self._meta()["stamped"],
-            gdb=gdb,
+            self.config, artifacts, live, storage=storage, stamped=self._meta()["stamped"], gdb=gdb
         )
+        with contextlib.suppress(OSError):
+            machine.before = (self.directory / CONSOLE).read_bytes()
         try:
-            with contextlib.suppress(OSError):
-                machine.before = (self.directory / CONSOLE).read_bytes()
+            machine.start()
             machine.restore()
             if not machine.open(PROBE_TIMEOUT) > 0:
                 raise MachineError("the clone's clock stands still")
@@ -97,8 +92,8 @@ def freeze(machine: Machine, directory: Path) -> None:
     (directory / META).write_text(json.dumps(meta))
 
 
-def overlay(image: Path, path: Path) -> str:
-    """Makes a qcow2 file over a raw image, which stays as it is; returns QEMU's drive options."""
+def overlay(image: Path, path: Path) -> Path:
+    """Makes a qcow2 file over a raw image, which stays as it is; returns `path`."""
     backing = str(image.resolve())
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, str(path)]
     try:
@@ -107,7 +102,7 @@ def overlay(image: Path, path: Path) -> str:
         raise UserError("qemu-img is not on this machine's PATH: install qemu-utils") from None
     if made.returncode:
         raise UserError(f"no overlay over {image}: {made.stderr.strip()}")
-    return f"format=qcow2,file={path}"
+    return path
 
 
 def qemu_version(qemu: str) -> str:
@@ -198,10 +193,10 @@ class TemplateStore:
         shutil.rmtree(directory, ignore_errors=True)
         partial.mkdir()
         try:
-            size = config.memory_mib
-            ram = f"memory-backend-file,id=ram,size={size}M,share=on,mem-path={partial / RAM}"
-            drive = None if config.disk is None else overlay(config.disk, partial / DISK)
-            with Machine(config, artifacts, ram=ram, drive=drive) as machine:
+            disk = None if config.disk is None else overlay(config.disk, partial / DISK)
+            storage = Storage(partial / RAM, shared=True, overlay=disk)
+            with Machine(config, artifacts, storage=storage) as machine:
+                machine.start()
                 machine.open()
                 # A first command costs the guest page faults that its clones need not pay again.
                 machine.channel.run("echo warm; echo up >&2", PROBE_TIMEOUT)

@@ -36,18 +36,31 @@ def readable(data: bytes) -> str:
     return ESCAPES.sub(b"", data).decode("utf-8", "replace").replace("\r", "")
 
 
+class Changes(threading.Condition):
+    """A condition that counts how often it was notified, so that no change is missed between a
+    look that is taken without the lock and the wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def notify_all(self) -> None:
+        """Wakes all who wait."""
+        self.count += 1
+        super().notify_all()
+
+
 class Stream:
     """One append-only source of bytes. Safe to append from one thread and read from others."""
 
-    def __init__(
-        self, name: str, changed: threading.Condition | None = None, framed: bool = False
-    ) -> None:
+    def __init__(self, name: str, changed: Changes | None = None, framed: bool = False) -> None:
         self.name = name
         self.framed = framed
         """Whether it carries frames, which are no text for a person."""
         self.closed = False
         self._data = bytearray()
-        self._changed = changed or threading.Condition()
+        self._changed = changed or Changes()
         self._listeners: list[Callable[[bytes, float], None]] = []
         self._closers: list[Callable[[], None]] = []
 
@@ -106,15 +119,19 @@ class Stream:
         """Returns once the stream is longer than `position`.
 
         Raises `pexpect.EOF` if it ends before, `pexpect.TIMEOUT` after `timeout` seconds, and
-        whatever `interrupt` raises: it is called at each change, first of all at once.
+        whatever `interrupt` raises: it is called at each change, first of all at once. It may
+        wait for what other threads do, so no lock is held then.
         """
         deadline = Deadline(timeout)
-        with self._changed:
-            while True:
-                if interrupt is not None:
-                    interrupt()
+        while True:
+            seen = self._changed.count
+            if interrupt is not None:
+                interrupt()
+            with self._changed:
                 if len(self._data) > position:
                     return
+                if self._changed.count != seen:
+                    continue  # `interrupt` has not seen that yet, and it may know more of an end
                 if self.closed:
                     raise pexpect.EOF(f"{self.name} ended")
                 if deadline.expired:
@@ -170,7 +187,7 @@ class Transcript:
     def __init__(self, directory: Path | None, live: IO[str] | None = None) -> None:
         self.directory = directory
         self.streams: dict[str, Stream] = {}
-        self._changed = threading.Condition()
+        self._changed = Changes()
         self._start = time.monotonic()
         self._files: list[IO[bytes]] = []
         self._partial: dict[str, bytes] = {}

@@ -16,7 +16,8 @@ from harness.gate.probe import probe
 from harness.gate.sample import Sample
 from harness.host.command import run_command
 from harness.imageset.model import DEFAULT_MEMORY, ImageSet
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
 
 Measure = Callable[[ImageSet, int, Path], list[Sample]]
 """Measures an image set with so many MiB of RAM; transcripts go to the directory."""
@@ -34,6 +35,7 @@ def measure(images: ImageSet, memory_mib: int, artifacts: Path) -> list[Sample]:
         begun = time.perf_counter()
         config = MachineConfig(images, memory_mib)
         with Machine(config, artifacts / f"machine-{number}") as machine:
+            machine.start()
             machine.open()
             boots.append(time.perf_counter() - begun)
     host = Sample("boot (host)", "ms", round(1e3 * statistics.median(boots), 1))

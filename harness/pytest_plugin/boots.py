@@ -11,7 +11,8 @@ import pytest
 from harness.errors import HarnessError
 from harness.guest.guest import Guest
 from harness.imageset.features import Feature
-from harness.machine.machine import BOOT_TIMEOUT, Machine, MachineConfig
+from harness.machine.config import MachineConfig
+from harness.machine.machine import BOOT_TIMEOUT, Machine
 from harness.machine.template import Prepare, Template, TemplateStore
 from harness.pytest_plugin.session import Session
 
@@ -33,6 +34,7 @@ class Boots:
         """Boots a machine of its own, with `timeout` seconds to its first answer."""
         machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
         self.machines.append(machine)
+        machine.start()
         machine.open(timeout)
         return self._guest(machine)
 

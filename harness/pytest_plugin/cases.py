@@ -13,8 +13,9 @@ from harness.errors import HarnessError, Verdict
 from harness.guest.guest import Guest
 from harness.ktap import Case, KtapReport, NoKtap, Outcome, parse_ktap
 from harness.machine.channel import CommandResult
+from harness.machine.config import MachineConfig
 from harness.machine.crash import STAMP
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.machine import Machine
 from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.junit import PROPERTY, case_of
 from harness.pytest_plugin.session import Session

@@ -14,7 +14,7 @@ from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
 from harness.imageset.features import NEEDS, parse
 from harness.imageset.model import ImageSet
-from harness.machine.machine import MachineConfig
+from harness.machine.config import MachineConfig
 from harness.machine.template import TemplateStore
 from harness.pytest_plugin.boots import BOOTS, Boots
 from harness.pytest_plugin.session import Session, session_of

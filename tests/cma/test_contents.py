@@ -13,7 +13,7 @@ import pytest
 
 from harness.guest.application import AppScript, pattern
 from harness.guest.guest import DEVICE, Guest
-from harness.machine.machine import MachineConfig
+from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 

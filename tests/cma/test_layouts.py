@@ -15,8 +15,9 @@ import pytest
 from harness.errors import JudgementError
 from harness.guest.guest import DEVICE, Guest
 from harness.imageset.model import EARLY_CONSOLE, ImageSet
+from harness.machine.config import MachineConfig
 from harness.machine.errors import CommandFailed, GuestCrash, GuestTimeout
-from harness.machine.machine import BOOT_TIMEOUT, MachineConfig
+from harness.machine.machine import BOOT_TIMEOUT
 from harness.memory.errors import CannotPlace
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange

@@ -9,7 +9,7 @@ import pytest
 
 from harness.guest.application import AppError, AppScript
 from harness.guest.guest import Guest
-from harness.machine.machine import MachineConfig
+from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange, merged
 from harness.pytest_plugin.boots import Boots
 

@@ -14,7 +14,8 @@ import pytest
 from harness.guest.application import AppScript
 from harness.guest.cma_state import CmaState
 from harness.guest.guest import AREA, Guest
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
 from harness.memory.ranges import AddressRange, merged
 from harness.pytest_plugin.boots import Boots
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from harness.guest.guest import Guest
+from harness.machine.config import MachineConfig
 from harness.machine.gdbstub import LR, GdbStub, attached
-from harness.machine.machine import MachineConfig
 from harness.memory.ranges import AddressRange, merged
 from harness.pytest_plugin.boots import Boots
 

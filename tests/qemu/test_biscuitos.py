@@ -17,7 +17,7 @@ from harness.guest.guest import Guest
 from harness.host.progress import LazyProgress
 from harness.imageset.biscuitos import BiscuitOS, find
 from harness.imageset.model import ImageSet
-from harness.machine.machine import MachineConfig
+from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 

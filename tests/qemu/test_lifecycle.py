@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.machine.config import MachineConfig
 from harness.machine.deadline import Deadline
-from harness.machine.machine import MachineConfig
 from harness.machine.process import leaked
 from harness.machine.template import TemplateStore, key
 

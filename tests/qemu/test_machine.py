@@ -13,6 +13,7 @@ import pytest
 
 from harness.guest.guest import Guest
 from harness.machine import process
+from harness.machine.config import MachineConfig
 from harness.machine.crash import Kind
 from harness.machine.errors import (
     CommandFailed,
@@ -22,7 +23,7 @@ from harness.machine.errors import (
     GuestTimeout,
     QemuDied,
 )
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.machine import Machine
 from harness.machine.template import TemplateStore
 from harness.pytest_plugin.boots import Boots
 
@@ -46,7 +47,7 @@ class TestClones:
         self, boots: Boots, machine_config: MachineConfig
     ) -> None:
         one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
-        assert one.machine.word != two.machine.word
+        assert one.machine.nonce != two.machine.nonce
 
     def test_clones_do_not_share_their_random_numbers(
         self, boots: Boots, machine_config: MachineConfig

@@ -15,7 +15,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.imageset.model import ImageSet
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
 from harness.pytest_plugin.boots import Boots
 
 pytestmark = pytest.mark.needs("agent")

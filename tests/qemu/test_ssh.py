@@ -22,6 +22,7 @@ from harness.guest.guest import Guest
 from harness.guest.ssh import service
 from harness.guest.ssh.errors import ForeignHostKey, SshError, WrongGuest
 from harness.guest.ssh.keys import Keys
+from harness.machine.config import MachineConfig
 from harness.machine.crash import Kind
 from harness.machine.errors import (
     GuestCrash,
@@ -30,7 +31,7 @@ from harness.machine.errors import (
     GuestTimeout,
     QemuDied,
 )
-from harness.machine.machine import Machine, MachineConfig
+from harness.machine.machine import Machine
 from harness.machine.network import GATEWAY, GUEST, forwarded_port
 from harness.pytest_plugin.boots import Boots
 from tests.qemu.test_machine import PROVOKE
@@ -152,13 +153,13 @@ class TestIdentity:
     ) -> None:
         one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
         words = [ssh(guest, f"cat {service.WORD}").strip() for guest in (one, two)]
-        assert words == [one.machine.word, two.machine.word]
+        assert words == [one.machine.nonce, two.machine.nonce]
         for path in (service.HOST_KEY, service.AUTHORIZED):
             assert one.read_file(path) != two.read_file(path)
 
     @pytest.mark.machine("cold")
     def test_a_booted_machine_has_its_word_from_the_command_line(self, guest: Guest) -> None:
-        assert f"harness.word={guest.machine.word}" in ssh(guest, "cat /proc/cmdline").split()
+        assert f"harness.word={guest.machine.nonce}" in ssh(guest, "cat /proc/cmdline").split()
 
     def test_a_template_keeps_no_keys(self, guest: Guest) -> None:
         found = guest.run("ls -A /etc/dropbear /root/.ssh /run/harness").text.split()
@@ -192,7 +193,7 @@ class TestIdentity:
         assert ssh(two, "echo fine") == "fine\n"
         port = forwarded_port(two.machine.qmp.monitor)
         monkeypatch.setattr(service, "forwarded_port", lambda monitor: port)
-        with pytest.raises(WrongGuest, match=f"{two.machine.word}.*{one.machine.word}"):
+        with pytest.raises(WrongGuest, match=f"{two.machine.nonce}.*{one.machine.nonce}"):
             one.run("echo not to be run >/tmp/run", via="ssh")
         assert two.run("ls /tmp").text == ""
 

@@ -144,7 +144,7 @@ class Ssh:
         try:
             said = client.run(f'read -r word <{WORD}; echo "$word"', TIMEOUT)
             word = said.text.strip()
-            if word != self._machine.word:
+            if word != self._machine.nonce:
                 raise WrongGuest(self._wrong(port, word))
         except BaseException:
             client.abort()
@@ -164,7 +164,7 @@ class Ssh:
     def _wrong(self, port: int, word: str) -> str:
         return (
             f"the guest that answers over ssh at port {port} is not this machine's: its word is"
-            f" {word or 'empty'!r}; this machine's is {self._machine.word!r}, as its own console"
+            f" {word or 'empty'!r}; this machine's is {self._machine.nonce!r}, as its own console"
             f" says (QEMU {self._machine.pid}). Nothing of yours was run in it"
         )
 

