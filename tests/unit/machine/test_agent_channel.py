@@ -105,8 +105,7 @@ def test_silence_ends_at_the_deadline_and_says_what_was_asked(tmp_path: Path) ->
         with pytest.raises(GuestTimeout) as caught:
             b.channel.run("sleep forever", 0.3)
     said = str(caught.value)
-    assert "`sleep forever`" in said
-    assert "0.3 s" in said
+    assert "no answer to `sleep forever` after" in said
     assert "the last the kernel said" in said
     assert str(tmp_path / "transcript.txt") in said
 
@@ -204,7 +203,10 @@ def test_the_guests_own_cannot_is_passed_on() -> None:
 def test_a_damaged_line_never_gives_a_wrong_result(
     out: bytes, edit: str, at: int, byte: int
 ) -> None:
-    """One edit anywhere in the answer: the result is the right one, or an error."""
+    """One edit anywhere in the answer: the result is the right one, or an error.
+
+    The line ends with the answer, so that nobody waits for what was lost.
+    """
     damaged = False
 
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
@@ -220,10 +222,11 @@ def test_a_damaged_line_never_gives_a_wrong_result(
         }[edit]
         damaged = new != whole
         a.raw(new)
+        os.close(a.fd)
 
     with bench(answer) as (b, _):
         try:
-            result = b.channel.run("anything", 0.1)
+            result = b.channel.run("anything", 20)
         except HarnessError:
             assert damaged
         else:

@@ -82,6 +82,8 @@ class FakeGuest:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._peers: list[socket.socket] = []
+        self.closed = threading.Event()
+        """Set when the test ends."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -128,13 +130,18 @@ class FakeGuest:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        """Ends all."""
-        with contextlib.suppress(OSError):
+    def stop_listening(self) -> None:
+        """Ends all connections, and takes no more."""
+        with contextlib.suppress(OSError):  # wakes the thread, which closing does not
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        self.drop()
         self._thread.join(10)
+        self.drop()
+
+    def close(self) -> None:
+        """Ends all."""
+        self.closed.set()
+        self.stop_listening()
         self.transcript.close()
 
 
