@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.board import DEFAULT_MEMORY
 from harness.errors import UserError
 from harness.host.command import run_command
-from harness.imageset.model import DEFAULT_MEMORY, PARTS, ImageSet
+from harness.imageset.model import PARTS, ImageSet
 
 if TYPE_CHECKING:
     from harness.machine.template import TemplateStore

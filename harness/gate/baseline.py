@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from harness.board import QEMU
 from harness.gate.result import Change, TestChange
 from harness.host.process import capture
 from harness.host.programs import ROOT
@@ -23,7 +24,7 @@ _STRICT = "[XPASS(strict)]"
 def suite_digest(select: Path | None) -> str:
     """Changes with the tests, the harness, QEMU, and what is selected."""
     digest = hashlib.sha256(select.read_bytes() if select else b"")
-    digest.update(capture(["qemu-system-arm", "--version"])[1])
+    digest.update(capture([QEMU, "--version"])[1])
     for directory in ("harness", "tests"):
         for path in sorted((ROOT / directory).rglob("*.py")):
             digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())

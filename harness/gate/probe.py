@@ -17,10 +17,11 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from harness.board import DEFAULT_MEMORY, EARLY_CONSOLE
 from harness.errors import HarnessError
 from harness.gate.result import Area, Measure
 from harness.guest.guest import DEVICE, Guest
-from harness.imageset.model import DEFAULT_MEMORY, EARLY_CONSOLE, ImageSet
+from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.crash import STAMP
 from harness.machine.machine import BOOT_TIMEOUT, Machine

@@ -12,10 +12,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from harness.board import DEFAULT_MEMORY, DISK_APPEND
 from harness.errors import UserError
 from harness.imageset import kconfig
 from harness.imageset.features import Feature, of_config
-from harness.imageset.model import APP, DEFAULT_MEMORY, DISK_APPEND, ImageSet
+from harness.imageset.model import APP, ImageSet
 from harness.imageset.preflight import has_two_areas, is_ext, with_parts
 from harness.imageset.ramdisk import ramdisk_append
 from harness.imageset.runscript import RunScript

@@ -10,23 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.board import INITRAMFS_APPEND
 from harness.errors import UserError
 from harness.imageset.features import Feature, parse_all
 
 _PATHS = frozenset({"kernel", "dtb", "initrd", "module", "app", "vmlinux", "system_map", "disk"})
-_COMMON = "console=ttyAMA0 init=/linuxrc loglevel=8 panic=-1"
-DISK_APPEND = f"earlycon root=/dev/vda rw rootfstype=ext4 {_COMMON}"
-"""Kernel command line for a root disk, as BiscuitOS runs it."""
-RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {_COMMON}"
-"""The same for a root image that is loaded into RAM."""
-EARLY_CONSOLE = "earlycon=pl011,0x10009000"
-"""With this a kernel that dies before its serial driver is there is heard all the same."""
 PARTS = ("kernel", "dtb", "initrd", "disk", "module", "app")
 """What a user can give instead of what is built: ``--qemu-kernel`` and so on."""
 APP = "CMA_area_app-0.0.1"
 """Name of the application, here and in BiscuitOS."""
-DEFAULT_MEMORY = 512
-"""RAM of a machine in MiB, unless it is said otherwise."""
 _WORDS = frozenset({"features", "foreign"})
 
 
@@ -60,7 +52,7 @@ class ImageSet:
     vmlinux: Path | None = None
     """ELF with symbols, for traces."""
     system_map: Path | None = None
-    append: str = "console=ttyAMA0 panic=-1 loglevel=8 rdinit=/sbin/init"
+    append: str = INITRAMFS_APPEND
     """Kernel command line."""
     release: str = ""
     """``uname -r``; empty where it is not known before the boot."""

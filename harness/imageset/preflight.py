@@ -14,9 +14,10 @@ from typing import IO
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from harness.board import DISK_APPEND
 from harness.errors import UserError
 from harness.imageset.features import OURS, Feature, of_part, shown_by
-from harness.imageset.model import DISK_APPEND, ImageSet
+from harness.imageset.model import ImageSet
 from harness.imageset.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
 from harness.imageset.zimage import (
     DISK,

@@ -7,13 +7,12 @@ import re
 import zlib
 from pathlib import Path
 
+from harness.board import CONSOLE_APPEND, RAMDISK_APPEND
 from harness.errors import UserError
-from harness.imageset.model import RAMDISK_APPEND
 
 GZIP, NEWC = b"\x1f\x8b\x08", b"070701"
 UBOOT, UBOOT_HEADER = b"\x27\x05\x19\x56", 64
 """U-Boot's header, which ``mkimage`` puts before a ramdisk (QEMU: ``hw/core/loader.c``)."""
-_COMMON = "console=ttyAMA0 loglevel=8 panic=-1"
 _INIT = re.compile(rb"00000000(?:\./)?(init|linuxrc|sbin/init)\0")
 """The end of a member's header, and its name (``usr/gen_init_cpio.c``)."""
 _INITS = (b"init", b"linuxrc", b"sbin/init")
@@ -45,4 +44,4 @@ def ramdisk_append(image: Path) -> str:
         return RAMDISK_APPEND
     there = set(_INIT.findall(content))
     name = next((name for name in _INITS if name in there), None)
-    return f"{_COMMON} rdinit=/{name.decode()}" if name else _COMMON
+    return f"{CONSOLE_APPEND} rdinit=/{name.decode()}" if name else CONSOLE_APPEND

@@ -6,8 +6,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness import board
 from harness.imageset.features import Feature
-from harness.imageset.model import DEFAULT_MEMORY, ImageSet
+from harness.imageset.model import ImageSet
 from harness.machine import network
 
 
@@ -16,13 +17,13 @@ class MachineConfig:
     """What a machine is made of. Two machines of one config differ in nothing but their nonce."""
 
     images: ImageSet
-    memory_mib: int = DEFAULT_MEMORY
-    """RAM in MiB, from physical address 0x60000000 on; vexpress-a9 takes at most 1024."""
+    memory_mib: int = board.DEFAULT_MEMORY
+    """RAM in MiB, one of `board.RAM_MIB`."""
     append: str = ""
     """Words added to the image set's kernel command line."""
-    qemu: str = "qemu-system-arm"
+    qemu: str = board.QEMU
     processors: int = 1
-    """Cortex-A9 cores, at most 4. QEMU runs each on a thread of its own."""
+    """Cortex-A9 cores, at most `board.MAX_PROCESSORS`. QEMU runs each on a thread of its own."""
     icount: bool = False
     """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
 
@@ -38,7 +39,12 @@ class MachineConfig:
 
     def devices(self) -> list[str]:
         """The part of QEMU's arguments that template and clones must share."""
-        argv = ["-M", "vexpress-a9,secure=off,memory-backend=ram", "-m", f"{self.memory_mib}M"]
+        argv = [
+            "-M",
+            f"{board.MACHINE},{board.MACHINE_OPTIONS},memory-backend=ram",
+            "-m",
+            f"{self.memory_mib}M",
+        ]
         argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         if self.processors != 1:
             argv += ["-smp", str(self.processors)]

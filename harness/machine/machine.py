@@ -16,6 +16,7 @@ from typing import IO, TypeVar
 
 import pexpect
 
+from harness.board import COMMANDS, LOG
 from harness.imageset.features import Feature
 from harness.machine import physical, process
 from harness.machine.agent import AgentChannel
@@ -37,7 +38,7 @@ from harness.machine.shell import ShellChannel
 from harness.machine.symbols import Symbols
 from harness.machine.transcript import Transcript
 
-LOG, COMMANDS, STDERR = "ttyAMA0", "ttyAMA1", "qemu"
+STDERR = "qemu"
 BOOT_TIMEOUT = 60.0
 """Seconds for a boot to the first answer; a loaded host takes ten times the usual 1.5 s."""
 LAST_WORDS = 2.0

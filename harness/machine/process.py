@@ -6,13 +6,12 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import uuid
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.host import programs
 
 SESSION = uuid.uuid4().hex[:12]
 """Marks every QEMU of this process, for the leak check."""
@@ -36,10 +35,7 @@ def spawn(argv: list[str], pass_fds: tuple[int, ...], stderr: int) -> subprocess
     ``setpriv`` sets the death signal before the program starts; the shell between them ends at
     once if we died before that. Raises `UserError` where the program is not there.
     """
-    for program in (argv[0], "setpriv"):
-        if shutil.which(program) is None:
-            package = "util-linux" if program == "setpriv" else "qemu-system-arm"
-            raise UserError(f"{program} is not on this machine's PATH: install it ({package})")
+    programs.require(argv[0], "setpriv")
     guard = ["setpriv", "--pdeathsig", "KILL", "sh", "-c"]
     guard += ['[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
     return (

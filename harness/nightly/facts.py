@@ -9,6 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from harness.board import QEMU
 from harness.host.programs import ROOT
 
 DIRTY = "-dirty"
@@ -31,7 +32,7 @@ def comparable(commit: str) -> bool:
 
 def host_facts() -> dict[str, str]:
     """Words for a reader who wonders whether two nights can be compared."""
-    qemu = re.search(r"version (\S+)", _output("qemu-system-arm", "--version"))
+    qemu = re.search(r"version (\S+)", _output(QEMU, "--version"))
     return {
         "QEMU": qemu[1] if qemu else "none",
         "system": _system(),

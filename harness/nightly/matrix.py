@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.board import RAM_MIB
 from harness.builders.imageset import VERSIONS
 from harness.errors import UserError
 from harness.mutants import patchfile
 from harness.nightly.job import GROUPS, OWN_MEMORY, Job, Kind
-from harness.pytest_plugin.options import RAM_MIB
 
 MINUTES = {Kind.TESTS: 60, Kind.MEASURE: 10, Kind.MUTANTS: 300}
 """What a job gets unless the matrix says otherwise."""

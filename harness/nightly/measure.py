@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.board import DEFAULT_MEMORY
 from harness.gate.probe import probe
 from harness.gate.sample import Sample
 from harness.host.command import run_command
-from harness.imageset.model import DEFAULT_MEMORY, ImageSet
+from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.machine import Machine
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.board import RAM_MIB
 from harness.errors import UserError
 from harness.imageset.model import PARTS
-
-RAM_MIB = range(64, 1025)
-"""What vexpress-a9 takes, in MiB (QEMU ``hw/arm/vexpress.c``)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import IO
 
 import pytest
 
+from harness.board import DEFAULT_MEMORY
 from harness.errors import UserError
 from harness.imageset import preflight
 from harness.imageset.biscuitos import find
-from harness.imageset.model import DEFAULT_MEMORY, ImageSet
+from harness.imageset.model import ImageSet
 from harness.pytest_plugin.options import Settings
 
 GIVEN, SOURCE = "given", "source"

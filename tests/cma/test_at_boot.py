@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from harness.board import RAM_START
 from harness.guest.guest import AREA, Guest
 from harness.memory.counters import CmaCounters
 from harness.memory.devicetree import read_dtb
@@ -25,7 +26,7 @@ pytestmark = [
 DEFAULT = "linux,cma"
 AREAS = {DEFAULT: DEFAULT_WHOLE, AREA: WHOLE}
 BOTH = AddressRange(DEFAULT_WHOLE.start, WHOLE.end)
-RAM_START, KERNEL_START = 0x60000000, 0x80000000
+KERNEL_START = 0x80000000
 """Where RAM begins, and where the kernel has mapped it (VMSPLIT_2G)."""
 ATOMIC_POOL = AddressRange.from_size(DEFAULT_WHOLE.start, 256 << 10)
 """For coherent DMA in atomic context (arch/arm/mm/dma-mapping.c): the first that is allocated."""

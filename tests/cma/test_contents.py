@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from harness.board import RAM_START
 from harness.guest.application import AppScript, pattern
 from harness.guest.guest import DEVICE, Guest
 from harness.machine.config import MachineConfig
@@ -27,7 +28,6 @@ pytestmark = [
 
 SMALL = 192
 """MiB of RAM that hold both areas and are quick to search."""
-RAM_START = 0x60000000
 DIRT = b"\xa5"
 
 

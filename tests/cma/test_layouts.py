@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.board import EARLY_CONSOLE, RAM_START
 from harness.errors import JudgementError
 from harness.guest.guest import DEVICE, Guest
-from harness.imageset.model import EARLY_CONSOLE, ImageSet
+from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.errors import CommandFailed, GuestCrash, GuestTimeout
 from harness.machine.machine import BOOT_TIMEOUT
@@ -25,7 +26,7 @@ from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.session import Session
 
 from .layout import Boot, Layout, Placement, layout_dtb, place
-from .layout.model import MIB, RAM_START
+from .layout.model import MIB
 from .layout.placement import PAGE_OFFSET
 from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from harness.board import RAM_START
 from harness.gate.report.mapdiff import Difference, Fate, differences
 from harness.gate.report.markup import Markup, join, tag
 from harness.gate.report.plain import cut, line
 from harness.gate.result import Area, GateResult
 from harness.memory.ranges import AddressRange, human_size
-
-RAM_START = 0x60000000
-"""Of vexpress-a9. The drawing starts here, so that an area's place in RAM is seen."""
 
 _WIDTH = 360
 _BAR_LEFT, _BAR_RIGHT, _TEXT_LEFT = 4, 58, 92

@@ -8,8 +8,6 @@ import dataclasses
 from harness.memory.ranges import AddressRange
 
 MIB = 1 << 20
-RAM_START = 0x60000000
-"""Where the board's RAM starts (QEMU ``hw/arm/vexpress.c``, the A9 daughterboard)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from harness.board import RAM_START
 from harness.memory.ranges import AddressRange
 
-from .model import MIB, RAM_START, Area, Layout
+from .model import MIB, Area, Layout
 
 PAGE = 4096
 MIN_ALIGNMENT = 4 * MIB

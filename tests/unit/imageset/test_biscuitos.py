@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.board import DISK_APPEND
 from harness.errors import UserError
 from harness.imageset import preflight, zimage
 from harness.imageset.biscuitos import find
 from harness.imageset.features import Feature
-from harness.imageset.model import DISK_APPEND, ImageSet
+from harness.imageset.model import ImageSet
 
 EXT4 = bytes(0x438) + b"\x53\xef" + bytes(64)
 SCRIPT = """#!/bin/bash

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.board import RAMDISK_APPEND
 from harness.builders.cpio import Member, archive
-from harness.imageset.model import RAMDISK_APPEND
 from harness.imageset.ramdisk import UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
 
 EXT4 = bytes(0x438) + b"\x53\xef" + bytes(64)

@@ -51,7 +51,7 @@ def test_a_machine_that_was_not_started_can_be_reported_on(config: MachineConfig
 def test_a_start_that_fails_leaves_nothing_open(config: MachineConfig) -> None:
     before = descriptors()
     machine = Machine(config)
-    with pytest.raises(UserError, match="no-such-qemu is not on this machine's PATH"):
+    with pytest.raises(UserError, match="no-such-qemu is not installed"):
         machine.start()
     assert descriptors() == before
     with pytest.raises(MachineError, match="starts once"):
