@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""Finds the kernel's reports of trouble in a log, line by line: by their words, and without.
+
+A report whose words are on no list is found by the stack that the kernel prints with it. And the
+other way: where the kernel stamps its lines, a line without a stamp is a program's; where it does
+not, words that programs use as well count only with the kernel's own marks around them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.machine.kernelwords import (
+    BOOT,
+    CUT,
+    DUMP,
+    END,
+    FRAME,
+    KERNEL_OR_PROCESS,
+    MULTIPLE,
+    OWN_FRAME,
+    PROCESS_FAULT,
+    REQUESTED,
+    RULE,
+    STAMP,
+    TRACE,
+    Kind,
+    certain,
+    possible,
+)
+
+LINES = 400
+"""Lines after a head within which its stack is expected (lockdep prints much before it)."""
+DOUBTFUL_LINES = 40
+"""The same after words that may be a program's."""
+SECONDS = 5.0
+"""The same in the kernel's own time, where it stamps its lines."""
+DUMP_LINES = 60
+"""Lines of one stack with its registers."""
+CLOSE = 0.5
+"""Seconds within which the line before a stack is taken for the reason of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The line that begins a report."""
+
+    kind: Kind
+    text: str
+    """Without its stamp."""
+    start: int
+    """Where the report begins: the position given with its cut mark, or with the line itself."""
+
+
+@dataclasses.dataclass
+class _Report:
+    """A report that has begun: whose the next stack is."""
+
+    kind: Kind | None
+    """None for stacks that somebody asked for."""
+    head: Head | None = None
+    stacks: int = 1
+    """How many are still expected."""
+    lines: int = 0
+    """Since the last line that is surely of it."""
+    seconds: float | None = None
+    """The stamp of that line."""
+
+    def over(self, seconds: float | None) -> bool:
+        if self.kind is Kind.PANIC:
+            return False
+        if self.seconds is not None and seconds is not None and seconds - self.seconds > SECONDS:
+            return True
+        return self.lines > (DOUBTFUL_LINES if self.stacks == 0 and self.kind is None else LINES)
+
+    def refresh(self, seconds: float | None) -> None:
+        self.lines, self.seconds = 0, seconds
+
+
+@dataclasses.dataclass
+class _Line:
+    """The last line of the kernel that was part of no report."""
+
+    text: str
+    position: int
+    seconds: float | None
+
+
+class LogReader:
+    """Takes one line after the other; `feed` gives the heads that have become certain with it."""
+
+    def __init__(self, stamped: bool = False) -> None:
+        self.stamped = stamped
+        """Whether this kernel stamps its lines; learnt from the log, or told."""
+        self.boots = 0
+        """How many times the kernel has begun to boot in this log."""
+        self.process_faults: list[Head] = []
+        """Programs that were killed for what they did."""
+        self.of_report = False
+        """Whether the last line was surely part of a report that has begun."""
+        self._cut = -1
+        self._after_cut = False
+        self._report: _Report | None = None
+        self._doubt: Head | None = None
+        self._stack = 0  # lines left of the stack that is being printed
+        self._framed = False
+        self._previous: _Line | None = None
+
+    def continues(self, kind: Kind) -> bool:
+        """Whether a head of that kind, in the next line, would be of the report that began last."""
+        report = self._report
+        if report is None or report.kind in (None, Kind.PROCESS_FAULT):
+            return False
+        return report.stacks > 0 or kind in (Kind.PANIC, Kind.OOPS)
+
+    def feed(self, line: str, position: int) -> tuple[Head, ...]:
+        """Reads a line that begins at `position` (of whatever the caller counts)."""
+        stamps = list(STAMP.finditer(line))
+        seconds = float(stamps[-1][1]) if stamps else None
+        text = line[stamps[-1].end() :] if stamps else line
+        self.stamped = self.stamped or (bool(stamps) and stamps[0].start() == 0)
+        self.of_report = False
+        if self.stamped and not stamps:
+            return ()
+        text = text.rstrip()
+        if self._report is not None:
+            self._report.lines += 1
+            if self._report.over(seconds):
+                self._close()
+        after_cut, self._after_cut = self._after_cut, False
+        self.of_report = self._stack > 0
+        heads = self._line(text, position, seconds, sure=bool(stamps) or after_cut)
+        if not heads and not self._stack and text.strip():
+            self._previous = _Line(text, position, seconds)
+        return heads
+
+    def _line(
+        self, text: str, position: int, seconds: float | None, *, sure: bool
+    ) -> tuple[Head, ...]:
+        if BOOT.match(text):
+            self._close()
+            self._cut, self._previous = -1, None
+            self.boots += 1
+        elif CUT.search(text):
+            self._close()
+            self._cut, self._after_cut = position, True
+        elif END.search(text):
+            return self._end()
+        elif RULE.match(text):
+            self.of_report = self._report is not None
+            if self._report is not None and self._report.kind in (Kind.BUG, Kind.UBSAN):
+                self._close()
+        elif REQUESTED.search(text):
+            self._close()
+            self._report = _Report(None, stacks=1 << 30, seconds=seconds)
+        elif (kind := certain(text)) is not None:
+            return self._certain(kind, text, position, seconds)
+        elif PROCESS_FAULT.search(text):
+            self._process_fault(text, position, seconds)
+        elif (kind := possible(text)) is not None:
+            return self._possible(kind, text, position, seconds, sure=sure)
+        else:
+            return self._stack_line(text, position, seconds)
+        return ()
+
+    def _close(self) -> None:
+        """The report that was going on has ended."""
+        self._report, self._doubt = None, None
+        self._stack, self._framed = 0, False
+
+    def _end(self) -> tuple[Head, ...]:
+        """An end mark. After the fault of a "process" it says that the kernel itself died."""
+        report, head = self._report, None
+        if fault := self._doubtful_fault():
+            head = dataclasses.replace(fault, kind=Kind.OOPS)
+            self.process_faults.remove(fault)
+        self.of_report = report is not None
+        panicked = report is not None and report.kind is Kind.PANIC
+        self._cut = -1
+        if not panicked:
+            self._close()
+        return () if head is None else (head,)
+
+    def _doubtful_fault(self) -> Head | None:
+        """The last report, where it is of a fault that may be the kernel's own."""
+        report = self._report
+        if report is None or report.kind is not Kind.PROCESS_FAULT or report.head is None:
+            return None
+        return report.head if KERNEL_OR_PROCESS.match(report.head.text) else None
+
+    def _begin(self, head: Head, seconds: float | None) -> tuple[Head, ...]:
+        stacks = 1 << 30 if head.kind in MULTIPLE else 1
+        self._close()
+        self._report = _Report(head.kind, head, stacks, seconds=seconds)
+        self._cut = -1
+        return (head,)
+
+    def _certain(
+        self, kind: Kind, text: str, position: int, seconds: float | None
+    ) -> tuple[Head, ...]:
+        start = position if self._cut < 0 else self._cut
+        if kind is Kind.OOPS and (fault := self._doubtful_fault()):
+            # The kernel's own fault begins with the same words as a process's.
+            self.process_faults.remove(fault)
+            text, start = fault.text, fault.start
+        return self._begin(Head(kind, text, start), seconds)
+
+    def _process_fault(self, text: str, position: int, seconds: float | None) -> None:
+        start = position if self._cut < 0 else self._cut
+        self._close()
+        head = Head(Kind.PROCESS_FAULT, text, start)
+        self.process_faults.append(head)
+        self._report = _Report(Kind.PROCESS_FAULT, head, seconds=seconds)
+        self._cut = -1
+
+    def _possible(
+        self, kind: Kind, text: str, position: int, seconds: float | None, *, sure: bool
+    ) -> tuple[Head, ...]:
+        head = Head(kind, text, position if self._cut < 0 else self._cut)
+        if sure:
+            return self._begin(head, seconds)
+        self._close()
+        self._doubt = head
+        self._report = _Report(None, head, stacks=0, seconds=seconds)
+        return ()
+
+    # Stacks
+
+    def _stack_line(self, text: str, position: int, seconds: float | None) -> tuple[Head, ...]:
+        frame = FRAME.match(text) is not None
+        own = OWN_FRAME.search(text) is not None
+        if self._stack:
+            self._stack -= 1
+            self._framed = self._framed or frame
+            if self._framed and not frame:
+                self._stack, self.of_report = 0, False
+                self._finish_stack()
+            if self._stack and not DUMP.match(text):
+                return ()
+        begins = DUMP.match(text) or (frame and own) or (self.stamped and TRACE.match(text))
+        return self._begins_stack(text, position, seconds, frame=frame) if begins else ()
+
+    def _finish_stack(self) -> None:
+        """A report of one stack ends with it, but KASAN and its kin tell more."""
+        report = self._report
+        if report is not None and report.stacks == 0 and report.kind is not Kind.BUG:
+            self._report = None
+
+    def _begins_stack(
+        self, text: str, position: int, seconds: float | None, *, frame: bool
+    ) -> tuple[Head, ...]:
+        report = self._report
+        if report is not None and report.stacks > 0:
+            report.stacks -= 1
+            report.refresh(seconds)
+            self._stack, self._framed, self.of_report = DUMP_LINES, frame, True
+            return ()
+        heads = self._begin(self._doubt or self._unnamed(text, position, seconds), seconds)
+        if self._report is not None:
+            self._report.stacks = 0
+        self._stack, self._framed = DUMP_LINES, frame
+        return heads
+
+    def _unnamed(self, text: str, position: int, seconds: float | None) -> Head:
+        """The head of a stack before which no known words stood: the line before it, if any."""
+        before = self._previous
+        start = position
+        if before is not None:
+            if seconds is None or before.seconds is None:
+                start = before.position
+            elif seconds - before.seconds <= CLOSE:
+                text, start = before.text, before.position
+        return Head(Kind.BACKTRACE, text, start if self._cut < 0 else self._cut)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""Reports of a kernel without known words, and words of programs that are no report."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.machine.kernelwords import Kind
+from harness.machine.logreader import Head, LogReader
+
+BOOT = "Booting Linux on physical CPU 0x0"
+CPU = "CPU: 0 PID: 61 Comm: insmod Tainted: G           O       6.1.192 #1"
+NEW_CPU = "CPU: 0 UID: 0 PID: 61 Comm: insmod Not tainted 6.17.0 #1 NONE"
+STACK = [
+    CPU,
+    "Hardware name: ARM-Versatile Express",
+    " unwind_backtrace from show_stack+0x10/0x14",
+    " show_stack from dump_stack_lvl+0x40/0x4c",
+    " dump_stack_lvl from cma_alloc+0x1a4/0x2e0",
+]
+OLD_STACK = [
+    CPU,
+    "[<c0110e60>] (unwind_backtrace) from [<c010b9e4>] (show_stack+0x10/0x14)",
+    "[<c010b9e4>] (show_stack) from [<c0a1e2f4>] (dump_stack+0x94/0xa8)",
+]
+END = "---[ end trace 0000000000000000 ]---"
+
+
+def stamped(*lines: str, at: float = 5.0, step: float = 0.000_01) -> list[str]:
+    return [f"[{at + number * step:12.6f}] {line}" for number, line in enumerate(lines)]
+
+
+def heads(*lines: str, reader: LogReader | None = None) -> list[Head]:
+    reader = reader or LogReader()
+    return [head for number, line in enumerate(lines) for head in reader.feed(line, number)]
+
+
+def kinds(*lines: str) -> list[Kind]:
+    return [head.kind for head in heads(*lines)]
+
+
+@pytest.mark.parametrize("stack", [STACK, OLD_STACK, [NEW_CPU, "Call trace: ", *STACK[2:]]])
+@pytest.mark.parametrize("stamp", [True, False])
+def test_a_stack_without_known_words_is_a_report(stack: list[str], stamp: bool) -> None:
+    lines = [BOOT, "something never heard of happened", *stack, "cma: all is well"]
+    (head,) = heads(*(stamped(*lines) if stamp else lines))
+    assert head.kind is Kind.BACKTRACE
+    assert head.start == 1
+    if stamp:
+        assert head.text == "something never heard of happened"
+
+
+def test_frames_alone_are_enough() -> None:
+    (head,) = heads(*stamped(BOOT, "odd", *STACK[2:]))
+    assert (head.kind, head.text) == (Kind.BACKTRACE, "odd")
+
+
+def test_a_line_long_before_a_stack_is_not_its_reason() -> None:
+    (head,) = heads(*stamped(BOOT, "Freeing unused kernel image"), *stamped(*STACK, at=9.0))
+    assert head.text == CPU
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "WARNING: CPU: 0 PID: 1 at mm/cma.c:1 cma_alloc+0x4/0x8",
+        "Division by zero in kernel.",
+        'irq 27: nobody cared (try booting with the "irqpoll" option)',
+        "BUG: sleeping function called from invalid context at mm/cma.c:1",
+        "BUG: KASAN: use-after-free in cma_alloc+0x4/0x8",
+        "insmod: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL)",
+        "INFO: trying to register non-static key.",
+    ],
+)
+def test_the_stack_of_known_words_is_no_second_report(head: str) -> None:
+    between = [f"more on it, {number}" for number in range(20)]
+    assert len(kinds(*stamped(BOOT, head, *between, *STACK, "the rest", END))) == 1
+
+
+def test_a_second_stack_is_a_second_report() -> None:
+    lines = stamped(BOOT, "Division by zero in kernel.", *STACK, "unheard of", *STACK, "and on")
+    assert kinds(*lines) == [Kind.WARNING, Kind.BACKTRACE]
+
+
+def test_several_stacks_of_a_stall_are_one_report() -> None:
+    head = "rcu: INFO: rcu_sched self-detected stall on CPU"
+    assert kinds(*stamped(BOOT, head, *STACK, "NMI backtrace for cpu 1", *STACK)) == [
+        Kind.RCU_STALL
+    ]
+
+
+def test_a_report_ends_with_its_mark() -> None:
+    head = "WARNING: CPU: 0 PID: 1 at mm/cma.c:1"
+    lines = stamped(BOOT, head, *STACK, END, "unheard of", *STACK)
+    assert kinds(*lines) == [Kind.WARNING, Kind.BACKTRACE]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "sysrq: Show backtrace of all active CPUs",
+        "sysrq: Show Blocked State",
+        "SysRq : Show Regs",
+        "FAULT_INJECTION: forcing a failure.",
+    ],
+)
+def test_a_stack_that_somebody_asked_for_is_no_report(asked: str) -> None:
+    assert kinds(*stamped(BOOT, asked, *STACK, "task:sh state:S", *OLD_STACK)) == []
+    late = stamped("unheard of", *STACK, at=60)
+    assert kinds(*stamped(BOOT, asked, *STACK), *late) == [Kind.BACKTRACE]
+
+
+def test_a_panic_that_somebody_asked_for_is_one() -> None:
+    lines = ("sysrq: Trigger a crash", "Kernel panic - not syncing: sysrq triggered crash", *STACK)
+    assert kinds(*stamped(BOOT, *lines)) == [Kind.PANIC]
+
+
+# Consoles without time stamps, shared with programs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "WARNING: can't open config file: /usr/lib/ssl/openssl.cnf",
+        "BUG: counter is 3, expected 4",
+        "BUG counter (of mine)",
+        "Call trace:",
+        "Backtrace:",
+        "stack backtrace:",
+        "#0  0x000085f4 in main () from /lib/libc.so.6",
+        "thread 'main' panicked at src/main.rs:2:5",
+        "========================================================================",
+    ],
+)
+def test_a_program_s_words_are_no_report_without_stamps(line: str) -> None:
+    more = ["and it goes on", "/ # "]
+    assert kinds(BOOT, "Linux version 5.0.0", line, *more) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "WARNING: CPU: 0 PID: 51 at mm/page_alloc.c:5534 __alloc_pages+0x1a4/0x1b8",
+        "WARNING: mm/cma.c:812 at cma_alloc+0x1c/0x20, CPU#0: insmod/51",
+        "WARNING: possible circular locking dependency detected",
+        "BUG: sleeping function called from invalid context at mm/cma.c:1",
+        "BUG kmalloc-64 (Not tainted): Poison overwritten",
+        "Kernel panic - not syncing: no stamps",
+    ],
+)
+def test_the_kernel_s_own_words_are_a_report_without_stamps(line: str) -> None:
+    assert len(kinds(BOOT, line)) == 1
+
+
+def test_words_of_both_are_the_kernel_s_with_its_marks_around_them() -> None:
+    cut = "------------[ cut here ]------------"
+    (marked,) = heads(BOOT, cut, "WARNING: never heard of")
+    assert (marked.kind, marked.start) == (Kind.WARNING, 1)
+    (proved,) = heads(BOOT, "BUG: never heard of", "more on it", *STACK, "and on")
+    assert (proved.kind, proved.text, proved.start) == (Kind.BUG, "BUG: never heard of", 1)
+
+
+def test_a_program_s_words_long_before_a_stack_are_not_its_head() -> None:
+    between = [f"{number}" for number in range(60)]
+    (head,) = heads(BOOT, "WARNING: of a program", *between, *STACK)
+    assert head.kind is Kind.BACKTRACE
+
+
+# Faults of programs
+
+SIGBUS = [
+    "8<--- cut here ---",
+    "Unhandled fault: external abort on non-linefetch (0x1018) at 0xb6f5b678",
+    "[b6f5b678] *pgd=6a0c1831, *pte=4c000643, *ppte=4c000c33",
+]
+REGISTERS = ["Hardware name: ARM-Versatile Express", "PC is at 0x85f4", "pc : [<000085f4>]"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        SIGBUS,
+        ["app: unhandled page fault (11) at 0x00000004, code 0x017"],
+        ["app (61): undefined instruction: pc=0x85f4"],
+        ["potentially unexpected fatal signal 11."],
+        ["[61] app: arm syscall 15728640"],
+    ],
+)
+def test_a_program_that_faults_is_no_report_with_its_registers_either(fault: list[str]) -> None:
+    reader = LogReader()
+    lines = stamped(BOOT, *fault, CPU, *REGISTERS, "random: crng init done")
+    assert heads(*lines, reader=reader) == []
+    assert [head.kind for head in reader.process_faults] == [Kind.PROCESS_FAULT]
+
+
+@pytest.mark.parametrize("after", ["Internal error: : 1018 [#1] SMP ARM", END])
+def test_the_same_fault_in_the_kernel_is_an_oops(after: str) -> None:
+    reader = LogReader()
+    (head, *_more) = heads(*stamped(BOOT, *SIGBUS, after), reader=reader)
+    assert (head.kind, head.start) == (Kind.OOPS, 1)
+    assert head.text.startswith("Unhandled fault: external abort")
+    assert reader.process_faults == []
+
+
+def test_a_boot_begins_anew() -> None:
+    reader = LogReader()
+    lines = [*stamped(BOOT, *SIGBUS), *stamped(BOOT, "Internal error: : 1018 [#1]", at=0)]
+    (head,) = heads(*lines, reader=reader)
+    assert head.text.startswith("Internal error")
+    assert reader.boots == 2
