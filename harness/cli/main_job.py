@@ -6,16 +6,20 @@ from __future__ import annotations
 import argparse
 import sys
 
+from harness.board import COMMANDS, LOG
 from harness.guest.guest import Guest
+from harness.host.output import claim, set_aside
 from harness.host.programs import ROOT
 from harness.imageset import preflight
 from harness.imageset.model import APP, ImageSet
 from harness.machine.config import MachineConfig
-from harness.machine.machine import Machine
+from harness.machine.machine import STDERR, Machine
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.render import render_map
 
 ARTIFACTS = ROOT / "artifacts" / "run"
+LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)))
+"""What a machine leaves in its directory."""
 
 
 def run(images: ImageSet, options: argparse.Namespace) -> int:
@@ -25,9 +29,8 @@ def run(images: ImageSet, options: argparse.Namespace) -> int:
     """
     preflight.check(images, options.area, images.append)
     artifacts = (options.artifacts or ARTIFACTS).absolute()
-    for old in artifacts.glob("*"):
-        if old.suffix in (".log", ".txt"):
-            old.unlink()
+    claim(artifacts)
+    set_aside(artifacts, LEFT)
     with Machine(MachineConfig(images, options.memory), artifacts) as machine:
         machine.start()
         machine.open()

@@ -27,6 +27,7 @@ from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
 from harness.gate.probe import probe
+from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
@@ -98,7 +99,6 @@ class Tester:
         """
         self._count += 1
         place = self._settings.output / f"{self._count:02d}-{commit[:12]}"
-        shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         try:
             images = self._images(commit, place)
@@ -178,7 +178,12 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def tester(settings: Settings, base: str, cache: Cache, progress: Progress) -> Iterator[Tester]:
-    """A tester whose tree is the commit `base`, built if it has to be."""
+    """A tester whose tree is the commit `base`, built if it has to be.
+
+    Raises `UserError` for an output directory that is not ours to write to.
+    """
+    claim(settings.output)
+    set_aside(settings.output, ("[0-9][0-9]*-*",), ("cache",))
     source = at_commit(settings.directory, base)
     limits = DEFAULT_LIMITS
     with open_patch_tree(cache, source, progress, settings.workers, limits) as shop:

@@ -30,6 +30,7 @@ from harness.gate.findings import (
 from harness.gate.inputs import Input
 from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
+from harness.gate.report import REPORTS
 from harness.gate.result import (
     Change,
     Decision,
@@ -40,12 +41,17 @@ from harness.gate.result import (
     Stage,
     TestChange,
 )
+from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.testrun.result import SuiteResult, lost
 from harness.testrun.suite import Suite
+
+_LEFT = ("patches", "boot", "suite", "build.log", "select.txt")
+_LEFT_BULKY = ("images", "cache")
+"""What a run leaves in its directory, beside the reports."""
 
 
 class _Decided(Exception):
@@ -76,12 +82,13 @@ class Gate:
         )
 
     def judge(self, inputs: Sequence[Input]) -> GateResult:
-        """What becomes of the patches. Raises `UserError` for a base that cannot be used; all
-        else is in the result.
+        """What becomes of the patches. Raises `UserError` for a base or a directory that cannot be
+        used; all else is in the result.
         """
         out = self._options.output
-        shutil.rmtree(out, ignore_errors=True)
-        (out / "patches").mkdir(parents=True)
+        claim(out)
+        set_aside(out, (*_LEFT, *REPORTS), _LEFT_BULKY)
+        (out / "patches").mkdir()
         self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
             sandbox.check()

@@ -16,6 +16,7 @@ from harness.board import DEFAULT_MEMORY
 from harness.gate.probe import probe
 from harness.gate.sample import Sample
 from harness.host.command import run_command
+from harness.host.files import write_text
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.machine import Machine
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None, how: Measure = measure) -> int:
     def call() -> int:
         samples = how(build_image_set(options.kernel_version), options.memory, options.to)
         text = json.dumps([dataclasses.asdict(sample) for sample in samples], indent=2)
-        (options.to / SAMPLES).write_text(text + "\n")
+        write_text(options.to / SAMPLES, text + "\n")
         return 0
 
     return run_command(call)

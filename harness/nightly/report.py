@@ -14,6 +14,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from harness.errors import HarnessError
+from harness.host.files import write_text
 from harness.mutants.runner import Status as MutantStatus
 from harness.nightly import plot
 from harness.nightly.attempt import MutantResult
@@ -58,10 +60,10 @@ def write_report(database: Database, to: Path, count: int = NIGHTS) -> NightRun:
     """Writes the report on the last `count` nights, all at once; returns the last of them."""
     nights = load(database, count)
     text = render(nights, Links(database.path.parent, to.absolute().parent))
-    to.absolute().parent.mkdir(parents=True, exist_ok=True)
-    partial = to.with_name(f".{to.name}.part")
-    partial.write_text(text)
-    partial.replace(to)
+    try:
+        write_text(to.absolute(), text)
+    except OSError as error:
+        raise HarnessError(f"cannot write {to}: {error.strerror}") from error
     return nights[-1]
 
 

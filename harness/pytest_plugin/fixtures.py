@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
+from harness.host.output import fresh
 from harness.imageset.features import NEEDS, parse
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
@@ -72,10 +72,7 @@ def artifacts(request: pytest.FixtureRequest, qemu_session: Session) -> Path:
 
 
 def _fresh_directory(session: Session, nodeid: str) -> Path:
-    directory = session.settings.artifacts / directory_name(nodeid)
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    return directory
+    return fresh(session.settings.artifacts / directory_name(nodeid))
 
 
 @pytest.fixture

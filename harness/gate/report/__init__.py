@@ -6,15 +6,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.gate.report import as_json, html, junit, markdown, text
-from harness.gate.report.store import write_texts
 from harness.gate.result import GateResult
+from harness.host.files import write_texts
+from harness.host.output import claim
 
 TEXT, JSON, JUNIT = "verdict.txt", "result.json", "junit.xml"
 HTML, MARKDOWN = "report.html", "summary.md"
+REPORTS = (TEXT, JSON, JUNIT, HTML, MARKDOWN)
+"""The files that `write_all` writes."""
 
 
 def write_all(result: GateResult, directory: Path) -> None:
-    """Writes every report into `directory`, made where missing. Each file is whole or not there."""
+    """Writes every report into `directory`, made where missing. Each file is whole or not there.
+
+    Raises `UserError` for a directory that is not ours to write to, see `harness.host.output`.
+    """
+    claim(directory)
     write_texts(
         directory,
         {

@@ -180,6 +180,33 @@ def test_the_base_s_results_are_kept(world: World) -> None:
     assert world.done.count("suite base") == 1
 
 
+def test_what_an_earlier_run_found_is_kept_and_not_mixed_with_this_one(world: World) -> None:
+    world.after = [{"a": "passed"}] * 2
+    world.boots, world.base_boots = [BOOT] * 2, [BOOT] * 2
+    world.judge()
+    out = world.tmp_path / "out"
+    (out / "result.json").write_text("first")
+    (out / "mine.txt").write_text("mine")
+    world.judge()
+    (earlier,) = (out / "earlier").iterdir()
+    assert (earlier / "result.json").read_text() == "first"
+    assert (earlier / "patches").is_dir()
+    assert (out / "mine.txt").read_text() == "mine"
+    assert not (out / "result.json").exists()
+
+
+def test_a_directory_that_is_not_the_gate_s_is_refused_before_anything_is_done(
+    world: World,
+) -> None:
+    precious = world.tmp_path / "out" / "images" / "holiday.jpg"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    with pytest.raises(UserError, match="files that are not this harness's"):
+        world.judge()
+    assert precious.read_text() == "mine"
+    assert world.done == []
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(PatchError("applying x failed\nHunk"), Kind.APPLY), (UserError("../x"), Kind.SCOPE)],

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.gate.report import junit, write_all
+from harness.gate.report import REPORTS, junit, write_all
+from harness.host.output import MARKER
 from tests.unit.gate.report import samples
 
-FILES = ["junit.xml", "report.html", "result.json", "summary.md", "verdict.txt"]
+FILES = sorted([MARKER, *REPORTS])
 
 
 @pytest.mark.parametrize("make", samples.ALL)
