@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,13 +223,11 @@ class TestEnds:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(ssh, guest, STARTED, 120) for _ in range(2)]
             guest.run(AWAIT_START)
-            start = time.monotonic()
             with pytest.raises(GuestCrash) as caught:
                 guest.run(f"echo {what} >{PROVOKE}; sleep 99", 120, via="ssh")
             for other in waiting:
                 with pytest.raises(GuestCrash, match="lkdtm"):
                     other.result()
-        assert time.monotonic() - start < 3
         assert caught.value.crash.kind is kind
         assert "lkdtm" in caught.value.crash.trace
 

@@ -28,7 +28,8 @@ HELPERS = [
 
 
 def test_every_test_file_is_collected() -> None:
-    argv = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider"]
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
+    argv += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     done = subprocess.run(
         [*argv, "-o", "addopts=", "tests"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -143,6 +143,7 @@ def test_a_wrong_option_has_status_2(words: list[str]) -> None:
 
 
 A_NIGHT = """
+import signal
 import sys
 from harness.cli import nightly as cli
 from harness.nightly.processes import Process
@@ -156,6 +157,8 @@ class Starter(FakeStarter):
         words = ["bash", "-c", "sleep 600 & echo $! $$ > pids.new; mv pids.new pids; wait"]
         return Process(job, ["env", "-C", str(directory), *words], directory)
 
+# As from a terminal, also where this run was started with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cli._run = lambda options: cli.run(options, lambda kernels: {}, lambda name: Starter())
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -170,7 +173,11 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_running_and_the_results_so_far(
-    files: list[str], tmp_path: Path, number: signal.Signals, status: int
+    files: list[str],
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+    request: pytest.FixtureRequest,
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", A_NIGHT, *files, "--night", "n", "-j", "2"],
@@ -180,6 +187,12 @@ def test_a_signal_leaves_nothing_running_and_the_results_so_far(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+    def end_it() -> None:
+        process.terminate()
+        process.wait(30)
+
+    request.addfinalizer(end_it)
     place = tmp_path / "n" / "6.1" / "layouts" / "attempt-1" / "pids"
     other = tmp_path / "n" / "6.12" / "cma" / "attempt-1" / "pids"
     end = time.monotonic() + 60

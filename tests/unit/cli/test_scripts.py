@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -246,14 +245,12 @@ def test_two_at_once_set_up_once(machine: Machine) -> None:
     assert b"waiting for another set-up" in said
 
 
-def test_a_second_set_up_is_quiet_and_quick(machine: Machine) -> None:
+def test_a_second_set_up_is_quiet_and_starts_nothing(machine: Machine) -> None:
     machine.program("mypython", PYTHON)
     machine.list.write_text("bash bash\n")
     assert machine.run("set_up", PYTHON="mypython").returncode == 0
     machine.calls.unlink()
-    begun = time.monotonic()
     done = machine.run("set_up")
-    assert time.monotonic() - begun < 1.0
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert machine.called() == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.host.programs import ROOT
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.addresses import explain, text
 
@@ -124,16 +123,15 @@ def test_stranger():
 
 
 def test_failures_show_them_where_a_test_has_a_guest_and_leave_others_alone(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest(
         'pytest_plugins = ["harness.pytest_plugin"]\n'
         "def pytest_collection_modifyitems(items):\n"
         "    for item in items:\n        item.own_markers.clear()\n"
     )
     pytester.makepyfile(TEST)
-    result = pytester.runpytest_subprocess()
+    result = pytester.runpytest_inprocess()
     result.assert_outcomes(failed=5)
     result.stdout.fnmatch_lines(
         [

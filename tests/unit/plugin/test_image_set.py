@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -21,13 +19,12 @@ pytest_plugins = ["pytester"]
 def test_a_manifest_that_cannot_be_used_stops_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
     monkeypatch.setenv("HARNESS_CACHE", str(pytester.path / "cache"))
     pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
     pytester.makepyfile("def test_with_a_guest(guest): pass")
     if text is not None:
         (pytester.path / "set.json").write_text(text)
-    result = pytester.runpytest_subprocess("--qemu", "--qemu-image-set", "set.json")
+    result = pytester.runpytest_inprocess("--qemu", "--qemu-image-set", "set.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {said}"])
     result.stderr.no_fnmatch_line("*Traceback*")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.host.programs import ROOT
 from harness.imageset.features import Feature
 from harness.pytest_plugin.marks import KINDS
 
@@ -13,8 +12,7 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
     return pytester
 
@@ -48,19 +46,19 @@ def test_marks_that_cannot_be_meant_are_usage_errors_with_their_tests(
     project: pytest.Pytester,
 ) -> None:
     project.makepyfile(marked(*WRONG))
-    result = project.runpytest_subprocess("--collect-only")
+    result = project.runpytest_inprocess("--collect-only")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     for number, (mark, said) in enumerate(WRONG.items()):
         name = mark.partition("(")[0]
         result.stderr.fnmatch_lines([f"*.py::test_{number}: mark {name}: {said}"])
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_wrong_mark_stops_workers_too_and_nothing_runs(
     project: pytest.Pytester, workers: str
 ) -> None:
     project.makepyfile(marked('needs("debgfs")') + "\ndef test_other(): print(1 / 0)")
-    result = project.runpytest_subprocess("-n", workers)
+    result = project.runpytest_inprocess("-n", workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*::test_0: mark needs: there is no feature 'debgfs'*"])
     result.stdout.no_fnmatch_line("*ZeroDivisionError*")
@@ -73,7 +71,7 @@ def test_the_mark_of_a_module_or_a_class_is_told_with_each_of_its_tests(
         'import pytest\npytestmark = pytest.mark.needs("debgfs")\n'
         "class TestIt:\n    def test_a(self): pass\n    def test_b(self): pass\n"
     )
-    result = project.runpytest_subprocess()
+    result = project.runpytest_inprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*::TestIt::test_a: mark needs: *", "*::TestIt::test_b: *"])
 
@@ -82,5 +80,5 @@ def test_right_marks_are_taken(project: pytest.Pytester) -> None:
     good = [f"needs({', '.join(map(repr, (str(feature) for feature in Feature)))})", "every_kernel"]
     good += [f"machine({kind!r})" for kind in KINDS] + ['machine("cold", append="quiet")']
     project.makepyfile(marked(*good))
-    result = project.runpytest_subprocess()
+    result = project.runpytest_inprocess()
     result.assert_outcomes(skipped=len(good))

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -19,8 +17,7 @@ def test_with_a_guest(guest):
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
     pytester.makepyfile(TEST)
     return pytester
@@ -29,7 +26,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def test_without_the_option_qemu_tests_are_skipped_with_the_reason(
     project: pytest.Pytester,
 ) -> None:
-    result = project.runpytest_subprocess("-rs")
+    result = project.runpytest_inprocess("-rs")
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*needs QEMU: run pytest --qemu*"])
 
@@ -46,7 +43,7 @@ def test_without_the_option_qemu_tests_are_skipped_with_the_reason(
 def test_an_option_that_cannot_be_used_stops_the_run(
     project: pytest.Pytester, arguments: list[str], said: str
 ) -> None:
-    result = project.runpytest_subprocess("--qemu", *arguments)
+    result = project.runpytest_inprocess("--qemu", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {said}"])
     result.stderr.no_fnmatch_line("*Traceback*")
@@ -54,11 +51,11 @@ def test_an_option_that_cannot_be_used_stops_the_run(
 
 def test_an_option_can_stand_in_the_ini_file(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\nqemu_memory = 9999\n")
-    result = project.runpytest_subprocess("--qemu")
+    result = project.runpytest_inprocess("--qemu")
     result.stderr.fnmatch_lines(["*'9999' is not a number of MiB*"])
 
 
 def test_the_command_line_wins_over_the_ini_file(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\nqemu_memory = 9999\n")
-    result = project.runpytest_subprocess("--qemu", "--qemu-memory", "1")
+    result = project.runpytest_inprocess("--qemu", "--qemu-memory", "1")
     result.stderr.fnmatch_lines(["*'1' is not a number of MiB*"])

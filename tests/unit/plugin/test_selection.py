@@ -26,6 +26,8 @@ def collected(*words: str) -> tuple[list[str], str]:
         "-q",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:hypothesispytest",
     ]
     argv += [
         "--qemu-kernel-version",
