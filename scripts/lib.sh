@@ -116,12 +116,12 @@ set_up_packages() {
 	[ -z "$missing" ] || fail 3 "still missing after the installation: $(paste -sd';' <<<"$missing")"
 }
 
-# The stamp names what the environment was made from. It is written last, so that an interrupted
-# installation has none. No Python is started to read it.
+# The stamp names what the environment was made from, and for which checkout. It is written last, so
+# that an interrupted installation has none. No Python is started to read it.
 stamp_wanted() {
 	local sum
-	sum=$(sha256sum <"$root/requirements.txt")
-	echo "${sum%% *}"
+	sum=$(cat "$root/requirements.txt" <(sed -n '/^\[project/,/^\[tool/p' "$root/pyproject.toml") | sha256sum)
+	echo "${sum%% *} $root"
 }
 
 venv_is_good() {
@@ -143,6 +143,9 @@ set_up_venv() {
 	"$root/.venv/bin/python" -m pip install -qq --no-cache-dir --disable-pip-version-check \
 		--no-input --only-binary :all: --require-hashes -r "$root/requirements.txt" ||
 		fail 3 "pip could not install the packages of requirements.txt"
+	# Nothing is fetched: the build backend is among the packages.
+	"$root/.venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --no-index \
+		--disable-pip-version-check -e "$root" >&2 || fail 3 "pip could not install the project into .venv"
 	new=$root/.venv/stamp.new
 	{
 		stamp_wanted
@@ -163,4 +166,10 @@ set_up() {
 		set_up_packages /etc/os-release "$list"
 		set_up_venv
 	) 9<"$root/requirements.txt"
+}
+
+# harness WORDS...: becomes the command of this checkout; its usage lines show the script.
+harness() {
+	PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HARNESS_PROGRAM=$0 \
+		exec "$root/.venv/bin/python" -m harness "$@"
 }

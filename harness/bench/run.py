@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``scripts/bench``: this harness against labgrid and against ten lines of pexpect.
+"""``harness bench``: this harness against labgrid and against ten lines of pexpect.
 
 All on the same images and machine, in one run, interleaved; medians and ratios. A peer that
 cannot do a row has null there.
@@ -7,7 +7,6 @@ cannot do a row has null there.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -22,10 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.bench.plot import plot
 from harness.builders.cache import cache_root
 from harness.builders.imageset import build_image_set
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("here", "labgrid", "pexpect")
@@ -37,34 +35,6 @@ ROWS = {
     "memory": "private memory of 8 machines after the main job",
 }
 Results = dict[str, dict[str, float | None]]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the bench; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of the short rows (default: 7)")
-    parser.add_argument("--tests", type=int, default=100, help="in the suite (default: 100)")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the plot there")
-    options = parser.parse_args(argv)
-    wanted = options.rows.split(",")
-    if unknown := [row for row in wanted if row not in ROWS]:
-        parser.error(f"--rows: {unknown[0]} is none of {', '.join(ROWS)}")
-    try:
-        results = measure(wanted, options.rounds, options.tests)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 3
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    print(table(results, options.tests))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
-    if options.svg:
-        options.svg.write_text(plot(results, titles(options.tests)))
-    return 0
 
 
 def titles(tests: int) -> dict[str, str]:
@@ -216,7 +186,3 @@ def shown(row: str, value: float | None) -> str:
     if row == "memory":
         return f"{value / 2**20:.0f} MiB"
     return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.2f} s"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,12 +19,12 @@ from harness.builders.kernel import file_digest
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import MANIFEST, read_manifest
 from harness.builders.variant import build_variant
-from harness.host import programs
+from harness.host import project
 from harness.host.progress import Progress
 from harness.imageset.model import APP, ImageSet
 
-SOURCE = programs.IMAGES / "biscuitos"
-LISTING = programs.IMAGES / "kernel" / "patches" / "0003-cma-list-the-areas-in-proc-iomem.patch"
+SOURCE = project.IMAGES / "biscuitos"
+LISTING = project.IMAGES / "kernel" / "patches" / "0003-cma-list-the-areas-in-proc-iomem.patch"
 IMAGE_SIZE = "16M"
 _OURS = (
     "sbin/agent",

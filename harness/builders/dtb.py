@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import BuildError, UserError
-from harness.host import programs
+from harness.host import programs, project
 from harness.host.process import capture
 
 NAME = "vexpress-v2p-ca9-cma.dts"
@@ -35,7 +35,7 @@ def _step(command: list[str], data: bytes, what: str) -> bytes:
 def compile_dts(
     text: str,
     kernel_tree: Path,
-    own: Path = programs.IMAGES / "dts",
+    own: Path = project.IMAGES / "dts",
     step: Callable[[list[str], bytes, str], bytes] = _step,
 ) -> bytes:
     """Device tree source (with ``#include``) to a flattened device tree.

@@ -15,7 +15,7 @@ from harness.builders.kernel_source import DEFAULT, KernelSource, resolve
 from harness.builders.module import build_module
 from harness.builders.rootfs import build_rootfs
 from harness.errors import HarnessError
-from harness.host import programs
+from harness.host import project
 from harness.host.progress import LazyProgress, Progress
 from harness.imageset import preflight
 from harness.imageset.features import OURS
@@ -66,8 +66,8 @@ def rootfs_parts(cache: Cache, progress: Progress) -> dict[str, tuple[Key, Path]
     dropbear, ssh = sshd.server(cache, sshd.versions(cache))
     return {
         "busybox": busybox,
-        "app": userland.build_program(cache, APP, programs.IMAGES / "app", progress),
-        "agent": userland.build_program(cache, "agent", programs.IMAGES / "agent", progress),
+        "app": userland.build_program(cache, APP, project.IMAGES / "app", progress),
+        "agent": userland.build_program(cache, "agent", project.IMAGES / "agent", progress),
         "dropbear": (dropbear, ssh / "dropbear"),
         "libraries": (dropbear, ssh / "lib"),
     }
@@ -105,7 +105,7 @@ def current_slugs(cache: Cache) -> set[str]:
 
 def build_dtb(cache: Cache, kernel: KernelTree, kernel_slug: str) -> tuple[Key, Path]:
     """The device tree of ``images/dts`` for one kernel."""
-    source = programs.IMAGES / "dts"
+    source = project.IMAGES / "dts"
     inputs = {path.name: file_digest(path) for path in sorted(source.iterdir())}
     key = Key("dtb", {**inputs, "kernel": kernel_slug})
 

@@ -23,7 +23,7 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel_source import KernelSource, tree_version
 from harness.builders.process import ToolRunner
 from harness.errors import UserError
-from harness.host import programs
+from harness.host import programs, project
 from harness.host.progress import Progress
 from harness.imageset import kconfig
 from harness.imageset.features import Feature, of_config, parse_all
@@ -48,7 +48,7 @@ class Recipe:
     patches: tuple[Path, ...]
 
     @classmethod
-    def ours(cls, images: Path = programs.IMAGES) -> Recipe:
+    def ours(cls, images: Path = project.IMAGES) -> Recipe:
         """The recipe in ``images/kernel``."""
         return cls(
             (images / "kernel" / "config" / "base.config",),

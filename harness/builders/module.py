@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel import KernelTree, file_digest, make_words
 from harness.builders.process import ToolRunner
-from harness.host import programs
+from harness.host import project
 from harness.host.progress import Progress
 
 
@@ -24,7 +24,7 @@ def build_module(
     kernel: KernelTree,
     kernel_slug: str,
     progress: Progress,
-    source: Path = programs.IMAGES / "module",
+    source: Path = project.IMAGES / "module",
 ) -> tuple[Key, Path]:
     """``cma.ko`` from the cache, or built. Raises `BuildError` with the compiler's first error."""
     key = module_key(source, kernel_slug)

@@ -43,7 +43,7 @@ from harness.builders.process import ToolRunner
 from harness.builders.rootfs import read_manifest
 from harness.builders.sandbox import Limits, Sandbox, scaled
 from harness.errors import BuildError, UserError
-from harness.host import programs
+from harness.host import project
 from harness.host.locking import FileLock
 from harness.host.progress import Progress
 from harness.imageset import preflight
@@ -129,7 +129,7 @@ class PatchTree:
     def _reset_images(self) -> None:
         remove(self.root / "images")
         for part in PARTS:
-            shutil.copytree(programs.IMAGES / part, self.root / "images" / part)
+            shutil.copytree(project.IMAGES / part, self.root / "images" / part)
         self._touched.clear()
 
     def _tools(self, trusted: bool = False) -> ToolRunner:
@@ -241,7 +241,7 @@ class PatchTree:
         dtb = to / Path(NAME).with_suffix(".dtb")
         dtb.write_bytes(self._compile_dts())
         release = plain_file(self.kernel.obj, "include/config/kernel.release").read_text().strip()
-        manifest = programs.IMAGES / "rootfs" / "manifest.toml"
+        manifest = project.IMAGES / "rootfs" / "manifest.toml"
         initrd = to / "initramfs.cpio"
         initrd.write_bytes(cpio.archive(read_manifest(manifest, release, files)))
         names = ("arch/arm/boot/zImage", "vmlinux", "System.map")

@@ -14,9 +14,9 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.cpio import Member
 from harness.builders.kernel import file_digest
 from harness.errors import UserError
-from harness.host import programs
+from harness.host import project
 
-MANIFEST = programs.IMAGES / "rootfs" / "manifest.toml"
+MANIFEST = project.IMAGES / "rootfs" / "manifest.toml"
 _NODES = {"c": stat.S_IFCHR, "b": stat.S_IFBLK}
 
 

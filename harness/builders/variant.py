@@ -12,12 +12,12 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel import KernelTree, copy_tree, file_digest, make_kernel, make_words
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
-from harness.host import programs
+from harness.host import project
 from harness.host.progress import Progress
 from harness.imageset import kconfig
 from harness.imageset.model import ImageSet
 
-DIRECTORY = programs.IMAGES / "kernel" / "config" / "variants"
+DIRECTORY = project.IMAGES / "kernel" / "config" / "variants"
 COPY_BYTES = 900 * 2**20
 """A built kernel without its sources, which are links."""
 _KEPT = ("arch/arm/boot/zImage", "vmlinux", "System.map", ".config")

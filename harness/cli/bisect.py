@@ -1,50 +1,107 @@
 # SPDX-License-Identifier: MIT
-"""``scripts/bisect``. Exit status: 0 found and proved, 1 not to be decided, 2 bad input, 3
+"""``harness bisect``. Exit status: 0 found and proved, 1 not to be decided, 2 bad input, 3
 infrastructure. With ``--run``, as ``git bisect run`` wants it: 0 good, 1 bad, 125 cannot be judged,
 128 and more for everything else, which ends the search.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+
+import click
 
 from harness.builders.cache import Cache
-from harness.cli.arguments import positive
+from harness.cli import options
 from harness.errors import UserError
 from harness.gate.bisect import Found, Mark, Settings, Undecided, search, tester
 from harness.gate.inputs import commit_of, git
 from harness.host.command import run_command
-from harness.host.programs import ROOT
+from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
+from harness.host.project import ARTIFACTS
 
-ARTIFACTS = ROOT / "artifacts" / "bisect"
 ABORT = 128
 """``git bisect run`` ends the search at this status and above."""
 MARKS = {mark.value: mark for mark in Mark}
 
 
-class _Parser(argparse.ArgumentParser):
+class _Command(click.Command):
     """Whose errors do not mark a commit."""
 
-    def error(self, message: str) -> NoReturn:
-        """As argparse's, with another status where ``--run`` was meant."""
-        self.print_usage(sys.stderr)
-        self.exit(ABORT + 2 if "--run" in sys.argv else 2, f"{self.prog}: error: {message}\n")
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: object,
+    ) -> click.Context:
+        """As click's, with another status for a wrong option where ``--run`` was meant."""
+        state = extra.get("obj") or (parent.obj if parent else None)
+        if isinstance(state, options.State) and "--run" in args:
+            state.usage = ABORT + 2
+        return super().make_context(info_name, args, parent, **extra)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs; returns the exit status. Errors are one message on standard error."""
-    options = _parser().parse_args(argv)
-    if not options.run:
-        return run_command(lambda: _search(options))
+@click.command(
+    cls=_Command,
+    epilog="Exit status: 0 found and proved, 1 not to be decided, 2 bad input, 3 infrastructure."
+    " With --run: 0 good, 1 bad, 125 cannot be judged, 128 and more end the search.",
+)
+@click.argument("good", required=False)
+@click.argument("bad", required=False)
+@click.option(
+    "--run",
+    "run_one",
+    is_flag=True,
+    help="Judge the commit that is checked out, for `git bisect run harness bisect --run`.",
+)
+@options.kernel("The kernel's git tree, only read (default: where you are).")
+@click.option(
+    "--boot-hang",
+    type=click.Choice(list(MARKS)),
+    default=Mark.BAD.value,
+    show_default=True,
+    help="What a commit is that gives no answer after its boot.",
+)
+@click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
+@options.output("Where logs and results go (default: artifacts/bisect).")
+@options.jobs("Make's jobs and the tests' processes.")
+@options.debug
+def command(
+    good: str | None,
+    bad: str | None,
+    run_one: bool,
+    kernel: str | Path | None,
+    boot_hang: str,
+    whole: bool,
+    output: Path | None,
+    jobs: int,
+) -> int:
+    """Find the first bad commit of a kernel's git tree, between GOOD and BAD.
+
+    Commits are built, booted and tested; the first bad one and its parent twice.
+    """
+
+    def settings() -> Settings:
+        check_installed()
+        if isinstance(kernel, str) or (kernel is not None and not kernel.is_dir()):
+            raise UserError(f"--kernel {kernel}: a git tree is needed here")
+        to = (output or ARTIFACTS / "bisect").absolute()
+        return Settings((kernel or Path()).absolute(), to, MARKS[boot_hang], jobs, whole)
+
+    if run_one:
+        return marked(settings)
+    if good is None or bad is None:
+        raise UserError("name a GOOD and a BAD commit (or use --run, under git bisect run)")
+    return _search(settings(), good, bad)
+
+
+def marked(settings: Callable[[], Settings]) -> int:
+    """The exit status for ``git bisect run``: a mark of the commit, or 128 and more."""
     try:
-        status = run_command(lambda: ABORT + _one(options))
+        status = run_command(lambda: ABORT + _one(settings()))
     except BaseException:
         # Whatever went wrong here says nothing of the commit.
         traceback.print_exc()
@@ -53,66 +110,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return verdict if verdict in {mark.run_status for mark in Mark} else ABORT + status % ABORT
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="bisect",
-        description="Finds the first bad commit of a kernel's git tree, by building, booting and"
-        " testing commits between GOOD and BAD.",
-    )
-    parser.add_argument("good", metavar="GOOD", nargs="?")
-    parser.add_argument("bad", metavar="BAD", nargs="?")
-    parser.add_argument(
-        "--run",
-        action="store_true",
-        help="judge the commit that is checked out here, for `git bisect run scripts/bisect --run`",
-    )
-    parser.add_argument(
-        "--kernel-source",
-        metavar="DIR",
-        type=Path,
-        default=Path(),
-        help="the git tree, only read (default: where you are)",
-    )
-    parser.add_argument(
-        "--boot-hang",
-        choices=list(MARKS),
-        default=Mark.BAD.value,
-        help="what a commit is that gives no answer after its boot (default: %(default)s)",
-    )
-    parser.add_argument("--whole", action="store_true", help="run all tests, not a selection")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=ARTIFACTS)
-    parser.add_argument(
-        "-n", metavar="JOBS", type=positive, default=len(os.sched_getaffinity(0)), dest="jobs"
-    )
-    return parser
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    directory = options.kernel_source.absolute()
-    if not directory.is_dir():
-        raise UserError(f"--kernel-source {directory}: there is no such directory")
-    return Settings(
-        directory,
-        options.output.absolute(),
-        MARKS[options.boot_hang],
-        options.jobs,
-        options.whole,
-    )
-
-
-def _search(options: argparse.Namespace) -> int:
-    if options.good is None or options.bad is None:
-        raise UserError("name a GOOD and a BAD commit (or use --run, under git bisect run)")
-    settings = _settings(options)
-    good, bad = (commit_of(settings.directory, name) for name in (options.good, options.bad))
+def _search(settings: Settings, good: str, bad: str) -> int:
+    first, last = (commit_of(settings.directory, name) for name in (good, bad))
     progress = LineProgress()
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    with tester(settings, good, Cache(say=progress.say), progress) as made:
+    with tester(settings, first, Cache(say=progress.say), progress) as made:
         try:
-            found = search(good, bad, settings.directory, made.test, say)
+            found = search(first, last, settings.directory, made.test, say)
         except Undecided as error:
             print(error)
             return 1
@@ -135,9 +142,8 @@ def _told(found: Found, directory: Path) -> str:
     return "\n".join(lines)
 
 
-def _one(options: argparse.Namespace) -> int:
+def _one(settings: Settings) -> int:
     """The status for the commit that is checked out."""
-    settings = _settings(options)
     commit = commit_of(settings.directory, "HEAD")
     progress = LineProgress()
     base = _known_good(settings.directory) or commit
@@ -154,7 +160,3 @@ def _known_good(directory: Path) -> str | None:
     refs = git(directory, "for-each-ref", "--format=%(objectname)", "refs/bisect/good-*")
     goods = refs.decode().split()
     return git(directory, "merge-base", "--octopus", *goods).decode().strip() if goods else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

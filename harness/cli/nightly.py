@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``scripts/nightly``: runs the matrix, merges shards, reports.
+"""``harness nightly``: runs the matrix, merges shards, reports.
 
 Exit status: 0 all as expected, 1 the product is at fault (a test fails that is no known failure, a
 mutant was not noticed), 2 bad input, 3 infrastructure only, 130 interrupted, 143 terminated.
@@ -7,21 +7,21 @@ mutant was not noticed), 2 bad input, 3 infrastructure only, 130 interrupted, 14
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import datetime
 import fnmatch
 import functools
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.cli.arguments import positive, shard
+import click
+
+from harness.cli import options
 from harness.errors import HarnessError, UserError
-from harness.host.command import run_command
-from harness.host.programs import ROOT
+from harness.host.programs import check_installed
+from harness.host.project import ARTIFACTS, ROOT
 from harness.host.retry import retried
 from harness.nightly import night, report
 from harness.nightly.book import Book, last_seconds
@@ -39,108 +39,136 @@ if TYPE_CHECKING:
     from harness.host.progress import Progress
 
 MATRIX = ROOT / "nightly.toml"
-DATABASE = ROOT / "artifacts" / "nightly" / "nightly.sqlite"
+DATABASE = ARTIFACTS / "nightly" / "nightly.sqlite"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-_COMMANDS = ("run", "report", "merge")
 
 Build = Callable[[Sequence[str]], dict[str, str]]
 """Builds what kernels need; which could not be built, and why."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status. Errors are one message on standard error."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0] not in _COMMANDS and words[0] not in ("-h", "--help")):
-        words.insert(0, "run")
-    options = parser_of().parse_args(words)
-    return run_command(lambda: int(options.call(options)))
+@dataclasses.dataclass(frozen=True)
+class NightOptions:
+    """How a night is run; see the command's help."""
+
+    database: Path = DATABASE
+    matrix: Path = MATRIX
+    only: tuple[str, ...] = ()
+    night: str | None = None
+    shard: tuple[int, int] = (1, 1)
+    durations: Path | None = None
+    jobs: int = options.CORES
+    list_only: bool = False
 
 
-def parser_of() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="nightly",
-        description="Runs the matrix of nightly.toml and keeps what came of it. `nightly run` may"
-        " be written as `nightly`.",
-        epilog="exit status: 0 all as expected, 1 the product is at fault, 2 bad input,"
-        " 3 infrastructure only",
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="run a night, or one shard of it"))
-    telling = commands.add_parser("report", help="write the HTML report on the last nights")
-    _add_database(telling)
-    telling.add_argument(
-        "-o", metavar="FILE", type=Path, help="default: report.html beside the database"
-    )
-    telling.add_argument(
-        "--nights",
-        metavar="N",
-        type=positive,
-        default=report.NIGHTS,
-        help="so many nights back (default: %(default)s)",
-    )
-    telling.set_defaults(call=_report)
-    merging = commands.add_parser("merge", help="put shards into one database")
-    merging.add_argument("shards", metavar="FILE", type=Path, nargs="+", help="shards' databases")
-    merging.add_argument("-o", metavar="ALL", type=Path, required=True, help="made or added to")
-    merging.add_argument("--partial", action="store_true", help="accept that shards are missing")
-    merging.set_defaults(call=_merge)
-    return parser
+class _Group(click.Group):
+    """``nightly`` alone is ``nightly run``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts ``run`` where no subcommand is named."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
-def _add_database(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--database",
-        metavar="FILE",
-        type=Path,
-        default=DATABASE,
-        help="where the nights are kept (default: artifacts/nightly/nightly.sqlite)",
-    )
+def _name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _ID.fullmatch(value):
+        raise click.BadParameter(f"{value}: take letters, digits, '.', '_', ':' and '-'")
+    return value
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    _add_database(parser)
-    parser.add_argument(
-        "--matrix", metavar="FILE", type=Path, default=MATRIX, help="default: nightly.toml"
-    )
-    parser.add_argument(
-        "--only", metavar="GLOB", action="append", default=[], help="jobs of these names"
-    )
-    parser.add_argument(
-        "--night",
-        metavar="NAME",
-        type=_name,
-        help="the night's name (default: the time); with that of a night that was ended early, its"
-        " other jobs are run",
-    )
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        type=shard,
-        default=(1, 1),
-        help="the I-th of N parts; needs --night, the same for all parts",
-    )
-    parser.add_argument(
-        "--durations",
-        metavar="FILE",
-        type=Path,
-        help="a database: shards are balanced by how long its jobs took; the same for all parts",
-    )
-    parser.add_argument(
-        "-j",
-        metavar="N",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        help="jobs at once (default: as many as cores, %(default)s)",
-    )
-    parser.add_argument("--list", action="store_true", help="print the jobs and end")
-    parser.set_defaults(call=_run)
+_DATABASE = click.option(
+    "--database",
+    metavar="FILE",
+    type=options.PATH,
+    default=DATABASE,
+    help="Where the nights are kept (default: artifacts/nightly/nightly.sqlite).",
+)
 
 
-def _name(text: str) -> str:
-    if not _ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text}: take letters, digits, '.', '_', ':' and '-'")
-    return text
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 all as expected, 1 the product is at fault, 2 bad input, 3"
+    " infrastructure only.",
+)
+def command() -> None:
+    """Run the matrix of nightly.toml and keep what came of it.
+
+    `nightly run` may be written as `nightly`.
+    """
+
+
+@command.command("run")
+@_DATABASE
+@click.option(
+    "--matrix", metavar="FILE", type=options.PATH, default=MATRIX, help="Default: nightly.toml."
+)
+@click.option("--only", metavar="GLOB", multiple=True, help="The jobs of these names.")
+@click.option(
+    "--night",
+    metavar="NAME",
+    callback=_name,
+    help="The night's name (default: the time); with that of a night that was ended early, its"
+    " other jobs are run.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    type=options.Shard(),
+    default=(1, 1),
+    help="The I-th of N parts; needs --night, the same for all parts.",
+)
+@click.option(
+    "--durations",
+    metavar="FILE",
+    type=options.PATH,
+    help="A database: shards are balanced by how long its jobs took; the same for all parts.",
+)
+@options.jobs("Jobs at once (default: as many as cores).")
+@click.option("--list", "list_only", is_flag=True, help="Print the jobs and end.")
+@options.debug
+def run_command(**given: Any) -> int:
+    """Run a night, or one shard of it."""
+    check_installed()
+    return run(NightOptions(**given), build)
+
+
+@command.command("report")
+@_DATABASE
+@options.output("The page (default: report.html beside the database).", "-o")
+@click.option(
+    "--nights",
+    metavar="N",
+    type=options.POSITIVE,
+    default=report.NIGHTS,
+    show_default=True,
+    help="So many nights back.",
+)
+@options.debug
+def report_command(database: Path, output: Path | None, nights: int) -> int:
+    """Write the HTML report on the last nights."""
+    with Database(database) as read:
+        to = output or database.absolute().parent / "report.html"
+        last = report.write_report(read, to, nights)
+    _say(f"night {last.id}: {to}")
+    return 0
+
+
+@command.command("merge")
+@click.argument("shards", metavar="FILE...", type=options.PATH, nargs=-1, required=True)
+@click.option(
+    "--output", "-o", metavar="ALL", type=options.PATH, required=True, help="Made or added to."
+)
+@click.option("--partial", is_flag=True, help="Accept that shards are missing.")
+@options.debug
+def merge_command(shards: tuple[Path, ...], output: Path, partial: bool) -> int:
+    """Put the shards' databases FILE into one database."""
+    done = merge(shards, output, partial=partial)
+    _say(
+        f"{output}: {done.added} shards added, {done.unchanged} there already"
+        f" ({', '.join(done.nights) or 'no night'})"
+    )
+    return 0
 
 
 def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
@@ -152,18 +180,14 @@ def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     return [job for job in jobs if not only or any(matches(job.name, glob) for glob in only)]
 
 
-def _run(options: argparse.Namespace) -> int:
-    return run(options, build)
-
-
 def run(
-    options: argparse.Namespace,
+    options: NightOptions,
     build: Build,
     start: Callable[[str], night.Starter] = Processes,
 ) -> int:
     """A night; `start` is given its name."""
     number, count = options.shard
-    if count > 1 and not options.night and not options.list:
+    if count > 1 and not options.night and not options.list_only:
         raise UserError("--shard needs --night NAME, the same for all shards of the night")
     seconds = {}
     if options.durations:
@@ -172,7 +196,7 @@ def run(
     jobs = select(read_matrix(options.matrix), options.only)
     shares = share_out(jobs, count, seconds)
     mine = shares[number - 1]
-    if options.list:
+    if options.list_only:
         print("\n".join(job.name for job in mine))
         return 0
     name = options.night or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
@@ -184,7 +208,7 @@ def run(
         try:
             unbuilt = build(sorted({job.kernel for job in waiting}))
             place = options.database.absolute().parent / name
-            night.Night(start(name), book, place, options.j, _say).run(waiting, unbuilt)
+            night.Night(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
         finally:
             statuses = book.statuses()
             _say(_summary(statuses))
@@ -226,24 +250,3 @@ def _build_one(kernel: str, cache: Cache, progress: Progress) -> None:
     images = build_image_set(kernel, progress, cache)
     for variant in variants():
         build_variant(cache, images, DIRECTORY / f"{variant}.config", progress)
-
-
-def _report(options: argparse.Namespace) -> int:
-    with Database(options.database) as database:
-        to = options.o or options.database.absolute().parent / "report.html"
-        last = report.write_report(database, to, options.nights)
-    _say(f"night {last.id}: {to}")
-    return 0
-
-
-def _merge(options: argparse.Namespace) -> int:
-    done = merge(options.shards, options.o, partial=options.partial)
-    _say(
-        f"{options.o}: {done.added} shards added, {done.unchanged} there already"
-        f" ({', '.join(done.nights) or 'no night'})"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.board import QEMU
 from harness.gate.result import Change, TestChange
 from harness.host.process import capture
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.imageset.model import ImageSet
 from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import SYSTEM, Suite

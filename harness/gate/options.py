@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.builders.kernel_source import KernelSource
 from harness.builders.sandbox import Limits
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 QUICK = ROOT / "tests" / "quick.txt"
 """The tests that a gate runs unless it is told to run all."""

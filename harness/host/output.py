@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 from harness.host.locking import FileLock
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 MARKER = ".harness-output"
 EARLIER = "earlier"

@@ -9,10 +9,8 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.host.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout."""
-IMAGES = ROOT / "images"
 PACKAGES = ROOT / "scripts" / "packages.txt"
 CROSS = "arm-linux-gnueabihf-"
 
@@ -41,6 +39,23 @@ def require(*programs: str) -> None:
         raise UserError(
             f"these programs are not installed: {', '.join(absent)}\n"
             f"install them: apt-get install {names}"
+        )
+
+
+def check_installed() -> None:
+    """Raises `UserError` that names every program of ``scripts/packages.txt`` that is not here,
+    and the packages that bring them.
+    """
+    absent = {
+        name: package
+        for name, package in packages().items()
+        if not (Path(name).exists() if name.startswith("/") else shutil.which(name))
+    }
+    if absent:
+        raise UserError(
+            f"these programs are missing: {', '.join(absent)}\n"
+            "on Debian and Ubuntu: sudo apt-get install --no-install-recommends "
+            + " ".join(sorted(set(absent.values())))
         )
 
 

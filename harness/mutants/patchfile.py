@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.builders.diff import touched_files
 from harness.errors import UserError
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 MUTANTS = ROOT / "tests" / "mutants"
 HEADERS = ("Subject", "Kind", "Caught-by", "SPDX-License-Identifier", "Commit", "Kernel")

@@ -10,6 +10,8 @@ from harness.mutants.patchfile import Mutant
 from harness.mutants.runner import GOOD, Result, Status
 
 PASSED, FAILED, INFRASTRUCTURE = 0, 1, 3
+RESULTS = "mutants.json"
+"""Where the results are, as JSON, in the directory of a run; written after each mutant."""
 _EXPLAINED = {
     Status.DOES_NOT_APPLY,
     Status.DOES_NOT_BUILD,

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from harness.board import QEMU
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 DIRTY = "-dirty"
 UNKNOWN = "unknown"

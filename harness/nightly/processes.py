@@ -29,7 +29,6 @@ from harness.testrun.result import NOTHING, CaseResult, SuiteResult
 from harness.testrun.suite import JUNIT, pytest_command, start
 
 LOG = "log.txt"
-_MUTANTS = "mutants.json"
 _LAST_LINES = 15
 _GOOD = {status.value for status in mutants.GOOD}
 _UNKNOWN = {mutants.Status.INFRASTRUCTURE.value, mutants.Status.UNSTABLE.value}
@@ -114,8 +113,8 @@ class Processes:
         return Process(job, argv, directory)
 
     def _mutants(self, job: Job, directory: Path, before: Attempt | None) -> list[str]:
-        argv = [sys.executable, "-m", "harness.cli.mutants", "--kernel-version", job.kernel]
-        argv += ["--json", str(directory / _MUTANTS)]
+        argv = [sys.executable, "-m", "harness", "mutants", "--kernel", job.kernel]
+        argv += ["--output", str(directory)]
         if before is not None and before.mutants:
             # What is known stays known: a mutant takes half a minute.
             known = {m.name for m in before.mutants if m.status not in _UNKNOWN}
@@ -189,8 +188,8 @@ def read_samples(directory: Path, status: int) -> Attempt:
 
 
 def read_mutants(directory: Path, status: int) -> Attempt:
-    """What `harness.mutants` left, also where it was ended early."""
-    content = _json(directory / _MUTANTS) or {"mutants": []}
+    """What ``harness mutants`` left, also where it was ended early."""
+    content = _json(directory / report.RESULTS) or {"mutants": []}
     results = tuple(MutantResult(**values) for values in content["mutants"])
     if any(result.status not in _GOOD | _UNKNOWN for result in results):
         found = Status.FAILED

@@ -61,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
     junit.register(config)
+    tests = config.getoption("--qemu-default-tests")
+    if tests and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [tests]
     for mark in marks.MARKS:
         config.addinivalue_line("markers", mark)
     if config.getoption("--qemu"):

@@ -66,6 +66,11 @@ def register(parser: pytest.Parser) -> None:
     group = parser.getgroup("qemu", "CMA tests in QEMU's vexpress-a9")
     group.addoption("--qemu", action="store_true", help="run the tests that need QEMU")
     group.addoption(
+        "--qemu-default-tests",
+        metavar="PATH",
+        help="tests to run where no path is given, wherever pytest is started",
+    )
+    group.addoption(
         "--qemu-ktap",
         action="append",
         metavar="COMMAND",

@@ -12,7 +12,7 @@ from typing import Any
 import junitparser
 
 from harness.errors import HarnessError, Verdict
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.testrun.result import CaseResult, Outcome
 
 _LOST_WORKER = "crashed while running"

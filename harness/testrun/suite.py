@@ -15,7 +15,7 @@ from typing import IO
 
 from harness.errors import HarnessError, Verdict
 from harness.host.process import kill_group
-from harness.host.programs import ROOT
+from harness.host.project import PYTHON_PATH, ROOT
 from harness.imageset.model import ImageSet
 from harness.testrun.junit import read_cases
 from harness.testrun.result import FAILED, INTERRUPTED, PASSED, CaseResult, SuiteResult
@@ -52,7 +52,7 @@ def start(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(PYTHON_PATH), **(environment or {})},
         process_group=0,
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.builders.biscuitos_tree import build_tree
 from harness.builders.cache import Cache
-from harness.cli.main import main
+from harness.cli.app import main
 from harness.guest.guest import Guest
 from harness.host.progress import LazyProgress
 from harness.imageset.biscuitos import BiscuitOS, find

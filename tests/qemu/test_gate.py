@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.builders.sandbox import NoSandbox, check
-from harness.cli.gate import main
-from harness.host.programs import ROOT
+from harness.cli.app import main
+from harness.host.project import ROOT
 from harness.pytest_plugin.session import Session
 
 MUTANTS = ROOT / "tests" / "mutants"
@@ -40,7 +40,7 @@ def gate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
     def run(patch: Path) -> tuple[int, dict[str, Any], str]:
         words = ["--output", str(tmp_path / "out"), "--select", str(selection), str(patch)]
-        status = main(words)
+        status = main(["gate", *words])
         result = json.loads((tmp_path / "out" / "result.json").read_text())
         return status, result, capsys.readouterr().out
 

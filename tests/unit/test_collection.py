@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
 
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 TESTS = ROOT / "tests"
 

@@ -13,7 +13,7 @@ from harness.builders.dtb import NAME
 from harness.builders.kernel import KernelTree
 from harness.builders.patch_tree import PatchError, PatchTree, kept_trees, remove_tree
 from harness.errors import BuildError, UserError
-from harness.host import programs
+from harness.host import project
 from harness.host.locking import FileLock
 from harness.host.progress import LineProgress
 from harness.imageset.features import Feature
@@ -96,7 +96,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     (images / "module" / "cma.c").write_text("good\n")
     (images / "dts" / NAME).write_text("good\n")
     (images / "rootfs" / "manifest.toml").write_text(MANIFEST)
-    monkeypatch.setattr(programs, "IMAGES", images)
+    monkeypatch.setattr(project, "IMAGES", images)
     monkeypatch.setattr(patch_tree, "compile_dts", lambda text, tree, own, step: text.encode())
     return Bench(tmp_path)
 
@@ -146,7 +146,7 @@ def test_the_parts_of_the_images_are_made_from_their_patches(bench: Bench, tmp_p
     assert images.initrd is not None
     assert b"good\nbad\n" in images.initrd.read_bytes()
     assert bench.makes() == 0, "the kernel is not made for it"
-    assert (programs.IMAGES / "module" / "cma.c").read_text() == "good\n"
+    assert (project.IMAGES / "module" / "cma.c").read_text() == "good\n"
     shop.restore()
     assert shop.build(tmp_path / "three").dtb.read_text() == "good\n"
 
@@ -217,7 +217,7 @@ def test_what_a_dead_process_left_applied_is_restored(bench: Bench, tmp_path: Pa
 def test_a_patch_may_be_made_in_a_part_of_the_images(
     bench: Bench, tmp_path: Path, name: str
 ) -> None:
-    (programs.IMAGES / "app" / "cma.c").write_text("good\n")
+    (project.IMAGES / "app" / "cma.c").write_text("good\n")
     shop = bench.open()
     assert shop.apply(patch(tmp_path, name, "bad")) == [f"images/{name}"]
 

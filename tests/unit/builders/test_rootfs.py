@@ -16,7 +16,7 @@ from harness.builders import cpio
 from harness.builders.cpio import Member
 from harness.builders.rootfs import read_manifest
 from harness.errors import UserError
-from harness.host import programs
+from harness.host import project
 
 FILE = stat.S_IFREG | 0o644
 SAMPLE = [
@@ -88,7 +88,7 @@ def test_our_manifest(tmp_path: Path) -> None:
     artefacts["libraries"] = tmp_path / "lib"
     artefacts["libraries"].mkdir()
     (artefacts["libraries"] / "libc.so.6").write_text("libc")
-    manifest = programs.IMAGES / "rootfs" / "manifest.toml"
+    manifest = project.IMAGES / "rootfs" / "manifest.toml"
     members = {member.path: member for member in read_manifest(manifest, "6.1.0", artefacts)}
     assert members["dev/console"].device == (5, 1)
     assert members["dev/console"].mode == stat.S_IFCHR | 0o600

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import app
 from harness.cli import nightly as cli
 from harness.errors import UserError
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import load
@@ -39,7 +40,8 @@ def files(tmp_path: Path) -> list[str]:
 def run(
     words: Sequence[str], starter: FakeStarter | None = None, unbuilt: dict[str, str] | None = None
 ) -> int:
-    options = cli.parser_of().parse_args(["run", *words])
+    with cli.run_command.make_context("nightly", list(words)) as context:
+        options = cli.NightOptions(**context.params)
     return cli.run(options, lambda kernels: unbuilt or {}, lambda name: starter or FakeStarter())
 
 
@@ -83,8 +85,8 @@ def test_shards_run_all_jobs_once_and_can_be_merged(files: list[str], tmp_path: 
         assert run(words, starter) == 0
         ran += [name for name, _, _ in starter.started]
     assert sorted(ran) == ["6.1/cma", "6.1/layouts", "6.12/cma", "6.12/layouts"]
-    assert cli.main(["merge", *databases, "-o", str(tmp_path / "all")]) == 0
-    assert cli.main(["report", "--database", str(tmp_path / "all")]) == 0
+    assert app.main(["nightly", "merge", *databases, "-o", str(tmp_path / "all")]) == 0
+    assert app.main(["nightly", "report", "--database", str(tmp_path / "all")]) == 0
     assert "All as expected" in (tmp_path / "report.html").read_text()
 
 
@@ -125,7 +127,7 @@ def test_bad_input_is_told_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
+    assert app.main(["nightly", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert "none" in said
@@ -137,14 +139,13 @@ def test_bad_input_is_told_in_a_line(
     "words", [["--shard", "3/2"], ["--shard", "x"], ["--night", "a/b"], ["-j", "0"], ["merge"]]
 )
 def test_a_wrong_option_has_status_2(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as error:
-        cli.main(words)
-    assert error.value.code == 2
+    assert app.main(["nightly", *words]) == 2
 
 
 A_NIGHT = """
 import signal
 import sys
+from harness.cli import app
 from harness.cli import nightly as cli
 from harness.nightly.processes import Process
 from tests.unit.nightly.fake import FakeStarter
@@ -159,8 +160,9 @@ class Starter(FakeStarter):
 
 # As from a terminal, also where this run was started with the signal ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-cli._run = lambda options: cli.run(options, lambda kernels: {}, lambda name: Starter())
-sys.exit(cli.main(sys.argv[1:]))
+whole = cli.run
+cli.run = lambda options, build: whole(options, lambda kernels: {}, lambda name: Starter())
+sys.exit(app.main(["nightly", *sys.argv[1:]]))
 """
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import programs
+from harness.host import programs, project
 
-LIB = programs.ROOT / "scripts" / "lib.sh"
+LIB = project.ROOT / "scripts" / "lib.sh"
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\n'
 UBUNTU = "ID=ubuntu\nID_LIKE=debian\n"
 FEDORA = 'ID=fedora\nNAME="Fedora Linux"\n'
@@ -31,6 +31,7 @@ class Machine:
         (self.checkout / "scripts").mkdir(parents=True)
         shutil.copy(LIB, self.checkout / "scripts")
         (self.checkout / "requirements.txt").write_text("")
+        (self.checkout / "pyproject.toml").write_text("[project]\n")
         self.list = self.checkout / "scripts" / "packages.txt"
         self.list.write_text(LIST)
         self.os_release = root / "os-release"
@@ -94,6 +95,7 @@ def test_another_distribution_is_told_what_is_missing_and_left_alone(machine: Ma
     assert "no-such-program /no/such/file" in done.stderr
     assert machine.called() == []
     assert sorted(path.name for path in machine.checkout.iterdir()) == [
+        "pyproject.toml",
         "requirements.txt",
         "scripts",
     ]
@@ -199,6 +201,8 @@ def test_the_environment_is_made_once_and_again_when_the_pins_change(machine: Ma
     assert machine.run("set_up_venv", PYTHON="mypython").returncode == 0
     pip = [call for call in machine.called() if "-m pip" in call]
     assert "--require-hashes" in pip[0]
+    assert f"-e {machine.checkout}" in pip[1]
+    assert "--no-index" in pip[1]
     assert machine.run("venv_is_good").returncode == 0
     machine.calls.unlink()
     assert machine.run("set_up_venv").returncode == 0

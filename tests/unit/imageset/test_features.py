@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import UserError
-from harness.host.programs import IMAGES
+from harness.host.project import IMAGES
 from harness.imageset.features import NEEDS, Feature, of_config, parse, parse_all, shown_by
 
 

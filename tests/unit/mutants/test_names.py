@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.mutants.patchfile import Mutant, read_all
 from tests.cma.layout.table import LAYOUTS
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli.nightly import MATRIX
 from harness.errors import UserError
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.nightly.job import GROUPS, Job, Kind
 from harness.nightly.matrix import read_matrix
 

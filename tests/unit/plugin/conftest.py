@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.gate.options import QUICK, QUICK_DRIVER
-from harness.host.programs import ROOT
+from harness.host.project import ROOT
 from harness.pytest_plugin.selection import read_selection
 
 

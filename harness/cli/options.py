@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""Options that mean the same in every command, and the kinds of values that they take."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from harness.board import DEFAULT_MEMORY, RAM_MIB
+from harness.imageset.model import PARTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+AREA = "BiscuitOS_cma"
+
+_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+_SHARD = re.compile(r"(\d+)/(\d+)")
+POSITIVE = click.IntRange(min=1)
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclasses.dataclass
+class State:
+    """What one call of the command knows of itself."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+    usage: int = 2
+    """Exit status for a command line that cannot be used."""
+
+
+class UserPath(click.ParamType[Path]):
+    """A path, taken from where the user stands; ``-`` stays what it is: a standard stream."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Absolute, with ``~`` replaced."""
+        if str(value) == "-":
+            return Path("-")
+        return Path(value).expanduser().absolute()
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shell's own completion of file names."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = UserPath()
+
+
+class Kernel(click.ParamType[str | Path]):
+    """A kernel: ``6.1`` (Debian's linux-source), ``newest``, a source tree, or a zImage."""
+
+    name = "kernel"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        """A version as text, a directory or a file as path."""
+        if isinstance(value, Path) or value == "newest" or _VERSION.fullmatch(value):
+            return value  # type: ignore[no-any-return]
+        path = Path(value).expanduser().absolute()
+        if not path.exists():
+            self.fail(
+                f"{value}: neither a version (6.1), nor newest, nor a kernel tree, nor a zImage"
+                " that is there",
+                param,
+                ctx,
+            )
+        return path
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """``I/N``, I from 1 to N."""
+
+    name = "shard"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Both numbers."""
+        if isinstance(value, tuple):
+            return value
+        match = _SHARD.fullmatch(value)
+        part = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= part[0] <= part[1]:
+            self.fail(f"{value}: expected I/N with I from 1 to N", param, ctx)
+        return part
+
+
+def _debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(context.obj, State):
+        context.obj.debug = True
+
+
+def _once(context: click.Context, parameter: click.Parameter, values: tuple[Any, ...]) -> Any:
+    if len(values) > 1:
+        raise click.BadParameter("it was given more than once", context, parameter)
+    return values[0] if values else None
+
+
+def debug(function: F) -> F:
+    """``--debug``."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_debug,
+        help="Show the traceback of an error.",
+    )(function)
+
+
+def kernel(what: str = "", *more: str) -> Callable[[F], F]:
+    """``--kernel``; `more` are further spellings of it."""
+    return click.option(
+        "--kernel",
+        "--kernel-version",
+        "--kernel-source",
+        *more,
+        "kernel",
+        metavar="X.Y|newest|DIR|FILE",
+        type=Kernel(),
+        multiple=True,
+        callback=_once,
+        help=what
+        or "Debian's linux-source-X.Y (default: 6.1), the newest that apt has, a kernel tree (5.0"
+        " or later; only read), or a zImage.",
+    )
+
+
+def output(what: str, *more: str) -> Callable[[F], F]:
+    """``--output DIR``."""
+    return click.option("--output", *more, "output", metavar="DIR", type=PATH, help=what)
+
+
+def jobs(what: str, default: int | None = CORES) -> Callable[[F], F]:
+    """``--jobs N``: how much at once."""
+    return click.option(
+        "--jobs", "-j", "-n", "jobs", metavar="N", type=POSITIVE, default=default, help=what
+    )
+
+
+def as_json(what: str = "Print the result as JSON.") -> Callable[[F], F]:
+    """``--json``: standard output is one JSON document; all else goes to standard error."""
+    return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+def area(function: F) -> F:
+    """``--area``."""
+    return click.option(
+        "--area",
+        metavar="NAME",
+        default=AREA,
+        show_default=True,
+        help="CMA area that must hold the allocation.",
+    )(function)
+
+
+def system(function: F) -> F:
+    """What is booted: ``--kernel``, ``--biscuitos``, parts, RAM, command line, area."""
+    decorators = [
+        kernel(),
+        click.option(
+            "--biscuitos",
+            metavar="DIR",
+            type=PATH,
+            help="A BiscuitOS output tree, as it is; only read.",
+        ),
+        click.option(
+            "--memory",
+            metavar="MIB",
+            type=click.IntRange(RAM_MIB[0], RAM_MIB[-1]),
+            help=f"The guest's RAM in MiB (default: {DEFAULT_MEMORY}, or the BiscuitOS tree's).",
+        ),
+        area,
+        *(
+            click.option(
+                f"--{name}", metavar="FILE", type=PATH, help=f"This {name}, not the built one."
+            )
+            for name in PARTS
+            if name != "kernel"
+        ),
+        click.option("--append", metavar="TEXT", help="More for the kernel's command line."),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""``harness run``: the main job, or one command in a guest."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import options
+
+
+@click.command(context_settings={"allow_interspersed_args": True})
+@options.system
+@options.output("Keep console, logs and results there.", "--artifacts")
+@options.as_json("Print the memory map and the placement as JSON.")
+@click.option("--console", is_flag=True, help="Show what the guest's serial lines say, live.")
+@click.option("--gdb", is_flag=True, help="Wait for gdb; no deadline ends meanwhile.")
+@options.debug
+@click.argument("words", nargs=-1, metavar="[-- COMMAND...]")
+def command(
+    output: Path | None,
+    as_json: bool,
+    console: bool,
+    gdb: bool,
+    words: tuple[str, ...],
+    **system: Any,
+) -> int:
+    """Do the main job: build, boot, allocate, judge. It ends in PASS or says what is wrong.
+
+    With -- COMMAND the command is run in a pristine guest, and its exit status is the status.
+    """
+    from harness.cli.main_job import Output, run
+    from harness.cli.systems import chosen
+    from harness.host.programs import check_installed
+    from harness.machine.deadline import Deadline
+
+    check_installed()
+    found = chosen(system)
+    Deadline.stopped = gdb
+    kept = Output().artifacts if output is None else output
+    where = Output(kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None)
+    if words:
+        return _in_a_guest(found, where, words)
+    return run(found, where)
+
+
+def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:
+    """Runs a shell command in a pristine guest; its exit status."""
+    from harness.cli.systems import pristine, say
+    from harness.guest.guest import Guest
+
+    # One word is a shell line; several are a program and its arguments.
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    with pristine(system, output.artifacts, say, output.live, output.gdb) as machine:
+        result = Guest(machine, system.area).run(line, timeout=3600, check=False)
+        machine.settle()
+    sys.stdout.buffer.write(result.stdout)
+    sys.stdout.flush()
+    sys.stderr.buffer.write(result.stderr)
+    sys.stderr.flush()
+    return result.status

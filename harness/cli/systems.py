@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""From a command's options to the system under test, and to a machine that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from harness.board import DEFAULT_MEMORY
+from harness.errors import HarnessError, UserError
+from harness.imageset.model import PARTS, ImageSet
+from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A system under test."""
+
+    images: ImageSet
+    memory_mib: int
+    area: str
+    """The CMA area that must hold the driver's memory."""
+
+    @property
+    def config(self) -> MachineConfig:
+        """The machine that it runs on."""
+        return MachineConfig(self.images, self.memory_mib)
+
+
+def chosen(options: dict[str, Any]) -> System:
+    """What `harness.cli.options.system` says. Builds what is not given.
+
+    Raises `UserError` before anything is built where a file is not there or does not fit.
+    """
+    from harness.imageset.preflight import check, with_given
+
+    given: dict[str, Path] = {name: options[name] for name in PARTS if options.get(name)}
+    kernel: str | Path | None = given.pop("kernel", None)
+    if isinstance(kernel, Path) and kernel.is_file():
+        from harness.imageset.zimage import check_kernel
+
+        check_kernel(kernel)
+        given, kernel = {"kernel": kernel, **given}, None
+    for name, path in given.items():
+        if not path.is_file():
+            raise UserError(f"--{name} {path}: no such file")
+    memory = options["memory"]
+    if options["biscuitos"]:
+        if kernel is not None:
+            raise UserError("--biscuitos has a kernel of its own; --kernel with it takes a zImage")
+        from harness.imageset.biscuitos import find
+
+        tree = find(options["biscuitos"], given)
+        print("\n".join(tree.said()), file=sys.stderr)
+        images = with_given(tree.image_set(), given)
+        memory = memory or tree.memory_mib
+    else:
+        images = with_given(build(kernel), given)
+    if options["append"]:
+        images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
+    check(images, options["area"], images.append)
+    return System(images, memory or DEFAULT_MEMORY, options["area"])
+
+
+def build(kernel: str | Path | None) -> ImageSet:
+    """The image set of a kernel, built or from the cache. Raises `UserError` for a zImage."""
+    from harness.builders import imageset
+
+    if isinstance(kernel, Path) and not kernel.is_dir():
+        raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
+    return imageset.build_image_set(kernel)
+
+
+def pristine(
+    system: System,
+    artifacts: Path,
+    say: Callable[[str], None],
+    live: IO[str] | None = None,
+    gdb: IO[str] | None = None,
+) -> Machine:
+    """A running machine that nobody has used: a clone of the cached template, or booted where
+    cloning fails, which is said.
+    """
+    from harness.builders.cache import cache_root
+    from harness.guest.ssh.service import warm
+    from harness.machine.template import TemplateStore
+
+    store = TemplateStore(cache_root() / "templates", warm)
+    try:
+        return store.get(system.config, say=say).clone(artifacts, live, gdb=gdb)
+    except UserError:
+        raise
+    except HarnessError as error:
+        say(f"cloning failed, booting instead: {error}")
+    machine = Machine(system.config, artifacts, live, gdb=gdb)
+    try:
+        machine.start()
+        machine.open()
+    except BaseException:
+        machine.close()
+        raise
+    return machine
+
+
+def say(text: str) -> None:
+    """A line for the user, beside the command's output."""
+    click.echo(text, err=True)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""``harness test``: pytest with QEMU, set up as the project needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from harness.cli import options
+from harness.host.programs import check_installed
+from harness.host.project import INSTALLED, ROOT, SUITE
+
+_ALONE = ("--pdb", "--qemu-shell", "--qemu-gdb", "--collect-only", "--co", "--trace")
+"""Options for one process: with several there is no terminal for them, or nothing to share out."""
+
+
+@click.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],
+    }
+)
+@click.argument("words", nargs=-1, metavar="[PYTEST ARGUMENTS]...", type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> int:
+    """Run the test suite on QEMU, on all cores. All arguments go to pytest.
+
+    Paths among them are taken from where you are. Without a path: all tests of the checkout, or
+    the suite of an installed package.
+    """
+    check_installed()
+    sys.stdout.flush()
+    argv = [sys.executable, "-m", "pytest", *arguments(words)]
+    os.execv(sys.executable, argv)
+
+
+def arguments(words: Sequence[str]) -> list[str]:
+    """pytest's arguments for those of the user."""
+    tests = SUITE if INSTALLED else ROOT / "tests"
+    argv = ["--qemu", "--rootdir", str(ROOT), "-c", str(ROOT / "pytest.ini")]
+    argv += ["--qemu-default-tests", str(tests)]
+    given = any(word.startswith(("-n", "--numprocesses", "--dist")) for word in words)
+    if not given and not any(word in _ALONE for word in words):
+        argv += ["-n", str(options.CORES)]
+    return [*argv, *words]

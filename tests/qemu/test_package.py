@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""The wheel in a fresh environment, used by a repository that has nothing of this project."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.host.project import ROOT
+from harness.pytest_plugin.session import Session
+
+pytestmark = pytest.mark.xdist_group("package")
+
+THEIR_TEST = """
+from harness.guest.guest import Guest
+
+def test_their_kernel(guest: Guest) -> None:
+    assert guest.run("uname -s").text == "Linux\\n"
+    assert guest.memory_map().area("BiscuitOS_cma").range.start == 0x69800000
+"""
+SELECTED = "tests/cma/test_main_job.py::TestAreasAtBoot::test_every_witness_of_our_kernel_speaks"
+APP = "images/app/cma_area_app.c"
+
+
+def patch() -> str:
+    """A comment for the application."""
+    before = (ROOT / APP).read_text().splitlines(keepends=True)
+    after = [*before[:1], "/* A comment, which changes nothing. */\n", *before[1:]]
+    return "".join(difflib.unified_diff(before, after, f"a/{APP}", f"b/{APP}"))
+
+
+class Installed:
+    """A fresh environment with the wheel, and somebody else's repository."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.bin = place / "environment" / "bin"
+        self.repository = place / "repository"
+
+    def run(
+        self, *words: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program of the environment in the repository."""
+        environment = {**os.environ, "COLUMNS": "200", **(variables or {})}
+        # Nothing of the checkout may help.
+        for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "COV_CORE_SOURCE"):
+            environment.pop(name, None)
+        return subprocess.run(
+            [str(self.bin / words[0]), *words[1:]],
+            cwd=self.repository,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, qemu_session: Session) -> Installed:
+    """The session's images are built by then, and are in the cache that the environment uses."""
+    place = tmp_path_factory.mktemp("package")
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(place)]
+    subprocess.run([*words, str(ROOT)], check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    venv.create(place / "environment", with_pip=True)
+    # The same versions as here, without their digests: pip takes those for all or for none.
+    pins = re.findall(r"(?m)^[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())
+    (place / "pins.txt").write_text("\n".join(pins) + "\n")
+    found = Installed(place)
+    found.repository.mkdir()
+    pip = ["python", "-m", "pip", "install", "-q", "--no-input", "--only-binary", ":all:"]
+    done = found.run(*pip, "-c", str(place / "pins.txt"), str(wheel))
+    assert done.returncode == 0, done.stderr
+    (found.repository / "test_theirs.py").write_text(THEIR_TEST)
+    (found.repository / "app.patch").write_text(patch())
+    (found.repository / "selection").write_text(SELECTED + "\n")
+    return found
+
+
+def test_a_foreign_repository_s_test_gets_a_guest(installed: Installed) -> None:
+    done = installed.run("pytest", "--qemu", "--qemu-kernel-version=6.1", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_the_suite_runs_from_the_package(installed: Installed) -> None:
+    words = ["--qemu", "--qemu-kernel-version", "6.1", "-p", "no:cacheprovider"]
+    done = installed.run("pytest", *words, "--pyargs", "harness.data.tests.cma.test_main_job")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d\d passed", done.stdout)
+
+
+def test_the_main_job(installed: Installed) -> None:
+    done = installed.run("harness", "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("PASS BiscuitOS_cma 0x69800000-0x69ffffff")
+    assert (installed.repository / "artifacts" / "run" / "transcript.txt").is_file()
+
+
+def test_a_patch_goes_through_the_gate(installed: Installed) -> None:
+    done = installed.run("harness", "gate", "app.patch", "--select", "selection")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("ACCEPTED")
+
+
+def test_what_is_missing_is_named_with_its_package(installed: Installed, tmp_path: Path) -> None:
+    done = installed.run("harness", "run", variables={"PATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert "qemu-system-arm" in done.stderr
+    assert "apt-get install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_type_checker_and_the_user_see(installed: Installed) -> None:
+    package = next(installed.bin.parent.glob("lib/python3*/site-packages/harness"))
+    assert (package / "py.typed").is_file()
+    assert not list(package.rglob("data/**/*.ko"))
+    version = installed.run("harness", "--version")
+    assert version.stdout.startswith("harness, version ")
