@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from harness.machine.channel import Channel
-from harness.memory.cmdline import read_command_line
+from harness.memory.cmdline import cma_alignment, read_command_line
 from harness.memory.counters import parse_sysfs, sysfs_reading
 from harness.memory.debugfs import debugfs_reading, parse_debugfs
 from harness.memory.devicetree import DeviceTree, read_dtb, read_live_tree
@@ -24,6 +24,7 @@ LIVE_TREE = "/proc/device-tree"
 FILES = (
     "/proc/iomem",
     "/proc/cmdline",
+    "/proc/pagetypeinfo",
     f"{LIVE_TREE}/#address-cells",
     f"{LIVE_TREE}/#size-cells",
     f"{LIVE_TREE}/memory*/*",
@@ -113,7 +114,7 @@ class Witnesses:
             return parse_dmesg(result.text).reading()
         console = self._console()
         if _from_boot(console):
-            return parse_dmesg(console, "console").reading()
+            return parse_dmesg(console, "console", console=True).reading()
         if result.status:
             return Absent("kernel log", result.stderr.decode("utf-8", "replace").strip())
         return Absent(
@@ -138,5 +139,8 @@ class Witnesses:
 
     def command_line(self) -> Reading | None:
         """``cma=`` on the kernel's command line, if it is there."""
-        text = self._files.get("/proc/cmdline", b"").decode("utf-8", "replace")
-        return read_command_line(text)
+        text, pages = (
+            self._files.get(f"/proc/{name}", b"").decode("utf-8", "replace")
+            for name in ("cmdline", "pagetypeinfo")
+        )
+        return read_command_line(text, alignment=cma_alignment(pages))

@@ -154,7 +154,7 @@ def judge_log(text: str | bytes, source: str = "log") -> ConsoleLog:
         for head in reader.process_faults
     ]
     findings.sort(key=lambda item: item.line)
-    log = parse_dmesg("\n".join(kernel), source)
+    log = parse_dmesg("\n".join(kernel), source, console=True)
     return ConsoleLog(source, tuple(findings), log, reader.boots)
 
 

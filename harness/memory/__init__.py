@@ -8,7 +8,7 @@ looks at it.
 """
 
 from harness.memory.app import AppRegion, parse_app_output
-from harness.memory.cmdline import read_command_line, read_configured_size
+from harness.memory.cmdline import cma_alignment, read_command_line, read_configured_size
 from harness.memory.counters import (
     CmaCounters,
     CmaMeminfo,
@@ -32,7 +32,6 @@ from harness.memory.errors import (
     ContradictoryAppOutput,
     DeviceTreeError,
     EmptyAllocation,
-    MalformedCommandLine,
     MalformedCounter,
     MalformedDebugfs,
     MalformedDeviceTree,
@@ -104,7 +103,6 @@ __all__ = [
     "InvalidRange",
     "Iomem",
     "KernelLog",
-    "MalformedCommandLine",
     "MalformedCounter",
     "MalformedDebugfs",
     "MalformedDeviceTree",
@@ -136,6 +134,7 @@ __all__ = [
     "WitnessUnreadable",
     "WrongArea",
     "ZeroedIomem",
+    "cma_alignment",
     "debugfs_reading",
     "human_size",
     "judge",

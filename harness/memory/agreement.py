@@ -46,13 +46,18 @@ def _check_base(area: str, first: Statement, second: Statement) -> None:
 
 
 def _check_size(area: str, first: Statement, second: Statement) -> None:
-    one, two = _size(first.claim), _size(second.claim)
+    one, two = _sizes(first.claim), _sizes(second.claim)
     if one is None or two is None:
         return
-    if isinstance(two, int):
+    if isinstance(one, RoundedSize):
         one, two = two, one
     # now a rounded size, if there is one, is the second
-    agree = two.admits(one) if isinstance(one, int) and isinstance(two, RoundedSize) else one == two
+    if isinstance(one, RoundedSize):
+        agree = one == two
+    elif isinstance(two, RoundedSize):
+        agree = any(two.admits(size) for size in one)
+    else:
+        agree = not set(one).isdisjoint(two)
     if not agree:
         problem = "its size is not what was declared"
         if first.reading.observes == second.reading.observes:
@@ -67,9 +72,9 @@ def _check_window(area: str, first: Statement, second: Statement) -> None:
         base = _base(other.claim)
         if base is None:
             continue
-        # the sizes agree, so the declared one is the area's
-        place = AddressRange.from_size(base, window.claim.size)
-        if not window.claim.admits(place):
+        # the sizes agree, so a declared one is the area's
+        places = [AddressRange.from_size(base, size) for size in window.claim.sizes]
+        if not any(window.claim.admits(place) for place in places):
             problem = "it is outside the window it was declared with"
             raise AreaOutsideWindow(area, other.triple, window.triple, problem)
 
@@ -93,5 +98,12 @@ def _base(claim: Claim) -> int | None:
     return claim.base if isinstance(claim, Based) else None
 
 
-def _size(claim: Claim) -> int | RoundedSize | None:
-    return claim.range.size if isinstance(claim, Placed) else claim.size
+def _sizes(claim: Claim) -> tuple[int, ...] | RoundedSize | None:
+    """The sizes that an area may have by this claim; None where it says nothing of it."""
+    if isinstance(claim, Placed):
+        return (claim.range.size,)
+    if isinstance(claim, Windowed):
+        return claim.sizes
+    if isinstance(claim, Based):
+        return claim.size
+    return None if claim.size is None else (claim.size,)

@@ -150,6 +150,7 @@ class DeviceTree:
             claims=tuple(claims),
             ram=self.memory,
             failures=tuple(failures),
+            default_area=next((node.name for node in self.cma_nodes if node.cma_default), None),
         )
 
 

@@ -50,10 +50,6 @@ class MalformedCounter(WitnessUnreadable):
     """A line of ``/proc/meminfo``, ``/proc/vmstat`` or a sysfs counter is not a number."""
 
 
-class MalformedCommandLine(WitnessUnreadable):
-    """``cma=`` on the kernel command line is not ``size[@base[-limit]]``."""
-
-
 class DeviceTreeError(UserError):
     """The device tree cannot be used. ``source`` is its path or ``/proc/device-tree``."""
 

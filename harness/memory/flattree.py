@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Property bytes of a device tree, from a flattened blob or from ``/proc/device-tree``.
 
-The blob is the format of the Devicetree Specification, chapter 5. The library ``fdt`` reads its
-structure; the header, the memory reservations and all failures are handled here, because the
-library lets any exception through on damaged input and shares one list of reservations among all
-its trees.
+The blob is the format of the Devicetree Specification, chapter 5.
 """
 
 from __future__ import annotations
@@ -13,10 +10,7 @@ import dataclasses
 import struct
 from collections.abc import Mapping
 
-import fdt
-
 from harness.memory.errors import (
-    DeviceTreeError,
     MalformedDeviceTree,
     NotADeviceTree,
     TruncatedDeviceTree,
@@ -25,6 +19,10 @@ from harness.memory.errors import (
 _MAGIC = 0xD00DFEED
 _HEADER = struct.Struct(">7I")
 _RESERVATION = struct.Struct(">QQ")
+_CELL = struct.Struct(">I")
+_BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
+_DEEPEST = 2
+"""Levels below the root that are kept."""
 _OLDEST_VERSION = 16
 _NEWEST_COMPATIBLE = 17
 
@@ -70,17 +68,11 @@ def from_blob(blob: bytes, source: str) -> RawTree:
     blob, reservations_at = _checked(bytes(blob), source)
     reservations = _reservations(blob, reservations_at, source)
     try:
-        parsed = fdt.parse_dtb(blob)
-        if parsed.root is None:
-            raise MalformedDeviceTree(source, "the device tree has no root node")
-        root = _raw_node(parsed.root, depth=2)
-    except DeviceTreeError:
-        raise
-    except Exception as error:
-        # the library has no exception of its own: IndexError, struct.error, AssertionError, …
+        root = _Structure(blob).root()
+    except (ValueError, struct.error) as error:
         raise MalformedDeviceTree(
             source,
-            f"the structure of the device tree is damaged ({type(error).__name__}: {error}); "
+            f"the structure of the device tree is damaged ({error}); "
             "check it with `dtc -I dtb -O dts`, and build it again",
         ) from error
     return RawTree(root, reservations, source)
@@ -162,17 +154,66 @@ def _reservations(blob: bytes, offset: int, source: str) -> tuple[tuple[int, int
     raise MalformedDeviceTree(source, "the list of memory reservations has no end")
 
 
-def _raw_node(node: fdt.Node, depth: int) -> RawNode:
-    children = tuple(_raw_node(child, depth - 1) for child in node.nodes) if depth else ()
-    return RawNode(node.name, {p.name: _property_bytes(p) for p in node.props}, children)
+class _Structure:
+    """The blocks of structure and strings. All methods raise `ValueError` or `struct.error`."""
 
+    def __init__(self, blob: bytes) -> None:
+        _, _, self._at, self._strings, _, _, _ = _HEADER.unpack_from(blob)
+        self._blob = blob
 
-def _property_bytes(prop: fdt.Property) -> bytes:
-    """What the blob stores: the library guesses a type from the bytes, and loses none of them."""
-    if isinstance(prop, fdt.PropStrings):
-        return b"".join(text.encode("ascii") + b"\0" for text in prop.data)
-    if isinstance(prop, fdt.PropWords):
-        return b"".join(word.to_bytes(4, "big") for word in prop.data)
-    if isinstance(prop, fdt.PropBytes):
-        return bytes(prop.data)
-    return b""
+    def root(self) -> RawNode:
+        """The root node. What follows it, up to the end mark, must be nothing."""
+        if self._token() != _BEGIN_NODE:
+            raise ValueError("there is no root node")
+        self._text_here()
+        open_nodes: list[tuple[str, dict[str, bytes], list[RawNode]]] = [("/", {}, [])]
+        while True:
+            token = self._token()
+            name, properties, children = open_nodes[-1]
+            if token == _PROPERTY:
+                key, value = self._property()
+                properties[key] = value
+            elif token == _BEGIN_NODE:
+                open_nodes.append((self._text_here(), {}, []))
+            elif token == _END_NODE:
+                open_nodes.pop()
+                node = RawNode(name, properties, tuple(children))
+                if not open_nodes:
+                    break
+                if len(open_nodes) <= _DEEPEST:
+                    open_nodes[-1][2].append(node)
+            else:
+                raise ValueError(f"token {token} at {self._at - _CELL.size:#x}")
+        if (token := self._token()) != _END:
+            raise ValueError(f"token {token} after the root node")
+        return node
+
+    def _cell(self) -> int:
+        (value,) = _CELL.unpack_from(self._blob, self._at)
+        self._at += _CELL.size
+        return int(value)
+
+    def _token(self) -> int:
+        while (token := self._cell()) == _NOP:
+            pass
+        return token
+
+    def _property(self) -> tuple[str, bytes]:
+        length, name_at = self._cell(), self._cell()
+        end = self._at + length
+        if end > len(self._blob):
+            raise ValueError(f"a property of {length} bytes goes beyond the end")
+        value = self._blob[self._at : end]
+        self._at = (end + 3) & ~3
+        return self._text(self._strings + name_at)[0], value
+
+    def _text_here(self) -> str:
+        text, end = self._text(self._at)
+        self._at = (end + 4) & ~3
+        return text
+
+    def _text(self, at: int) -> tuple[str, int]:
+        end = self._blob.find(b"\0", at) if at < len(self._blob) else -1
+        if end < 0:
+            raise ValueError(f"a name at {at:#x} has no end")
+        return self._blob[at:end].decode("ascii", "backslashreplace"), end

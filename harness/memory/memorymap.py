@@ -24,8 +24,10 @@ from harness.memory.model import (
     MAX_NAME,
     Absent,
     Based,
+    Claim,
     CmaArea,
     Coverage,
+    Exists,
     Failure,
     NamedRange,
     Placed,
@@ -54,7 +56,8 @@ class Unplaced:
 class MemoryMap:
     """Physical memory as the witnesses agree on it. ``areas`` are in address order.
 
-    ``ram_source`` says who gave the RAM banks; they are empty where nobody did.
+    ``ram_source`` says who gave the RAM banks; they are empty where nobody did. ``incomplete`` says
+    why areas may exist that no witness knows; it is empty where they are known to be all.
     """
 
     areas: tuple[CmaArea, ...]
@@ -63,6 +66,7 @@ class MemoryMap:
     unplaced: tuple[Unplaced, ...] = ()
     absent: tuple[Absent, ...] = ()
     ram_source: str = ""
+    incomplete: str = ""
 
     def area(self, name: str) -> CmaArea:
         """The area of that name. Raises `AreaNotCreated` or `CannotPlace` where it is not there."""
@@ -76,6 +80,8 @@ class MemoryMap:
                 if unplaced.refused:
                     raise AreaNotCreated(name, unplaced.reason, unplaced.failures)
                 raise CannotPlace(name, unplaced.reason)
+        if self.incomplete:
+            raise CannotPlace(name, f"no witness knows it; {self.incomplete}")
         raise AreaNotCreated(name, f"the areas are {_names(self.areas)}")
 
     def overlapping(self, place: AddressRange) -> tuple[CmaArea, ...]:
@@ -118,7 +124,8 @@ def reconcile(
     _check_ram(areas, readings)
     _check_overlaps(areas)
     kernel = tuple(part for reading in readings for part in reading.kernel)
-    return MemoryMap(tuple(areas), ram, kernel, tuple(unplaced), absent, ram_source)
+    incomplete = evidence.incomplete()
+    return MemoryMap(tuple(areas), ram, kernel, tuple(unplaced), absent, ram_source, incomplete)
 
 
 class _Evidence:
@@ -178,8 +185,19 @@ class _Evidence:
         return reading.witness == "debugfs" or (reading.witness == "iomem" and self._iomem_lists)
 
     def _failures(self, name: str) -> tuple[Failure, ...]:
-        failures = [failure for reading in self._readings for failure in reading.failures]
-        return tuple(failure for failure in failures if (failure.area or "")[:MAX_NAME] == name)
+        default = name in {reading.default_area for reading in self._readings}
+        return tuple(
+            failure
+            for reading in self._readings
+            for failure in reading.failures
+            if (failure.area or "")[:MAX_NAME] == name or (failure.default_node and default)
+        )
+
+    def incomplete(self) -> str:
+        """Why nothing follows from the silence of all; empty where something does."""
+        if any(reading.coverage in (Coverage.CREATED, Coverage.ALL) for reading in self._readings):
+            return ""
+        return f"no witness is known to list all areas{self._partial()}{self._missing()}"
 
     def _not_created(
         self,
@@ -196,7 +214,7 @@ class _Evidence:
             and not any(item.reading is reading for item in statements)
         ]
         declared = [item.text for item in statements if not item.reading.observes]
-        if not failures and not silent:
+        if not silent and not any(failure.decisive for failure in failures):
             reason = self._unseen(declared)
             if must:
                 raise CannotPlace(name, reason)
@@ -211,7 +229,17 @@ class _Evidence:
 
     def _unseen(self, declared: list[str]) -> str:
         seen = "; ".join(declared) or f"no witness knows it, they know {_names(self.names)}"
-        return f"{seen}; no witness of the running kernel says that it exists{self._missing()}"
+        return (
+            f"{seen}; no witness of the running kernel says that it exists"
+            f"{self._partial()}{self._missing()}"
+        )
+
+    def _partial(self) -> str:
+        return "".join(
+            f"; {reading.witness} is partial ({'; '.join(reading.notes)})"
+            for reading in self._readings
+            if reading.coverage is Coverage.SOME and reading.notes
+        )
 
     def _missing(self) -> str:
         if not self._absent:
@@ -255,7 +283,7 @@ def _placed(name: str, statements: list[Statement]) -> CmaArea | None:
     claims = [item.claim for item in statements]
     who = tuple(dict.fromkeys(item.reading.witness for item in statements))
     based = next((claim for claim in claims if isinstance(claim, Based)), None)
-    sizes = [c.size for c in claims if not isinstance(c, Placed | Based) and c.size]
+    sizes = _exact_sizes(claims, based)
     for claim in claims:
         if isinstance(claim, Placed):
             return CmaArea(name, claim.range, who)
@@ -268,6 +296,17 @@ def _placed(name: str, statements: list[Statement]) -> CmaArea | None:
         least = AddressRange.from_size(based.base, based.size.low)
         return CmaArea(name, least, who, exact=False)
     return None
+
+
+def _exact_sizes(claims: list[Claim], based: Based | None) -> list[int]:
+    """The sizes, in bytes, that the claims without an address leave possible, where it is one."""
+    exact = [c.size for c in claims if isinstance(c, Exists) and c.size]
+    exact += [c.size for c in claims if isinstance(c, Windowed) and not c.rounds_up]
+    for claim in claims:
+        if isinstance(claim, Windowed) and claim.rounds_up and based is not None:
+            possible = [size for size in claim.sizes if based.size.admits(size)]
+            exact += possible if len(possible) == 1 else []
+    return exact
 
 
 def _require_iomem(required: Iterable[str], absent: tuple[Absent, ...]) -> None:

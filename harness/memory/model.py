@@ -14,6 +14,8 @@ from harness.memory.ranges import AddressRange, human_size
 
 MAX_NAME = 63
 """The kernel keeps this much of an area's name (CMA_MAX_NAME - 1 in include/linux/cma.h)."""
+_ALIGNMENTS = tuple(1 << shift for shift in range(12, 31))
+"""CMA alignments that are taken for possible: powers of two from a page of 4 KiB to 1 GiB."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,17 +58,29 @@ class Placed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Windowed:
-    """The witness gives an exact size and where the area may be. No windows: anywhere in RAM."""
+    """The witness gives a size and where the area may be. No windows: anywhere in RAM.
+
+    The size is exact, or with ``rounds_up`` what was asked for: the kernel makes it a multiple of
+    its alignment, which is not known here.
+    """
 
     name: str
     size: int
     windows: tuple[AddressRange, ...]
     source: str
+    rounds_up: bool = False
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes in bytes that the area may have, the smallest first."""
+        if not self.rounds_up:
+            return (self.size,)
+        return tuple(sorted({-(-self.size // unit) * unit for unit in _ALIGNMENTS}))
 
     @property
     def pinned(self) -> AddressRange | None:
         """The only range possible, where there is one window that is just as large as the area."""
-        if len(self.windows) == 1 and self.windows[0].size == self.size:
+        if not self.rounds_up and len(self.windows) == 1 and self.windows[0].size == self.size:
             return self.windows[0]
         return None
 
@@ -76,7 +90,8 @@ class Windowed:
 
     def __str__(self) -> str:
         where = " or ".join(map(str, self.windows)) or "anywhere"
-        return f"{human_size(self.size)} in {where}"
+        rounded = " or, rounded up, more" if self.rounds_up else ""
+        return f"{human_size(self.size)}{rounded} in {where}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,11 +132,17 @@ class NamedRange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a witness says that an area was not set up; ``area`` is None where it names none."""
+    """Why a witness says that an area was not set up; ``area`` is None where it names none.
+
+    ``default_node``: it is the area whose node has ``linux,cma-default``. ``decisive``: an area of
+    which it speaks was not set up; otherwise it may have been.
+    """
 
     area: str | None
     text: str
     source: str
+    default_node: bool = False
+    decisive: bool = True
 
 
 class Coverage(enum.Enum):
@@ -139,7 +160,10 @@ class Coverage(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """All that one witness said. ``ram`` and ``kernel`` are empty where it says nothing of them."""
+    """All that one witness said. ``ram`` and ``kernel`` are empty where it says nothing of them.
+
+    ``default_area`` is the one whose node has ``linux,cma-default``, where the witness knows it.
+    """
 
     witness: str
     source: str
@@ -149,6 +173,7 @@ class Reading:
     kernel: tuple[NamedRange, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    default_area: str | None = None
 
     @property
     def observes(self) -> bool:

@@ -11,17 +11,12 @@ from harness.memory import (
     CmaCounters,
     Coverage,
     Exists,
-    MalformedCommandLine,
     MalformedCounter,
-    Windowed,
     parse_meminfo,
     parse_sysfs,
     parse_vmstat,
-    read_command_line,
-    read_configured_size,
     sysfs_reading,
 )
-from harness.memory.ranges import AddressRange
 from tests.unit.memory.builders import MIB, capture, files_of, quick
 
 
@@ -66,49 +61,6 @@ def test_malformed_vmstat_and_sysfs() -> None:
         parse_sysfs({"a/alloc_pages_success": "3"})
 
 
-@pytest.mark.parametrize(
-    ("text", "size", "windows"),
-    [
-        ("console=ttyAMA0 cma=16M", 16 * MIB, ()),
-        ("cma=5M", 8 * MIB, ()),
-        ("cma=0x1000000", 16 * MIB, ()),
-        ("cma=8M@0x70000000", 8 * MIB, ((0x70000000, 0x70800000),)),
-        ("cma=8m@1792M-0x78000000", 8 * MIB, ((0x70000000, 0x78000000),)),
-        ("cma=4M cma=8M", 8 * MIB, ()),
-    ],
-)
-def test_command_line(text: str, size: int, windows: tuple[tuple[int, int], ...]) -> None:
-    reading = read_command_line(text)
-    assert reading is not None
-    assert not reading.observes
-    (claim,) = reading.claims
-    assert isinstance(claim, Windowed)
-    assert (claim.name, claim.size) == ("reserved", size)
-    assert claim.windows == tuple(AddressRange(*pair) for pair in windows)
-
-
-@pytest.mark.parametrize("text", ["", "xcma=16M quiet", "cma=0", "cma=16M cma=0"])
-def test_no_area_on_the_command_line(text: str) -> None:
-    assert read_command_line(text) is None
-
-
-@pytest.mark.parametrize(
-    "text", ["cma=", "cma=much", "cma=8M@", "cma=8M@0x70000000-0x60000000", "cma=09"]
-)
-def test_malformed_command_line(text: str) -> None:
-    with pytest.raises(MalformedCommandLine):
-        read_command_line(text)
-
-
-def test_configured_size() -> None:
-    reading = read_configured_size(10)
-    assert reading is not None
-    (claim,) = reading.claims
-    assert isinstance(claim, Windowed)
-    assert claim.size == 12 * MIB
-    assert read_configured_size(0) is None
-
-
 @quick
 @given(st.text())
 def test_arbitrary_text_raises_only_our_errors(text: str) -> None:
@@ -118,5 +70,3 @@ def test_arbitrary_text_raises_only_our_errors(text: str) -> None:
         parse_vmstat(text)
     with contextlib.suppress(MalformedCounter):
         parse_sysfs({"a/alloc_pages_success": text, text: text})
-    with contextlib.suppress(MalformedCommandLine):
-        read_command_line("cma=" + text)

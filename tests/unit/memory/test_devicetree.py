@@ -132,6 +132,52 @@ def test_bytes_after_the_blob_do_not_matter() -> None:
     assert read_dtb(BLOB + b"\xff" * 100) == read_dtb(BLOB)
 
 
+def with_nops(blob: bytes, first: int = 1) -> bytes:
+    """The blob with a NOP tag before each token of its structure, `first` before the root node."""
+    nop = struct.pack(">I", 4)
+    header = list(struct.unpack_from(">10I", blob))
+    start, strings, size = header[2], header[3], header[9]
+    at, out = start, b""
+    while at < start + size:
+        (token,) = struct.unpack_from(">I", blob, at)
+        if token == 1:
+            end = (blob.index(b"\0", at + 4) + 4) & ~3
+        elif token == 3:
+            end = (at + 12 + struct.unpack_from(">I", blob, at + 4)[0] + 3) & ~3
+        else:
+            end = at + 4
+        out += nop * (first if at == start else 1) + blob[at:end]
+        at = end
+    texts = blob[strings : strings + header[8]]
+    header[1], header[3], header[9] = start + len(out) + len(texts), start + len(out), len(out)
+    return struct.pack(">10I", *header) + blob[40:start] + out + texts
+
+
+def test_tags_that_say_nothing_are_passed_over() -> None:
+    blob = with_nops(BLOB)
+    assert len(blob) > len(BLOB)
+    assert read_dtb(blob) == read_dtb(BLOB)
+
+
+@pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
+def test_dtc_takes_the_same_tags(tmp_path: Path) -> None:
+    path = tmp_path / "nops.dtb"
+    path.write_bytes(with_nops(BLOB, first=0))  # it wants the root node first
+    words = ["dtc", "-q", "-I", "dtb", "-O", "dtb", str(path)]
+    again = subprocess.run(words, check=True, capture_output=True).stdout
+    assert read_dtb(again) == read_dtb(BLOB)
+
+
+def test_a_property_that_was_made_nops_is_gone() -> None:
+    """As fdt_nop_property() of a boot loader does to a status."""
+    blob = build_dtb([Declared("a", size=MIB, status="disabled")])
+    assert read_dtb(blob).cma_nodes == ()
+    at = blob.index(b"disabled\0") - 12
+    assert struct.unpack_from(">II", blob, at) == (3, 9)
+    gone = blob[:at] + struct.pack(">I", 4) * 6 + blob[at + 24 :]
+    assert [node.name for node in read_dtb(gone).cma_nodes] == ["a"]
+
+
 def test_what_lies_beyond_the_size_in_the_header_is_not_read() -> None:
     blob = bytearray(BLOB)
     struct.pack_into(">I", blob, 4, len(BLOB) - 8)
