@@ -27,7 +27,7 @@ _UNKNOWN = {MutantStatus.INFRASTRUCTURE.value, MutantStatus.UNSTABLE.value}
 def mutant_colour(status: str) -> str:
     """``good``: as it should be; ``infra``: nothing is known of it; else ``bad``."""
     if status in _UNKNOWN:
-        return "infra"
+        return "warn"
     return "good" if status in _GOOD else "bad"
 
 

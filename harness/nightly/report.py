@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import os
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from harness.errors import HarnessError
 from harness.host.files import write_text
@@ -32,16 +27,16 @@ from harness.nightly.history import (
     trends,
 )
 from harness.nightly.job import Status
+from harness.report import page
 
 NIGHTS = 14
 """How many nights a report is about, unless it is said otherwise."""
 _UNKNOWN = (Status.INFRASTRUCTURE, Status.EMPTY, Status.NOT_RUN)
-_HERE = Path(__file__).parent
 _SYMBOLS = {
     Status.PASSED: ("✓", "good"),
     Status.FAILED: ("✗", "bad"),
-    Status.INFRASTRUCTURE: ("!", "infra"),
-    Status.EMPTY: ("∅", "infra"),
+    Status.INFRASTRUCTURE: ("!", "warn"),
+    Status.EMPTY: ("∅", "warn"),
     Status.NOT_RUN: ("·", "none"),
 }
 
@@ -85,23 +80,13 @@ class Links:
 
 def render(nights: Sequence[NightRun], links: Links) -> str:
     """The page."""
-    style = (_HERE / "report.css").read_text()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tonight = nights[-1]
     found = changes(nights)
     names = list(tonight.jobs)
     names += sorted({name for night in nights for name in night.jobs} - set(names))
     labels = _labels(nights)
-    return environment.get_template("report.html.j2").render(
-        style=Markup(style),
-        style_digest=digest,
+    return page.render(
+        "night.html.j2",
         tonight=tonight,
         nights=nights,
         labels=labels,
@@ -142,7 +127,7 @@ def headline(nights: Sequence[NightRun]) -> tuple[str, str]:
     text = ", ".join(part for part in said if part) or "All as expected"
     if any(job.status is Status.FAILED for job in tonight.jobs.values()):
         return text, "bad"
-    return text, "infra" if unknown or tonight.missing else "good"
+    return text, "warn" if unknown or tonight.missing else "good"
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -183,5 +168,5 @@ def _mutants(night: NightRun) -> list[tuple[str, MutantResult, str]]:
         if mutant.status != MutantStatus.OTHER_KERNEL.value
     ]
     return sorted(
-        rows, key=lambda row: (("bad", "infra", "good").index(row[2]), row[0], row[1].name)
+        rows, key=lambda row: (("bad", "warn", "good").index(row[2]), row[0], row[1].name)
     )

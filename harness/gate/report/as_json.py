@@ -49,9 +49,9 @@ from typing import Any
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.report.plain import encodable
 from harness.gate.result import Area, Finding, GateResult, Measure
 from harness.host.files import write_text
+from harness.host.plaintext import encodable
 from harness.memory.ranges import AddressRange
 
 SCHEMA = 1

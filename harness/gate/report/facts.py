@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from harness.gate.report.plain import counted, line
 from harness.gate.result import Change, Decision, Finding, GateResult, Kind, Measure, TestChange
+from harness.host.plaintext import counted, line
 
 NOT_JUDGED = "not judged"
 _VERDICTS = {

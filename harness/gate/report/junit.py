@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import junitparser
 
 from harness.gate.report import facts
-from harness.gate.report.plain import clean, cut, line
 from harness.gate.result import Change, Decision, Finding, GateResult, Kind, TestChange
+from harness.host.plaintext import clean, cut, line
 from harness.testrun.junit import VERDICT, CaseElement, SuiteElement, render_suite
 from harness.testrun.result import CaseResult
 

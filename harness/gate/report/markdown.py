@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.report.plain import clean, counted, cut, first, last, line
 from harness.gate.result import Change, Finding, GateResult
+from harness.host.plaintext import clean, counted, cut, first, last, line
 
 _MOST = 60_000
 """Characters. GitHub takes 65,536 in a comment."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from harness.board import RAM_START
 from harness.gate.report.mapdiff import Difference, Fate, differences
-from harness.gate.report.markup import Markup, join, tag
-from harness.gate.report.plain import cut, line
 from harness.gate.result import Area, GateResult
+from harness.host.plaintext import cut, line
 from harness.memory.ranges import AddressRange, human_size
+from harness.report.element import element, join
 
 _WIDTH = 360
 _BAR_LEFT, _BAR_RIGHT, _TEXT_LEFT = 4, 58, 92
@@ -126,14 +128,14 @@ def _drawing(title: str, items: Sequence[_Item], scope: AddressRange, height: in
     labels = [
         _label(item, anchor(item), _MARGIN + top) for item, top in zip(ordered, tops, strict=True)
     ]
-    outline = tag(
+    outline = element(
         "rect", class_="scope", x=_BAR_LEFT, y=_MARGIN, width=_BAR_RIGHT - _BAR_LEFT, height=height
     )
     summary = "; ".join(" ".join(item.texts) for item in ordered)
-    return tag(
+    return element(
         "svg",
-        tag("title", f"{title}, {scope}"),
-        tag("desc", summary),
+        element("title", f"{title}, {scope}"),
+        element("desc", summary),
         outline,
         join(bar),
         join(labels),
@@ -173,9 +175,9 @@ def _together(
 
 def _box(item: _Item, top: float, bottom: float) -> Markup:
     classes = f"area {item.kind}" + (" changed" if item.note else "")
-    return tag(
+    return element(
         "rect",
-        tag("title", f"{item.name} {item.span}"),
+        element("title", f"{item.name} {item.span}"),
         class_=classes + (" ghost" if item.ghost else ""),
         x=_BAR_LEFT,
         y=f"{top:.1f}",
@@ -187,13 +189,13 @@ def _box(item: _Item, top: float, bottom: float) -> Markup:
 def _label(item: _Item, anchor: float, top: float) -> Markup:
     middle = top + (item.height - _GAP) / 2
     edge = _TEXT_LEFT - 8
-    lead = tag(
+    lead = element(
         "path",
         class_="lead changed" if item.note else "lead",
         d=f"M{_BAR_RIGHT} {anchor:.1f}L{edge - 4} {middle:.1f}H{edge}",
     )
     texts = [
-        tag(
+        element(
             "text",
             text,
             class_=("name", "place", "note")[index],

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.report.plain import counted, cut, first, line
 from harness.gate.result import Change, GateResult
+from harness.host.plaintext import counted, cut, first, line
 
 _WIDTH = 200
 _PATCHES = 4

@@ -171,7 +171,7 @@ def test_a_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
     [
         ([with_test("passed")], "All as expected", "good"),
         ([with_test("failed")], "1 test newly fails", "bad"),
-        ([HOST, HOST], "1 job says nothing", "infra"),
+        ([HOST, HOST], "1 job says nothing", "warn"),
     ],
 )
 def test_the_headline(tmp_path: Path, attempts: list[Attempt], said: str, colour: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.gate.report.plain import clean, first, last, line, lines
+from harness.host.plaintext import clean, first, last, line, lines
 
 
 @pytest.mark.parametrize(
