@@ -13,6 +13,10 @@ MISSING = "(missing)"
 """Name of the test that stands for those which were planned and gave no result."""
 UNPLANNED = "(not planned)"
 """Name of the test that stands for more results than were planned."""
+BAIL_OUT = "Bail out!"
+"""Name of the test that stands for a program that gave up."""
+TOTALS = "(totals)"
+"""Name of the test that stands for a program's own count that its results contradict."""
 
 
 class NoKtap(HarnessError):

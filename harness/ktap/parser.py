@@ -7,8 +7,12 @@ TAP's version lines, KUnit's ``# Subtest: name`` with or without a version line
 which puts ``# `` before all that a test program prints. Lines that are none of KTAP's belong to the
 test whose result comes next.
 
-Nothing that the text lacks is guessed: a plan that is not fulfilled, a parent without a result and
-a parent that passes over a failed child are failures of their own.
+Results without a version line or a plan before them, within a test, are its children where their
+numbers count up from 1; a single ``ok 1`` among a program's words may be one of them.
+
+Nothing that the text lacks is guessed, and its word against itself counts: a plan that is not
+fulfilled, a parent without a result, a parent that passes over a failed child, ``Bail out!``, and
+totals that are not those of the results are failures of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +20,19 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from harness.ktap.model import MISSING, UNPLANNED, KtapReport, KtapTest, NoKtap, Outcome
+from harness.ktap.model import (
+    BAIL_OUT,
+    MISSING,
+    TOTALS,
+    UNPLANNED,
+    KtapReport,
+    KtapTest,
+    NoKtap,
+    Outcome,
+)
+from harness.ktap.results import described, orphan, parent
+from harness.ktap.results import outcome as outcome_of
+from harness.ktap.totals import Totals, contradiction
 from harness.memory.dmesg import strip_prefix
 
 DEEPEST = 16
@@ -29,9 +45,7 @@ _VERSION = re.compile(r"K?TAP version \d{1,9}")
 _PLAN = re.compile(r"1\.\.(\d{1,9})(?:[ \t]+#[ \t]*(.*))?")
 _SUBTEST = re.compile(r"Subtest:[ \t]*(.*)")
 _RESULT = re.compile(r"(ok|not ok)(?:[ \t]+(\d{1,9}))?(?=[ \t]|$)[ \t]*(.*)", re.DOTALL)
-_DIRECTIVES = "SKIP|XFAIL|XPASS|TODO|TIMEOUT|ERROR"
-_HASH = re.compile(rf"(?:^|[ \t])#(?=[ \t]|$|(?:{_DIRECTIVES})\b)", re.IGNORECASE)
-_DIRECTIVE = re.compile(rf"({_DIRECTIVES})\b:?[ \t]*(.*)", re.IGNORECASE | re.DOTALL)
+_BAIL = re.compile(r"bail out!?[ \t]*(.*)", re.IGNORECASE)
 
 
 def parse_ktap(text: str | bytes, *, versioned: bool = False) -> KtapReport:
@@ -70,6 +84,15 @@ class _Group:
     skip: str = ""
     """What the plan says after its ``#``."""
     last: int = 0
+    announced: bool = True
+    """Whether anything said that results are to come."""
+    first: str = ""
+    """The text of its first result, where nothing had announced it."""
+    totals: Totals | None = None
+    """What the program says that the results were."""
+    failed: int = 0
+    """Results that say themselves that they failed."""
+    bails: list[KtapTest] = dataclasses.field(default_factory=list)
     tests: list[KtapTest] = dataclasses.field(default_factory=list)
     waiting: list[tuple[str, tuple[KtapTest, ...]]] = dataclasses.field(default_factory=list)
     """Groups within it that have ended, and whose result has not come yet."""
@@ -88,6 +111,7 @@ class _Parser:
         self._groups = [_Group(0)]
         self._done: list[KtapTest] = []
         self._pending: list[str] = []
+        self._suite_totals: list[Totals] = []
         self._problems: dict[str, None] = {}
 
     def feed(self, line: str) -> None:
@@ -114,7 +138,11 @@ class _Parser:
             self._plan(column, hashed, int(plan[1]), plan[2] or "")
         elif body.startswith(("ok", "not ok")) and (result := _RESULT.fullmatch(body)):
             return self._result_line(column, hashed, result)
+        elif self.started and body[:4].lower() == "bail" and (bail := _BAIL.fullmatch(body)):
+            self._bail(column, hashed, bail[1])
         else:
+            if self.started and hashed and (totals := Totals.of(body)):
+                self._totals(column - 2, prefix.count("#") > 1, totals)
             return False
         self.started = True
         return True
@@ -176,17 +204,42 @@ class _Parser:
     def _note(self, problem: str) -> None:
         self._problems[problem] = None
 
+    # A program's own words on itself
+
+    def _bail(self, column: int, hashed: bool, reason: str) -> None:
+        """A program gave up."""
+        group = self._at(column, hashed)
+        problem = "the program gave up" + (f": {reason}" if reason else "")
+        bail = KtapTest(BAIL_OUT, Outcome.ERROR, None, "", reason, self._said(), (), (problem,))
+        group.bails.append(bail)
+
+    def _totals(self, column: int, hashed: bool, totals: Totals) -> None:
+        """A line of totals belongs to the results of its level, KUnit's to the next result."""
+        if totals.of_suite:
+            self._suite_totals.append(totals)
+            return
+        group = self._at(column, hashed)
+        group.totals = totals if group.totals is None else group.totals.merged(totals)
+
     # Results
+
+    def _unannounced(self, column: int, hashed: bool, match: re.Match[str]) -> bool:
+        """Opens a group for results that nothing announced; whether the line is one of them."""
+        number = None if match[2] is None else int(match[2])
+        for group in self._groups:
+            if group.column == column and (group.hashed or not hashed):
+                return group.announced or number == group.last + 1
+        if number != 1 or column <= self._groups[-1].column:
+            return False
+        group = self._at(column, hashed)
+        group.announced, group.first = False, match[0]
+        return True
 
     def _result_line(self, column: int, hashed: bool, match: re.Match[str]) -> bool:
         verdict, number, rest = match[1], match[2], match[3]
         if number is None and not (self.started and (verdict == "not ok" or rest.startswith("- "))):
             return False  # "ok then": a program's own words
-        if hashed:
-            # Before "# ok" can be a result, "# TAP version" or "# 1..N" must have said so.
-            if not any(group.hashed and group.column == column for group in self._groups):
-                return False
-        elif not self.started and column:
+        if column and not (self.started and self._unannounced(column, hashed, match)):
             return False
         self.started = True
         self._close_beyond(column)
@@ -195,14 +248,15 @@ class _Parser:
 
     def _result(self, ok: bool, number: int | None, rest: str) -> None:
         group = self._groups[-1]
-        name, directive, reason = _described(rest)
-        outcome, problems = _outcome(ok, directive)
+        name, directive, reason = described(rest)
+        outcome, problems = outcome_of(ok, directive)
         children = self._children(group, name)
         if number is None:
             problems.append("it has no number")
         elif number != group.last + 1:
             problems.append(f"its number is {number} where {group.last + 1} was to come")
         group.last = group.last + 1 if number is None else number
+        group.failed += outcome.failed
         failed = sum(child.outcome.failed for child in children)
         if failed and outcome in (Outcome.PASS, Outcome.SKIP):
             outcome = Outcome.FAIL
@@ -214,6 +268,10 @@ class _Parser:
             problems.append(
                 f"its result is not ok although none of the {len(children)} tests within it failed"
             )
+        wrong, self._suite_totals = self._wrong_totals(children), []
+        if wrong:
+            problems += wrong
+            outcome = outcome if outcome.failed else Outcome.FAIL
         group.tests.append(
             KtapTest(
                 name or f"test {group.last}",
@@ -227,6 +285,11 @@ class _Parser:
             )
         )
 
+    def _wrong_totals(self, children: tuple[KtapTest, ...]) -> list[str]:
+        """What KUnit's totals before a result say against its children."""
+        found = [contradiction(totals, children) for totals in self._suite_totals if children]
+        return [problem for problem in found if problem]
+
     def _children(self, group: _Group, name: str) -> tuple[KtapTest, ...]:
         """The tests that end with the result `name`: those of the groups that wait for it."""
         own: list[KtapTest] = []
@@ -235,7 +298,7 @@ class _Parser:
             if title in ("", name):
                 own += tests
             else:
-                group.tests.append(_orphan(title, tests))
+                group.tests.append(orphan(title, tests))
                 group.last += 1
         return tuple(own)
 
@@ -254,22 +317,41 @@ class _Parser:
         group = self._groups.pop()
         # A whole document may be indented: then its tests have no parent.
         bare = not (self._groups or group.tests or group.header) and group.plan is None
+        self._forget_words(group)
         for title, tests in group.waiting:
             if bare and not title:
                 group.tests += tests
             else:
-                group.tests.append(_orphan(title, tests))
+                group.tests.append(orphan(title, tests))
         self._check(group, root=not self._groups)
         if self._groups:
             if group.tests or group.name:
                 self._groups[-1].waiting.append((group.name, tuple(group.tests)))
         elif group.inner and group.tests:
-            self._done.append(_parent(group.inner, group.tests))
+            self._done.append(parent(group.inner, group.tests))
         else:
             self._done += group.tests
 
+    def _forget_words(self, group: _Group) -> None:
+        """A lone ``ok 1`` that nothing announced is taken for a program's words."""
+        alone = len(group.tests) == 1 and not (group.waiting or group.bails)
+        if group.announced or group.totals or not alone or group.tests[0].outcome.failed:
+            return
+        (test,) = group.tests
+        if not test.children:
+            group.tests, group.last = [], 0
+            self._pending = [*test.diagnostics, group.first, *self._pending]
+
     def _check(self, group: _Group, root: bool) -> None:
-        """Compares a group with its plan."""
+        """Compares a group with its plan, and with what it says of itself."""
+        self._check_plan(group, root)
+        results = [t for t in group.tests if t.name not in (MISSING, UNPLANNED)]
+        said = contradiction(group.totals, results, group.failed) if group.totals else None
+        if said:
+            group.tests.append(KtapTest(TOTALS, Outcome.FAIL, problems=(said,)))
+        group.tests += group.bails
+
+    def _check_plan(self, group: _Group, root: bool) -> None:
         saw = len(group.tests)
         planned = max(group.plan or 0, group.last if group.plan is None else 0)
         if saw < planned:
@@ -279,7 +361,7 @@ class _Parser:
                 KtapTest(UNPLANNED, Outcome.FAIL, problems=(f"planned {group.plan}, saw {saw}",))
             )
         elif saw == 0 and root and group.plan == 0:
-            name, directive, reason = _described(f"1..0 # {group.skip}")
+            name, directive, reason = described(f"1..0 # {group.skip}")
             group.tests.append(
                 KtapTest(
                     name,
@@ -290,7 +372,7 @@ class _Parser:
                     self._said(),
                 )
             )
-        elif saw == 0 and root and group.header:
+        elif saw == 0 and root and group.header and not group.bails:
             group.tests.append(self._missing("a version line, then neither plan nor result"))
 
     def _missing(self, problem: str) -> KtapTest:
@@ -302,40 +384,3 @@ class _Parser:
         while self._groups:
             self._close()
         return KtapReport(tuple(self._done), self._said(), tuple(self._problems))
-
-
-def _described(rest: str) -> tuple[str, str, str]:
-    """Name, directive and reason of what follows a result's number."""
-    if rest == "-" or rest.startswith(("- ", "-\t")):
-        rest = rest[1:].lstrip()
-    name, directive, reason = rest, "", ""
-    if mark := _HASH.search(rest):
-        name, reason = rest[: mark.start()], rest[mark.end() :].strip()
-        if match := _DIRECTIVE.fullmatch(reason):
-            directive, reason = match[1].upper(), match[2]
-    name = name.strip()
-    if not name.isprintable():
-        name = "".join(c if c.isprintable() else "\ufffd" for c in name)
-    return name, directive, reason
-
-
-def _outcome(ok: bool, directive: str) -> tuple[Outcome, list[str]]:
-    """What result and directive say together, and where they contradict each other."""
-    if directive == "SKIP":
-        return Outcome.SKIP, []
-    if directive == "XFAIL" or (directive == "TODO" and not ok):
-        # kselftest.h prints "ok N # XFAIL" for a failure that was expected.
-        return Outcome.XFAIL, []
-    if directive in ("TIMEOUT", "ERROR"):
-        return Outcome[directive], [f"its result is ok # {directive}"] if ok else []
-    return Outcome.PASS if ok else Outcome.FAIL, []
-
-
-def _orphan(name: str, tests: tuple[KtapTest, ...]) -> KtapTest:
-    problem = "it has no result of its own"
-    return KtapTest(name or "(unnamed)", Outcome.MISSING, children=tests, problems=(problem,))
-
-
-def _parent(name: str, tests: list[KtapTest]) -> KtapTest:
-    failed = any(test.outcome.failed for test in tests)
-    return KtapTest(name, Outcome.FAIL if failed else Outcome.PASS, children=tuple(tests))

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.ktap import MISSING, UNPLANNED, KtapReport, KtapTest, NoKtap, Outcome, parse_ktap
+from harness.ktap import (
+    BAIL_OUT,
+    MISSING,
+    TOTALS,
+    UNPLANNED,
+    KtapReport,
+    KtapTest,
+    NoKtap,
+    Outcome,
+    parse_ktap,
+)
 from harness.ktap.parser import DEEPEST
 
 KSELFTEST = """\
@@ -496,3 +506,135 @@ def test_nesting_has_a_bottom() -> None:
 def test_a_plan_of_a_billion_is_one_missing_test() -> None:
     report = parse_ktap("1..999999999\nok 1 a\n")
     assert outline(report) == ["a: PASS", f"{MISSING}: MISSING"]
+
+
+# Its word against itself
+
+HEADLESS = """\
+TAP version 13
+1..1
+# overriding timeout to 300
+# selftests: cgroup: test_core
+# ok 1 constraint
+# not ok 2 enable
+# ok 3 populated
+"""
+
+
+def test_nested_results_that_nothing_announced_are_cases() -> None:
+    cases = ["constraint: PASS", "enable: FAIL", "populated: PASS"]
+    report = parse_ktap(HEADLESS + "not ok 1 selftests: cgroup: test_core # exit=1\n")
+    assert outline(report) == [f"selftests: cgroup: test_core > {case}" for case in cases]
+    report = parse_ktap(HEADLESS + "ok 1 selftests: cgroup: test_core\n")
+    assert outline(report)[:3] == [f"selftests: cgroup: test_core > {case}" for case in cases]
+    assert outline(report)[3:] == ["selftests: cgroup: test_core: FAIL"]
+    assert "although 1 of the 3 tests" in report.tests[0].problems[0]
+
+
+@pytest.mark.parametrize("indent", ["    ", "  ", "\t", "# ", "    # "])
+def test_however_they_are_indented(indent: str) -> None:
+    text = f"KTAP version 1\n1..1\n{indent}ok 1 a\n{indent}not ok 2 b\nok 1 outer\n"
+    assert outline(parse_ktap(text)) == ["outer > a: PASS", "outer > b: FAIL", "outer: FAIL"]
+
+
+@pytest.mark.parametrize("text", ["# not ok 1 a\n", "    not ok 1 a\n"])
+def test_a_lone_failure_that_nothing_announced_is_a_case(text: str) -> None:
+    report = parse_ktap(f"TAP version 13\n1..1\n{text}ok 1 outer\n")
+    assert outline(report) == ["outer > a: FAIL", "outer: FAIL"]
+
+
+@pytest.mark.parametrize(
+    "words", ["ok 1 is the first of them", "ok 7 lucky numbers", "ok then", "not ok 3 at all"]
+)
+def test_a_program_s_words_are_no_results(words: str) -> None:
+    report = parse_ktap(f"TAP version 13\n1..1\n# before\n# {words}\n# after\nok 1 outer\n")
+    assert outline(report) == ["outer: PASS"]
+    assert report.tests[0].diagnostics == ("before", words, "after")
+
+
+@pytest.mark.parametrize("text", ["Bail out! no memory", "bail out! no memory", "Bail out!"])
+@pytest.mark.parametrize(
+    "before", ["TAP version 13\nok 1 a\n", "1..1\nok 1 a\n", "TAP version 13\n"]
+)
+def test_a_program_that_gives_up_has_failed(text: str, before: str) -> None:
+    report = parse_ktap(f"{before}{text}\n")
+    (bail,) = (case for case in report.cases() if case.test.name == BAIL_OUT)
+    assert bail.test.outcome is Outcome.ERROR
+    assert bail.test.outcome.failed
+    assert "no memory" not in text or bail.test.reason == "no memory"
+
+
+def test_a_nested_program_that_gives_up_has_failed_whatever_its_result_is() -> None:
+    nested = "# TAP version 13\n# 1..1\n# ok 1 a\n# Bail out! cannot free\n"
+    report = parse_ktap(f"TAP version 13\n1..1\n{nested}ok 1 outer\n")
+    assert outline(report) == ["outer > a: PASS", "outer > Bail out!: ERROR", "outer: FAIL"]
+
+
+def test_what_comes_after_giving_up_is_missing() -> None:
+    assert outline(parse_ktap("1..3\nok 1 a\nBail out! no more\n")) == [
+        "a: PASS",
+        f"{MISSING}: MISSING",
+        "Bail out!: ERROR",
+    ]
+
+
+KSFT = "# Totals: pass:{} fail:{} xfail:{} xpass:{} skip:{} error:{}\n"
+
+
+@pytest.mark.parametrize(
+    ("counts", "agrees"),
+    [
+        ((1, 1, 1, 0, 1, 0), True),
+        ((2, 0, 1, 0, 1, 0), False),  # no failure that the results show
+        ((1, 2, 1, 0, 1, 0), False),  # one more
+        ((1, 1, 1, 0, 0, 0), False),
+        ((0, 0, 0, 0, 0, 0), False),
+    ],
+)
+def test_totals_that_are_not_those_of_the_results_are_a_failure(
+    counts: tuple[int, ...], agrees: bool
+) -> None:
+    text = "TAP version 13\n1..4\nok 1 a\nnot ok 2 b\nok 3 c # XFAIL\nok 4 d # SKIP\n"
+    names = [case.test.name for case in parse_ktap(text + KSFT.format(*counts)).cases()]
+    assert (TOTALS not in names) is agrees
+
+
+def test_totals_of_a_nested_program_without_results_count_too() -> None:
+    nested = "# starting\n# " + KSFT.format(0, 2, 0, 0, 0, 0)
+    report = parse_ktap(f"TAP version 13\n1..1\n{nested}ok 1 outer\n")
+    assert outline(report) == [f"outer > {TOTALS}: FAIL", "outer: FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [("0 != 1", True), ("2 != 1", False), ("0 != 3", False)],
+)
+def test_a_program_s_word_on_its_plan_counts(said: str, agrees: bool) -> None:
+    text = f"TAP version 13\nok 1 a\n# Planned tests != run tests ({said})\n"
+    names = [case.test.name for case in parse_ktap(text).cases()]
+    assert (TOTALS not in names) is agrees  # a program without a plan says 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# cma_alloc: pass:3 fail:0 skip:0 total:3\n",
+        "# Totals: pass:4 fail:1 skip:1 total:6\n",
+    ],
+)
+def test_totals_of_a_suite_that_its_cases_contradict_are_its_failure(line: str) -> None:
+    text = KUNIT.replace("not ok 2 al", "ok 2 al").replace("not ok 1 cma", "ok 1 cma")
+    whole = text.replace("pass:2 fail:1 skip:0", "pass:3 fail:0 skip:0")
+    whole = whole.replace("pass:2 fail:1 skip:1", "pass:3 fail:0 skip:1")
+    assert "cma_alloc: FAIL" not in outline(parse_ktap(whole))
+    assert "cma_alloc: FAIL" in outline(parse_ktap(text))
+    broken = whole.replace(
+        "ok 1 cma_alloc\n", f"{line.replace('3 fail:0', '2 fail:1')}ok 1 cma_alloc\n"
+    )
+    assert "cma_alloc: FAIL" in outline(parse_ktap(broken))
+
+
+@pytest.mark.parametrize(("plan", "agrees"), [("1..2", True), ("1..3", False), ("1..1", False)])
+def test_a_plan_at_the_end_counts(plan: str, agrees: bool) -> None:
+    report = parse_ktap(f"TAP version 13\nok 1 a\nok 2 b\n{plan}\n")
+    assert any(case.test.outcome.failed for case in report.cases()) is not agrees
