@@ -31,7 +31,7 @@ CYCLES = {"one page": (4096, 300), "1 MiB": (1 << 20, 50)}
 WARNING_LEVEL = 4
 """``KERN_WARNING`` (include/linux/kern_levels.h): this and below is worth a finding."""
 _INIT = re.compile(r"Run \S+ as init process")
-_WORD = re.compile(r" harness\.word=\w+")
+_NONCE = re.compile(r" harness\.nonce=\w+")
 _MARK = "harness: "
 _RECORD = re.compile(r"^<(\d+)>\[ *(\d+)\.(\d{6})\] (.*)$")
 
@@ -126,7 +126,7 @@ def _cycle(records: Sequence[tuple[int, int, str]], name: str) -> float:
 def _until_init(log: Sequence[str]) -> list[str]:
     lines = []
     for line in log:
-        lines.append(_WORD.sub("", line.rstrip("\r")))
+        lines.append(_NONCE.sub("", line.rstrip("\r")))
         if _INIT.search(line):
             break
     return lines

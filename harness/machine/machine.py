@@ -150,7 +150,7 @@ class Machine:
         config, storage = self.config, self.storage
         argv = [config.qemu, *config.devices()]
         if storage.state is None:
-            line = f"{config.command_line} harness.word={self.nonce}"
+            line = f"{config.command_line} harness.nonce={self.nonce}"
             argv += [*config.boot(), "-append", line]
         else:
             argv += ["-incoming", "defer"]

@@ -6,27 +6,38 @@
  *
  * One frame, either way:
  *
- *     @NONCE SEQ KIND LEN CRC\n PAYLOAD \n
+ *     @NONCE SEQ NUMBER KIND LEN SUM CHECK\n PAYLOAD \n
  *
- * NONCE is the machine's word (hex), SEQ counts the harness's requests, LEN is
- * the payload's length in bytes, CRC is CRC-32 (IEEE, as zlib's) in hex over
- * "NONCE SEQ KIND LEN\n" and the payload. A frame whose CRC does not fit is
- * answered by `nak` and has no effect; a SEQ that was served already is
- * answered by `dup` and is not served again.
+ * NONCE is the machine's nonce (hex), SEQ counts the harness's requests, NUMBER counts the frames
+ * of the answer to one request from 1 on (0: the frame belongs to no answer, or is a request),
+ * LEN is the payload's length in bytes, SUM its CRC-32 (IEEE, as zlib's) in hex, and CHECK that of
+ * "NONCE SEQ NUMBER KIND LEN SUM". The last newline is for people who read a log; nobody needs it.
  *
- * Requests:  hello BYTES      takes NONCE as the machine's word, stirs BYTES into the kernel's
+ * The line may lose, double or change bytes. A frame whose sums do not fit has no effect, and the
+ * next one is looked for right behind its "@". Nothing is said about it: whoever misses an answer
+ * asks for it again (`again`). A request that was served is not served again.
+ *
+ * Requests:  hello BYTES      takes NONCE as the machine's nonce, stirs BYTES into the kernel's
  *                             random pool (clones of one template share its state) -> ready,
  *                             with the same as pong
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
  *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
- *            kill             kills that shell and all it started -> exit of the run
  *            get  PATH        -> data*, end "SIZE CRC"
  *            many PATTERNS    the files that match, one pattern a line -> (file PATH, data*)*,
  *                             end "SIZE CRC" over all contents; what cannot be read is left out
  *            put  "MODE PATH" -> ok; then data frames, each -> ok; an empty one ends it -> end "SIZE CRC"
- *            word PATH        writes the machine's word there, for those who ask over ssh -> ok
+ *            nonce PATH       writes the machine's nonce there, for those who ask over ssh -> ok
  * Anything that cannot be done -> fail "ERRNO words".
+ *
+ * About a request SEQ, not requests themselves:
+ *            again NUMBER     -> the frames of its answer from NUMBER on once more, or one without
+ *                             a number: missing (it has not arrived: send it again), busy (no such
+ *                             frame yet), lost "COUNT" (that frame is not kept any more, the
+ *                             last ones of COUNT are)
+ *            kill NUMBER      kills the shell and all it started, where it runs SEQ; then as again
+ * Without being asked: ready (SEQ 0) when it starts; out and err of processes in the background,
+ * as more frames of the last run.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,14 +60,29 @@
 #include <unistd.h>
 
 #define CHUNK 2048		/* payload of one out, err or data frame */
+#define HEAD_MAX 160		/* bytes of a header, more than any has */
+#define KEPT 128		/* frames of an answer that can be had again */
+#define PARTIAL_MS 200		/* a frame of which nothing came for so long does not go on */
 #define REQUEST_MAX (256 * 1024)
 #define SHELL_STATUS_FD 9	/* where the shell writes the exit status */
 
 static int tty;
 static char nonce[40] = "0";
 static unsigned long served;	/* last SEQ that was served */
-static unsigned long running;	/* SEQ of the run under way, 0 if none */
+static bool running;		/* whether the run has not ended */
 static unsigned long sent_out, sent_err;	/* bytes of its output so far */
+
+/* The frames of an answer; what was sent is kept, as it may be asked for again. */
+struct answer {
+	unsigned long seq, count;
+	struct {
+		size_t size;
+		char frame[HEAD_MAX + CHUNK + 1];
+	} kept[KEPT];
+};
+
+static struct answer of_run;	/* to the last run; it goes on while other requests are answered */
+static struct answer of_rest;	/* to the last request that was no run */
 
 static pid_t shell;
 static int shell_in = -1, shell_out = -1, shell_err = -1, shell_status = -1;
@@ -103,26 +129,42 @@ static void write_all(int fd, const void *data, size_t len)
 	}
 }
 
-static void send_frame(unsigned long seq, const char *kind, const void *payload, size_t len)
+/* Makes a frame; returns its bytes. */
+static size_t compose(char *frame, unsigned long seq, unsigned long number, const char *kind,
+		      const void *payload, size_t len)
 {
-	static char frame[CHUNK + 256];
-	char head[128];
-	int n;
+	int n = sprintf(frame, "@%s %lu %lu %s %zu %08x", nonce, seq, number, kind, len,
+			crc(0, payload, len));
+
+	n += sprintf(frame + n, " %08x\n", crc(0, frame + 1, n - 1));
+	memcpy(frame + n, payload, len);
+	frame[n + len] = '\n';
+	return n + len + 1;
+}
+
+static void send_frame(struct answer *to, const char *kind, const void *payload, size_t len)
+{
+	unsigned int slot = to->count++ % KEPT;
 
 	if (len > CHUNK)
 		len = CHUNK;
-	n = snprintf(head, sizeof(head), "%s %lu %s %zu\n", nonce, seq, kind, len);
-	n = snprintf(frame, sizeof(frame), "@%.*s %08x\n", n - 1, head,
-		     crc(crc(0, head, n), payload, len));
-	memcpy(frame + n, payload, len);
-	frame[n + len] = '\n';
-	write_all(tty, frame, n + len + 1);
+	to->kept[slot].size =
+		compose(to->kept[slot].frame, to->seq, to->count, kind, payload, len);
+	write_all(tty, to->kept[slot].frame, to->kept[slot].size);
 }
 
-static void send_text(unsigned long seq, const char *kind, const char *format, ...)
+/* Sends a frame that is no part of an answer. */
+static void send_note(unsigned long seq, const char *kind, const char *text)
+{
+	char frame[HEAD_MAX + 64];
+
+	write_all(tty, frame, compose(frame, seq, 0, kind, text, strlen(text)));
+}
+
+static void send_text(struct answer *to, const char *kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static void send_text(unsigned long seq, const char *kind, const char *format, ...)
+static void send_text(struct answer *to, const char *kind, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -131,14 +173,20 @@ static void send_text(unsigned long seq, const char *kind, const char *format, .
 	va_start(args, format);
 	n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	send_frame(seq, kind, text, n < (int)sizeof(text) ? n : (int)sizeof(text) - 1);
+	send_frame(to, kind, text, n < (int)sizeof(text) ? n : (int)sizeof(text) - 1);
 }
 
-static void send_errno(unsigned long seq, const char *what)
+static void send_errno(const char *what)
 {
 	int error = errno;
 
-	send_text(seq, "fail", "%d %s: %s", error, what, strerror(error));
+	send_text(&of_rest, "fail", "%d %s: %s", error, what, strerror(error));
+}
+
+static void begin(struct answer *answer, unsigned long seq)
+{
+	answer->seq = seq;
+	answer->count = 0;
 }
 
 static void shell_start(void)
@@ -188,7 +236,7 @@ static bool forward(int fd, const char *kind, int most)
 	ssize_t n = 0;
 
 	while (most-- && (n = read(fd, data, sizeof(data))) > 0) {
-		send_frame(running ? running : served, kind, data, n);
+		send_frame(&of_run, kind, data, n);
 		*(fd == shell_out ? &sent_out : &sent_err) += n;
 	}
 	return n != 0;	/* false at end of file */
@@ -200,8 +248,8 @@ static void run_ends(const char *status)
 	forward(shell_out, "out", 64);
 	forward(shell_err, "err", 64);
 	if (running)
-		send_text(running, "exit", "%s %lu %lu", status, sent_out, sent_err);
-	running = 0;
+		send_text(&of_run, "exit", "%s %lu %lu", status, sent_out, sent_err);
+	running = false;
 }
 
 static void shell_ended(void)
@@ -227,10 +275,12 @@ static void run(unsigned long seq, const char *text, size_t len)
 	size_t n = 0;
 
 	if (running) {
-		send_text(seq, "fail", "%d run %lu has not ended", EBUSY, running);
+		begin(&of_rest, seq);
+		send_text(&of_rest, "fail", "%d run %lu has not ended", EBUSY, of_run.seq);
 		return;
 	}
-	running = seq;
+	begin(&of_run, seq);
+	running = true;
 	sent_out = sent_err = 0;
 	n += sprintf(line, "eval '");
 	for (size_t i = 0; i < len && n < sizeof(line) - 64; i++) {
@@ -250,33 +300,33 @@ struct sum {
 };
 
 /* Sends a file's content; false, with errno, where it cannot be read to its end. */
-static bool send_content(unsigned long seq, int fd, struct sum *sum)
+static bool send_content(int fd, struct sum *sum)
 {
 	char data[CHUNK];
 	ssize_t n;
 
 	while ((n = read(fd, data, sizeof(data))) > 0) {
-		send_frame(seq, "data", data, n);
+		send_frame(&of_rest, "data", data, n);
 		sum->crc = crc(sum->crc, data, n);
 		sum->size += n;
 	}
 	return n == 0;
 }
 
-static void get(unsigned long seq, const char *path)
+static void get(const char *path)
 {
 	struct sum sum = { 0, 0 };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || !send_content(seq, fd, &sum))
-		send_errno(seq, path);
+	if (fd < 0 || !send_content(fd, &sum))
+		send_errno(path);
 	else
-		send_text(seq, "end", "%lu %08x", sum.size, sum.crc);
+		send_text(&of_rest, "end", "%lu %08x", sum.size, sum.crc);
 	if (fd >= 0)
 		close(fd);
 }
 
-static void many(unsigned long seq, char *patterns)
+static void many(char *patterns)
 {
 	struct sum sum = { 0, 0 };
 
@@ -290,18 +340,18 @@ static void many(unsigned long seq, char *patterns)
 			int fd = open(found.gl_pathv[i], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 			if (fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode)) {
-				send_text(seq, "file", "%s", found.gl_pathv[i]);
-				send_content(seq, fd, &sum);
+				send_text(&of_rest, "file", "%s", found.gl_pathv[i]);
+				send_content(fd, &sum);
 			}
 			if (fd >= 0)
 				close(fd);
 		}
 		globfree(&found);
 	}
-	send_text(seq, "end", "%lu %08x", sum.size, sum.crc);
+	send_text(&of_rest, "end", "%lu %08x", sum.size, sum.crc);
 }
 
-static void put(unsigned long seq, const char *argument)
+static void put(const char *argument)
 {
 	unsigned int mode;
 	int start = 0;
@@ -310,19 +360,19 @@ static void put(unsigned long seq, const char *argument)
 		close(put_fd);
 	put_fd = -1;
 	if (sscanf(argument, "%o %n", &mode, &start) < 1 || !start) {
-		send_text(seq, "fail", "%d put wants MODE PATH", EINVAL);
+		send_text(&of_rest, "fail", "%d put wants MODE PATH", EINVAL);
 		return;
 	}
 	snprintf(put_path, sizeof(put_path), "%s", argument + start);
 	put_fd = open(put_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (put_fd < 0 || fchmod(put_fd, mode))
-		send_errno(seq, put_path);
+		send_errno(put_path);
 	else
-		send_text(seq, "ok", "%s", "");
+		send_text(&of_rest, "ok", "%s", "");
 }
 
 /* The sum is taken over what the file holds, not over what came in. */
-static void put_ends(unsigned long seq)
+static void put_ends(void)
 {
 	char data[CHUNK];
 	unsigned long size = 0;
@@ -335,27 +385,27 @@ static void put_ends(unsigned long seq)
 		size += n;
 	}
 	if (n < 0 || close(put_fd))
-		send_errno(seq, put_path);
+		send_errno(put_path);
 	else
-		send_text(seq, "end", "%lu %08x", size, sum);
+		send_text(&of_rest, "end", "%lu %08x", size, sum);
 	put_fd = -1;
 }
 
-static void put_data(unsigned long seq, const char *data, size_t len)
+static void put_data(const char *data, size_t len)
 {
 	if (put_fd < 0) {
-		send_text(seq, "fail", "%d no put is under way", EINVAL);
+		send_text(&of_rest, "fail", "%d no put is under way", EINVAL);
 		return;
 	}
 	if (!len) {
-		put_ends(seq);
+		put_ends();
 		return;
 	}
 	while (len) {
 		ssize_t n = write(put_fd, data, len);
 
 		if (n < 0) {
-			send_errno(seq, put_path);
+			send_errno(put_path);
 			close(put_fd);
 			put_fd = -1;
 			return;
@@ -363,7 +413,7 @@ static void put_data(unsigned long seq, const char *data, size_t len)
 		data += n;
 		len -= n;
 	}
-	send_text(seq, "ok", "%s", "");
+	send_text(&of_rest, "ok", "%s", "");
 }
 
 static unsigned long long now_ns(void)
@@ -375,13 +425,13 @@ static unsigned long long now_ns(void)
 }
 
 /* Proves that the clock runs and that timers fire. */
-static void ping(unsigned long seq, const char *kind, const char *text)
+static void ping(const char *kind, const char *text)
 {
 	const struct timespec wait = { .tv_nsec = 1000000 };
 	unsigned long long before = now_ns();
 
 	nanosleep(&wait, NULL);
-	send_text(seq, kind, "%llu %llu %s", before, now_ns(), text);
+	send_text(&of_rest, kind, "%llu %llu %s", before, now_ns(), text);
 }
 
 static void stir(const char *bytes, size_t len)
@@ -395,93 +445,145 @@ static void stir(const char *bytes, size_t len)
 	close(fd);
 }
 
-static void leave_word(unsigned long seq, const char *path)
+static void leave_nonce(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0 || dprintf(fd, "%s\n", nonce) < 0)
-		send_errno(seq, path);
+		send_errno(path);
 	else
-		send_text(seq, "ok", "%s", "");
+		send_text(&of_rest, "ok", "%s", "");
 	if (fd >= 0)
 		close(fd);
 }
 
 static void serve(unsigned long seq, const char *kind, char *payload, size_t len)
 {
-	if (!strcmp(kind, "run"))
+	if (!strcmp(kind, "run")) {
 		run(seq, payload, len);
-	else if (!strcmp(kind, "kill"))
-		kill(-shell, SIGKILL);	/* shell_ended() answers for the run */
-	else if (!strcmp(kind, "ping"))
-		ping(seq, "pong", payload);
+		return;
+	}
+	begin(&of_rest, seq);
+	if (!strcmp(kind, "ping"))
+		ping("pong", payload);
 	else if (!strcmp(kind, "get"))
-		get(seq, payload);
+		get(payload);
 	else if (!strcmp(kind, "many"))
-		many(seq, payload);
+		many(payload);
 	else if (!strcmp(kind, "put"))
-		put(seq, payload);
-	else if (!strcmp(kind, "word"))
-		leave_word(seq, payload);
+		put(payload);
+	else if (!strcmp(kind, "nonce"))
+		leave_nonce(payload);
 	else if (!strcmp(kind, "data"))
-		put_data(seq, payload, len);
+		put_data(payload, len);
 	else
-		send_text(seq, "fail", "%d unknown request %.20s", ENOSYS, kind);
+		send_text(&of_rest, "fail", "%d unknown request %.20s", ENOSYS, kind);
 }
 
-/* Serves one frame at `at`; returns the bytes used, 0 where more must come first. */
+static void hello(unsigned long seq, const char *word, const char *bytes, size_t len)
+{
+	strcpy(nonce, word);
+	served = seq;
+	begin(&of_run, 0);
+	begin(&of_rest, seq);
+	stir(bytes, len);
+	ping("ready", "agent 2");
+}
+
+static void send_lost(unsigned long seq, unsigned long count)
+{
+	char text[24];
+
+	sprintf(text, "%lu", count);
+	send_note(seq, "lost", text);
+}
+
+/* Sends the answer to a request from its frame `number` on once more, or says why there is none. */
+static void again(unsigned long seq, unsigned long number)
+{
+	struct answer *answer = of_run.seq == seq ? &of_run : &of_rest;
+
+	if (seq > served)
+		send_note(seq, "missing", "");
+	else if (answer->seq != seq || !number || number + KEPT <= answer->count)
+		send_lost(seq, answer->seq == seq ? answer->count : 0);
+	else if (number > answer->count)
+		send_note(seq, "busy", "");
+	else
+		for (; number <= answer->count; number++)
+			write_all(tty, answer->kept[(number - 1) % KEPT].frame,
+				  answer->kept[(number - 1) % KEPT].size);
+}
+
+static void take_request(unsigned long seq, const char *word, const char *kind, char *payload,
+			 size_t len)
+{
+	bool same = !strcmp(word, nonce);
+
+	if (!strcmp(kind, "hello") && !(same && seq <= served)) {
+		hello(seq, word, payload, len);
+	} else if (!same) {
+		send_note(seq, "stranger", "");
+	} else if (!strcmp(kind, "again")) {
+		again(seq, strtoul(payload, NULL, 10));
+	} else if (!strcmp(kind, "kill")) {
+		if (running && of_run.seq == seq)
+			kill(-shell, SIGKILL);	/* shell_ended() answers for the run */
+		again(seq, strtoul(payload, NULL, 10));
+	} else if (seq <= served) {
+		again(seq, 1);
+	} else {
+		served = seq;
+		serve(seq, kind, payload, len);
+	}
+}
+
+/*
+ * Takes one frame at `at`, which begins with "@"; returns the bytes that need not be looked at
+ * again, 0 where more must come first.
+ */
 static size_t take_frame(char *at, size_t have)
 {
-	char *eol = memchr(at, '\n', have), word[40], kind[16], head[128];
-	unsigned long seq;
+	char *eol = memchr(at, '\n', have < HEAD_MAX ? have : HEAD_MAX);
+	char word[40], kind[16], head[HEAD_MAX], after;
+	unsigned int sum, check;
+	unsigned long seq, number;
 	size_t len, used;
-	unsigned int sum;
 	int n;
 
 	if (!eol)
-		return have > 200 ? have : 0;
+		return have < HEAD_MAX ? 0 : 1;
 	used = eol + 1 - at;
 	*eol = 0;
-	if (sscanf(at, "@%39s %lu %15s %zu %x", word, &seq, kind, &len, &sum) != 5 ||
-	    len > REQUEST_MAX) {
-		send_text(0, "nak", "header");
-		return used;
-	}
+	n = sscanf(at, "@%39s %lu %lu %15s %zu %8x %8x", word, &seq, &number, kind, &len, &sum,
+		   &check);
 	*eol = '\n';
-	if (have < used + len + 1)
+	if (n != 7 || len > REQUEST_MAX)
+		return 1;
+	n = snprintf(head, sizeof(head), "%s %lu %lu %s %zu %08x", word, seq, number, kind, len,
+		     sum);
+	if (crc(0, head, n) != check)
+		return 1;
+	if (have < used + len)
 		return 0;
-	n = snprintf(head, sizeof(head), "%s %lu %s %zu\n", word, seq, kind, len);
-	if (crc(crc(0, head, n), eol + 1, len) != sum || eol[1 + len] != '\n') {
-		send_text(0, "nak", "sum");
-		return used;	/* the length is not to be trusted either */
-	}
-	eol[1 + len] = 0;
-	if (!strcmp(kind, "hello")) {
-		strcpy(nonce, word);
-		served = seq;
-		stir(eol + 1, len);
-		ping(seq, "ready", "agent 1");
-	} else if (strcmp(word, nonce)) {
-		send_text(seq, "fail", "%d this machine's word is another", EPERM);
-	} else if (seq <= served) {
-		send_text(seq, "dup", "%lu", served);
-	} else {
-		served = seq;
-		serve(seq, kind, eol + 1, len);
-	}
-	return used + len + 1;
+	if (crc(0, at + used, len) != sum)
+		return 1;
+	used += len;
+	after = at[used];
+	at[used] = 0;	/* for those who take the payload for a string */
+	take_request(seq, word, kind, at + used - len, len);
+	at[used] = after;
+	return used;
 }
 
-static void take_input(void)
-{
-	static char input[REQUEST_MAX + 512];
-	static size_t have;
-	size_t at = 0, used;
-	ssize_t n = read(tty, input + have, sizeof(input) - have);
+static char input[REQUEST_MAX + 512];
+static size_t have;		/* bytes of it that no frame was made of yet */
 
-	if (n <= 0 && errno != EINTR)
-		exit(1);	/* hung up: init starts us again */
-	have += n;
+/* Serves the frames that are there. `given_up`: the one at the beginning will not go on. */
+static void take_frames(bool given_up)
+{
+	size_t at = given_up ? 1 : 0, used;
+
 	while (at < have) {
 		char *start = memchr(input + at, '@', have - at);
 
@@ -497,8 +599,18 @@ static void take_input(void)
 	}
 	memmove(input, input + at, have - at);
 	have -= at;
-	if (have == sizeof(input))
-		have = 0;
+}
+
+static void take_input(void)
+{
+	/* One byte stays free, for the zero behind a payload. */
+	ssize_t n = read(tty, input + have, sizeof(input) - 1 - have);
+
+	if (n <= 0 && errno != EINTR)
+		exit(1);	/* hung up: init starts us again */
+	if (n > 0)
+		have += n;
+	take_frames(false);
 }
 
 static void take_status(void)
@@ -530,7 +642,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	cfmakeraw(&mode);
-	tcsetattr(tty, TCSANOW, &mode);
+	tcsetattr(tty, TCSAFLUSH, &mode);	/* what came before was edited as a terminal's */
 	signal(SIGPIPE, SIG_IGN);
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -539,7 +651,7 @@ int main(int argc, char **argv)
 	}
 	crc_setup();
 	shell_start();
-	send_text(0, "ready", "0 0 agent 1");
+	send_note(0, "ready", "0 0 agent 2");
 	for (;;) {
 		struct pollfd polls[] = {
 			{ .fd = tty, .events = POLLIN },
@@ -548,8 +660,12 @@ int main(int argc, char **argv)
 			{ .fd = shell_status, .events = POLLIN },
 		};
 
-		if (poll(polls, 4, -1) < 0)
+		switch (poll(polls, 4, have ? PARTIAL_MS : -1)) {
+		case -1:
 			continue;
+		case 0:
+			take_frames(true);
+		}
 		if (polls[0].revents)
 			take_input();
 		if (polls[1].revents & POLLIN)

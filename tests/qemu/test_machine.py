@@ -215,4 +215,4 @@ def test_a_kernel_that_says_nothing_is_a_timeout_with_the_command(
 ) -> None:
     images = dataclasses.replace(machine_config.images, append="rdinit=/nowhere panic=0")
     with pytest.raises((GuestTimeout, GuestCrash)):
-        boots.cold(dataclasses.replace(machine_config, images=images), timeout=4)
+        boots.cold(dataclasses.replace(machine_config, images=images), timeout=60)

@@ -151,14 +151,14 @@ class TestIdentity:
         self, boots: Boots, machine_config: MachineConfig
     ) -> None:
         one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
-        words = [ssh(guest, f"cat {service.WORD}").strip() for guest in (one, two)]
+        words = [ssh(guest, f"cat {service.NONCE}").strip() for guest in (one, two)]
         assert words == [one.machine.nonce, two.machine.nonce]
         for path in (service.HOST_KEY, service.AUTHORIZED):
             assert one.read_file(path) != two.read_file(path)
 
     @pytest.mark.machine("cold")
     def test_a_booted_machine_has_its_word_from_the_command_line(self, guest: Guest) -> None:
-        assert f"harness.word={guest.machine.nonce}" in ssh(guest, "cat /proc/cmdline").split()
+        assert f"harness.nonce={guest.machine.nonce}" in ssh(guest, "cat /proc/cmdline").split()
 
     def test_a_template_keeps_no_keys(self, guest: Guest) -> None:
         found = guest.run("ls -A /etc/dropbear /root/.ssh /run/harness").text.split()
@@ -285,7 +285,7 @@ class TestClones:
 
         def session(number: int) -> str:
             with template.clone() as machine:
-                return ssh(Guest(machine), f"echo {number}; cat {service.WORD}")
+                return ssh(Guest(machine), f"echo {number}; cat {service.NONCE}")
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             said = [text.split() for text in pool.map(session, range(50))]

@@ -15,4 +15,4 @@ class ForeignHostKey(SshError):
 
 
 class WrongGuest(SshError):
-    """A guest answered, and its word is not this machine's."""
+    """A guest answered, and its nonce is not this machine's."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 """Seconds for the server to be there and to let us in; on a loaded host ten times the usual."""
 WARM_TIMEOUT = 10.0
-WORD = "/run/harness/word"
-"""Where the agent leaves the machine's word, as it knows it."""
+NONCE = "/run/harness/nonce"
+"""Where the agent leaves the machine's nonce, as it knows it."""
 HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key"
 AUTHORIZED = "/root/.ssh/authorized_keys"
 STATE = "/run/harness/ssh"
@@ -100,7 +100,7 @@ class Ssh:
             self._client = None
 
     def _arm(self) -> None:
-        """Gives the guest this machine's keys and its word, over the console."""
+        """Gives the guest this machine's keys and its nonce, over the console."""
         from harness.guest.ssh.keys import Keys
 
         agent = self._agent
@@ -110,7 +110,7 @@ class Ssh:
         self._absent = self._await_server(agent)
         if self._absent:
             return
-        agent.leave_word(WORD, TIMEOUT)
+        agent.leave_nonce(NONCE, TIMEOUT)
         agent.put(HOST_KEY, keys.host_file, 0o600, TIMEOUT)
         agent.put(AUTHORIZED, keys.authorized.encode() + b"\n", 0o600, TIMEOUT)
         self._keys = keys
@@ -142,10 +142,10 @@ class Ssh:
         except SshError as error:
             raise type(error)(f"{error}{self._server_log()}") from None
         try:
-            said = client.run(f'read -r word <{WORD}; echo "$word"', TIMEOUT)
-            word = said.text.strip()
-            if word != self._machine.nonce:
-                raise WrongGuest(self._wrong(port, word))
+            said = client.run(f'read -r nonce <{NONCE}; echo "$nonce"', TIMEOUT)
+            nonce = said.text.strip()
+            if nonce != self._machine.nonce:
+                raise WrongGuest(self._wrong(port, nonce))
         except BaseException:
             client.abort()
             raise
@@ -161,10 +161,10 @@ class Ssh:
             f"    {line}" for line in log.splitlines()[-5:]
         )
 
-    def _wrong(self, port: int, word: str) -> str:
+    def _wrong(self, port: int, nonce: str) -> str:
         return (
-            f"the guest that answers over ssh at port {port} is not this machine's: its word is"
-            f" {word or 'empty'!r}; this machine's is {self._machine.nonce!r}, as its own console"
+            f"the guest that answers over ssh at port {port} is not this machine's: its nonce is"
+            f" {nonce or 'empty'!r}; this machine's is {self._machine.nonce!r}, as its own console"
             f" says (QEMU {self._machine.pid}). Nothing of yours was run in it"
         )
 
@@ -184,7 +184,7 @@ def warm(machine: Machine) -> None:
     ssh.close()
     # No session may be under way when the state is written: its peer does not exist in a clone.
     machine.channel.run(
-        f"rm -f {HOST_KEY} {AUTHORIZED} {WORD}\n"
+        f"rm -f {HOST_KEY} {AUTHORIZED} {NONCE}\n"
         "while set -- $(pidof dropbear); [ $# -gt 1 ]; do usleep 5000; done",
         TIMEOUT,
     ).check()

@@ -43,7 +43,7 @@ def test_a_log_without_the_message_is_told() -> None:
 
 def test_the_transcript_ends_with_init_and_has_no_word_of_the_machine_s() -> None:
     log = [
-        "[    0.000000] Kernel command line: console=ttyAMA0 harness.word=0a1b2c3d",
+        "[    0.000000] Kernel command line: console=ttyAMA0 harness.nonce=0a1b2c3d",
         "[    1.558755] Run /sbin/init as init process\r",
         "Please press Enter",
     ]

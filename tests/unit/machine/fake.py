@@ -7,17 +7,13 @@ import contextlib
 import os
 import threading
 import tty
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pexpect
-import pexpect.fdpexpect
-
-from harness.machine.agent import HEADER, AgentChannel, encode
+from harness.machine.agent import AgentChannel
 from harness.machine.crash import CrashWatcher
 from harness.machine.errors import GuestCrash
+from harness.machine.frames import Frame, FrameReader
 from harness.machine.iothread import IoThread
 from harness.machine.line import Line
 from harness.machine.transcript import Transcript
@@ -26,29 +22,40 @@ Answer = Callable[["FakeAgent", int, str, bytes], None]
 
 
 class FakeAgent:
-    """The guest's side of the agent's line. `answer` decides what comes back for each request."""
+    """The guest's side of the agent's line. `answer` decides what comes back for each request.
+
+    It keeps no answer: what the harness asks for again is `missing` where it never came, else
+    `busy`.
+    """
 
     def __init__(self, fd: int, answer: Answer) -> None:
         self.fd = fd
-        self.word = "0"
+        self.nonce = "0"
+        self.served = 0
+        self.repeats = False
+        """Whether `answer` is asked for ``again`` too."""
+        self._sent: dict[int, int] = {}
         self._answer = answer
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        line: Any = pexpect.fdpexpect.fdspawn(self.fd, timeout=30)
-        with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT, OSError, ValueError):
-            while True:
-                line.expect([HEADER])
-                word, seq, kind, length, crc = line.match.groups()
-                payload = line.read(int(length) + 1)[:-1] if int(length) else line.read(1)[:0]
-                head = b"%s %s %s %s\n" % (word, seq, kind, length)
-                assert zlib.crc32(payload, zlib.crc32(head)) == int(crc, 16), (
-                    "the harness's own sum"
-                )
-                if kind == b"hello":
-                    self.word = word.decode()
-                self._answer(self, int(seq), kind.decode(), payload)
+        reader = FrameReader()
+        with contextlib.suppress(OSError):
+            while data := os.read(self.fd, 4096):
+                reader.feed(data)
+                while (frame := reader.next()) is not None:
+                    self._take(frame)
+        assert not reader.damage, "the harness's own frames"
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == "hello":
+            self.nonce = frame.nonce
+        if frame.kind == "again" and not self.repeats:
+            self.raw(self.frame(frame.seq, "missing" if frame.seq > self.served else "busy"))
+            return
+        self.served = max(self.served, frame.seq)
+        self._answer(self, frame.seq, frame.kind, frame.payload)
 
     def join(self) -> None:
         """Waits for the guest's end, once its line was hung up."""
@@ -60,13 +67,18 @@ class FakeAgent:
         while data:
             data = data[os.write(self.fd, data) :]
 
-    def frame(self, seq: int, kind: str, payload: bytes = b"") -> bytes:
+    def frame(self, seq: int, kind: str, payload: bytes = b"", number: int = 0) -> bytes:
         """A right frame."""
-        return encode(self.word, seq, kind, payload)
+        return Frame(self.nonce, seq, number, kind, payload).encode()
+
+    def next_frame(self, seq: int, kind: str, payload: bytes = b"") -> bytes:
+        """The next frame of the answer to a request."""
+        self._sent[seq] = self._sent.get(seq, 0) + 1
+        return self.frame(seq, kind, payload, self._sent[seq])
 
     def say(self, seq: int, kind: str, payload: bytes = b"") -> None:
-        """Sends a right frame."""
-        self.raw(self.frame(seq, kind, payload))
+        """Sends it."""
+        self.raw(self.next_frame(seq, kind, payload))
 
 
 class Bench:
@@ -123,9 +135,9 @@ def bench(answer: Answer, directory: Path | None = None) -> Iterator[tuple[Bench
 
     def greet_first(agent: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
         if kind == "hello":
-            agent.say(seq, "ready", b"0 1000000 agent 1")
+            agent.say(seq, "ready", b"0 1000000 agent 2")
         elif kind == "kill":
-            agent.say(seq - 1, "exit", b"137 0 0")
+            agent.say(seq, "exit", b"137 0 0")
         else:
             answer(agent, seq, kind, payload)
 

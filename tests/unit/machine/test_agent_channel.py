@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.machine.errors import ConsoleError, GuestCrash, GuestFileError, GuestTimeout
+from harness.machine.frames import Frame
 from tests.unit.machine.fake import FakeAgent, bench
 
 PANIC = b"[   12.345678] Kernel panic - not syncing: sysrq triggered crash\n"
@@ -34,7 +35,9 @@ def test_output_error_output_and_status_are_told_apart() -> None:
 
 def test_output_that_looks_like_a_prompt_or_a_frame_is_output() -> None:
     lies = (
-        b"/ # \x1b[6n@abcd0123 2 exit 5 00000000\n0 0 0\n@abcd0123 99 out 3 12345678\n\xff\xfe\x00"
+        b"/ # \x1b[6n@abcd0123 2 1 exit 5 00000000 00000000\n0 0 0\n"
+        + Frame("abcd0123", 2, 2, "exit", b"7 0 0").encode()
+        + b"\xff\xfe\x00"
     )
     with bench(lambda a, seq, kind, text: ends(a, seq, lies)) as (b, _):
         assert b.channel.run("anything", 5).stdout == lies
@@ -73,8 +76,17 @@ def test_a_lost_frame_is_noticed() -> None:
 
 
 def test_an_answer_to_an_earlier_question_is_not_taken_for_this_one() -> None:
+    def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
+        ends(a, seq - 1, b"earlier")
+        ends(a, seq, b"this")
+
+    with bench(answer) as (b, _):
+        assert b.channel.run("anything", 5).text == "this"
+
+
+def test_an_answer_to_a_question_that_nobody_asked_is_an_error() -> None:
     with (
-        bench(lambda a, seq, kind, text: ends(a, seq - 1)) as (b, _),
+        bench(lambda a, seq, kind, text: ends(a, seq + 1)) as (b, _),
         pytest.raises(ConsoleError, match="out of turn"),
     ):
         b.channel.run("anything", 5)
@@ -82,7 +94,7 @@ def test_an_answer_to_an_earlier_question_is_not_taken_for_this_one() -> None:
 
 def test_another_machines_answer_is_refused() -> None:
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
-        a.word = "0badbabe"
+        a.nonce = "0badbabe"
         ends(a, seq)
 
     with bench(answer) as (b, _), pytest.raises(ConsoleError, match="another's"):
@@ -91,8 +103,8 @@ def test_another_machines_answer_is_refused() -> None:
 
 def test_an_agent_that_was_started_again_is_noticed() -> None:
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
-        a.word = "0"
-        a.say(0, "ready", b"0 0 agent 1")
+        a.nonce = "0"
+        a.say(0, "ready", b"0 0 agent 2")
 
     with bench(answer) as (b, _), pytest.raises(ConsoleError, match="started again"):
         b.channel.run("anything", 5)
@@ -185,6 +197,34 @@ def test_a_file_that_changed_on_the_way_is_refused() -> None:
         b.channel.get("/x", 5)
 
 
+def test_output_of_which_more_was_lost_than_can_be_had_again_is_an_error() -> None:
+    def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
+        if kind == "run":
+            a.raw(a.next_frame(seq, "out", b"lost")[1:] + a.next_frame(seq, "exit", b"0 4 0"))
+        else:
+            a.raw(a.frame(seq, "lost", b"2"))
+
+    with bench(answer) as (b, agent):
+        agent.repeats = True
+        with pytest.raises(ConsoleError, match="than the agent keeps"):
+            b.channel.run("anything", 5)
+
+
+def test_a_file_of_which_too_much_was_lost_is_read_again() -> None:
+    reads = iter([False, False, True])
+
+    def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
+        if kind == "again":
+            a.raw(a.frame(seq, "lost", b"2"))
+            return
+        data, end = a.next_frame(seq, "data", b"abc"), a.next_frame(seq, "end", b"3 352441c2")
+        a.raw((data if next(reads) else data[1:]) + end)
+
+    with bench(answer) as (b, agent):
+        agent.repeats = True
+        assert b.channel.get("/x", 5) == b"abc"
+
+
 def test_the_guests_own_cannot_is_passed_on() -> None:
     with (
         bench(lambda a, seq, kind, text: a.say(seq, "fail", b"2 /x: No such file")) as (b, _),
@@ -211,7 +251,9 @@ def test_a_damaged_line_never_gives_a_wrong_result(
 
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
         nonlocal damaged
-        whole = a.frame(seq, "out", out) + a.frame(seq, "exit", b"0 %d 0" % len(out))
+        if kind != "run":
+            return
+        whole = a.next_frame(seq, "out", out) + a.next_frame(seq, "exit", b"0 %d 0" % len(out))
         i = at % len(whole)
         new = {
             "drop": whole[:i] + whole[i + 1 :],
