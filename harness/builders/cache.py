@@ -105,6 +105,9 @@ class Cache:
         """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
         path = self.root / name
         with self._explained():
+            if not self.root.exists():
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+                self.root.mkdir(mode=0o700, exist_ok=True)
             path.mkdir(parents=True, exist_ok=True)
         return path
 

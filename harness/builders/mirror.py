@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import BuildError
+from harness.host import confine
 
 State = tuple[int, int, int]
 """``st_mode``, inode, change time in ns; of a directory the mode only: its entries speak for
@@ -41,6 +42,7 @@ class Mirror:
         self.forget()
         remove(self.place)
         run(["cp", "-a", "--reflink=auto", self.origin, self.place])
+        confine.give_tree(self.place)
         self._write({path: _state(entry) for path, entry in _walk(self.place)})
         return True
 
@@ -82,6 +84,7 @@ class Mirror:
             shutil.copymode(origin, place)
         else:
             shutil.copy2(origin, place, follow_symlinks=False)
+        confine.give(place)
         info = place.lstat()
         return _state_of(info.st_mode, info.st_ino, info.st_ctime_ns)
 
@@ -101,6 +104,23 @@ def plain_file(root: Path, path: str) -> Path:
     if not place.is_file() or place.resolve() != root.resolve() / path:
         raise BuildError(f"{path} was not made, or is no plain file below {root}")
     return place
+
+
+def take(root: Path, path: str, to: Path) -> Path:
+    """Copies the plain file `path` below `root` into the directory `to`, its bytes and nothing
+    else: no mode, no owner. Raises `BuildError`.
+    """
+    place = plain_file(root, path)
+    return Path(shutil.copyfile(place, to / place.name))
+
+
+def below(root: Path, text: str) -> Path | None:
+    """What a program that is not trusted calls `text`, where that is below `root`; else None."""
+    try:
+        place = (root / text).resolve()
+        return place if place.is_relative_to(root.resolve()) else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def remove(path: Path) -> None:

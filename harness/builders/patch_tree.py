@@ -37,13 +37,15 @@ from harness.builders.kernel import (
     make_words,
 )
 from harness.builders.kernel_source import KernelSource, resolve
-from harness.builders.mirror import Mirror, plain_file, remove
+from harness.builders.mirror import Mirror, below, plain_file, remove, take
 from harness.builders.module import build_module
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import read_manifest
-from harness.builders.sandbox import Limits, Sandbox, scaled
+from harness.builders.sandbox import Sandbox, check
+from harness.builders.watch import Limits, scaled
 from harness.errors import BuildError, UserError
-from harness.host import project
+from harness.host import confine, project
+from harness.host.confine import Means
 from harness.host.locking import FileLock
 from harness.host.progress import Progress
 from harness.imageset import preflight
@@ -56,6 +58,8 @@ KERNEL = "linux"
 # What make says of a step that gives something new; checks and calls are run each time.
 _STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
 
+_RELEASE = re.compile(r"[0-9][A-Za-z0-9.+_~-]{0,63}")
+_RELEASE_BYTES = 256
 _CONFIGURES = re.compile(r"Kconfig")
 _WARNING = re.compile(r"^\S.*\b(?i:warning): ")
 
@@ -97,6 +101,7 @@ class PatchTree:
             writable = tuple(root / name for name in (KERNEL, "images", "tmp"))
             self._sandbox = Sandbox(writable, scaled(limits, jobs))
         self.kernel = KernelTree(root / KERNEL, base.release, base.features)
+        self._make: list[str] = []
         self._mirror = Mirror(base.tree, self.kernel.tree, root / "linux.json")
         self.log = root / "log"
         self.steps: list[str] = []
@@ -111,8 +116,10 @@ class PatchTree:
 
     def prepare(self) -> None:
         """Makes the directory fit for use: copied where it must be, clean in any case."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        stamp, wanted = self.root / "stamp.json", {"kernel": self._slug}
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._close()
+        stamp = self.root / "stamp.json"
+        wanted = {"kernel": self._slug, "uid": confine.other_uid()}
         self.log.unlink(missing_ok=True)
         if not stamp.exists() or json.loads(stamp.read_text()) != wanted:
             self._mirror.forget()
@@ -124,19 +131,29 @@ class PatchTree:
             runner.run(list(words), "copying the kernel tree")
 
         self._mirror.prepare(copy)
+        # Before a patch can make something else of its Makefile, in which this looks.
+        self._make = make_words(self.kernel.tree, self._jobs)
         self._reset_images()
+
+    def _close(self) -> None:
+        """Nobody but us gets to what is built here, and those who build it."""
+        bare = self._sandbox is not None and check().means is Means.BARE
+        for place in (self.root.parent, self.root):
+            place.chmod(0o711 if bare and confine.other_uid() is not None else 0o700)
 
     def _reset_images(self) -> None:
         remove(self.root / "images")
         for part in PARTS:
             shutil.copytree(project.IMAGES / part, self.root / "images" / part)
+        confine.give_tree(self.root / "images")
         self._touched.clear()
 
     def _tools(self, trusted: bool = False) -> ToolRunner:
         tmp = self.root / "tmp"
         # Empty each time: a link that somebody left there would lead our own writing elsewhere.
         remove(tmp)
-        tmp.mkdir()
+        tmp.mkdir(mode=0o700)
+        confine.give(tmp)
         build_dir = BuildDirectory(tmp, tmp, self.log, self._lock.fd)
         return ToolRunner(build_dir, self._environment, None if trusted else self._sandbox)
 
@@ -201,6 +218,7 @@ class PatchTree:
                 raise UserError(f"{patch.name}: {path} is not a source")
         runner = self._tools()
         copy = Path(shutil.copyfile(patch, runner.build_dir.tmp / "applied.patch"))
+        confine.give(copy)
         cwd = self.root / place
         # Not the repository in which the cache may be; and no fuzz: a patch with little context
         # would go anywhere.
@@ -240,14 +258,12 @@ class PatchTree:
             files["app"] = self._make_app(to)
         dtb = to / Path(NAME).with_suffix(".dtb")
         dtb.write_bytes(self._compile_dts())
-        release = plain_file(self.kernel.obj, "include/config/kernel.release").read_text().strip()
+        release = self._release()
         manifest = project.IMAGES / "rootfs" / "manifest.toml"
         initrd = to / "initramfs.cpio"
         initrd.write_bytes(cpio.archive(read_manifest(manifest, release, files)))
         names = ("arch/arm/boot/zImage", "vmlinux", "System.map")
-        zimage, vmlinux, system_map = (
-            Path(shutil.copy2(plain_file(self.kernel.obj, name), to)) for name in names
-        )
+        zimage, vmlinux, system_map = (take(self.kernel.obj, name, to) for name in names)
         return preflight.with_parts(
             ImageSet(
                 kernel=zimage,
@@ -262,8 +278,16 @@ class PatchTree:
             )
         )
 
+    def _release(self) -> str:
+        """What the kernel calls itself. It becomes the name of a directory of the guest."""
+        made = plain_file(self.kernel.obj, "include/config/kernel.release").read_bytes()
+        release = made[:_RELEASE_BYTES].decode("ascii", errors="replace").strip()
+        if not _RELEASE.fullmatch(release):
+            raise BuildError(f"the kernel's release is no name of one\n{ascii(release)[:200]}")
+        return release
+
     def _make_kernel(self) -> None:
-        words = make_words(self.kernel.tree, self._jobs)
+        words = self._make
         if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
             # A new option would be asked for, and nobody answers.
             self._run([*words, "olddefconfig"], "configuring the kernel")
@@ -278,8 +302,8 @@ class PatchTree:
         self._mirror.lend()
         self.warnings.clear()
         for step in steps:
-            place = self.kernel.obj / step
-            if step.endswith(".o") and place.is_file():
+            place = below(self.kernel.obj, step)
+            if step.endswith(".o") and place is not None and place.is_file():
                 place.unlink()
         self._make_kernel()
         self._make_module(self.root / "tmp")
@@ -290,16 +314,16 @@ class PatchTree:
     def _make_module(self, to: Path) -> Path:
         self._mirror.lend()
         source = self.root / "images" / "module"
-        words = [*make_words(self.kernel.tree, self._jobs), f"M={source}", "modules"]
+        words = [*self._make, f"M={source}", "modules"]
         self._run(words, "making cma.ko")
-        return Path(shutil.copy2(plain_file(self.root, "images/module/cma.ko"), to))
+        return take(self.root, "images/module/cma.ko", to)
 
     def _make_app(self, to: Path) -> Path:
         source = self.root / "images" / "app"
         with self._counted():
             made = userland.compile_program(self._tools(), APP, source)
         self.steps.append(made.name)
-        return Path(shutil.copy2(plain_file(self.root, f"tmp/{made.name}"), to))
+        return take(self.root, f"tmp/{made.name}", to)
 
     def _compile_dts(self) -> bytes:
         dts = self.root / "images" / "dts"
@@ -310,7 +334,9 @@ class PatchTree:
     def _filter(self, command: list[str], data: bytes, what: str) -> bytes:
         """Runs a program on `data`, in the sandbox; what it gives."""
         runner = self._tools()
-        (runner.build_dir.tmp / "given").write_bytes(data)
+        given = runner.build_dir.tmp / "given"
+        given.write_bytes(data)
+        confine.give(given)
         runner.run(["sh", "-c", '"$@" <given >made', "sh", *command], what)
         return plain_file(self.root, "tmp/made").read_bytes()
 

@@ -48,6 +48,11 @@ RATIO = click.FloatRange(min=1)
     type=RATIO,
     help="The same for the time of an allocation (default: 1.5).",
 )
+@click.option(
+    "--unconfined",
+    is_flag=True,
+    help="Build patches that you trust where this host cannot confine a build.",
+)
 @options.as_json("Print the verdict as JSON.")
 @options.debug
 def command(
@@ -59,7 +64,7 @@ def command(
     output: Path | None,
     jobs: int,
     as_json: bool,
-    **limits: Any,
+    **settings: Any,
 ) -> int:
     """Judge patches for the kernel, the driver, the application or the device tree.
 
@@ -98,7 +103,7 @@ def command(
         print(render(result))
         return result.decision.exit_status
     progress = LineProgress()
-    given = {name: value for name, value in limits.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
     chosen = Options(output=to, base=base, workers=jobs, **given)
     if whole or select:
         chosen = dataclasses.replace(chosen, select=select)

@@ -15,7 +15,8 @@ from pathlib import Path
 from harness.builders import sandbox
 from harness.builders.cache import Cache
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
-from harness.builders.sandbox import Contained
+from harness.builders.sandbox import Contained, NoSandbox
+from harness.builders.watch import Limits
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
 from harness.gate.baseline import Baselines, compare, run_suite
@@ -41,6 +42,7 @@ from harness.gate.result import (
     Stage,
     TestChange,
 )
+from harness.host.confine import Means
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
@@ -69,6 +71,7 @@ class Gate:
 
     def __init__(self, options: Options, cache: Cache, progress: Progress) -> None:
         self._options = options
+        self._limits: Limits | None = options.limits
         self._cache = cache
         self._progress = progress
         self._touched: list[str] = []
@@ -91,7 +94,7 @@ class Gate:
         (out / "patches").mkdir()
         self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
-            sandbox.check()
+            self._confine()
             with contextlib.ExitStack() as patch_tree:
                 base, patched, new_warnings = self._build(inputs, patch_tree)
                 before = self._probe(base, patched, patch_tree)
@@ -105,6 +108,19 @@ class Gate:
             finding = Finding(Kind.INFRASTRUCTURE, str(error).partition("\n")[0], str(error))
             self._finish(Decision.INFRASTRUCTURE, finding.title, finding)
         return self._result
+
+    def _confine(self) -> None:
+        """Sees to it that builds can be confined here, or that they need not be."""
+        try:
+            how = sandbox.check()
+        except NoSandbox:
+            if not self._options.unconfined:
+                raise
+            self._limits = None
+            self._note("the build was not confined: this host cannot, and --unconfined was given")
+            return
+        if how.means is not Means.NAMESPACES or not how.asked:
+            self._note(f"the build was confined by less than all: {how}")
 
     # What is collected
 
@@ -145,7 +161,7 @@ class Gate:
         with self._stage("base"):
             shop = patch_tree.enter_context(
                 open_patch_tree(
-                    self._cache, options.base, self._progress, options.workers, options.limits
+                    self._cache, options.base, self._progress, options.workers, self._limits
                 )
             )
             base = shop.build(out / "images" / "base")

@@ -21,6 +21,7 @@ from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
 from harness.gate.result import Area, Change, Decision, GateResult, Kind
+from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
 from harness.imageset.model import ImageSet
 from harness.machine.crash import Crash
@@ -100,10 +101,11 @@ class World:
             return run(self.before)
         return run(self.canary if to.name == "canary" else self.after.pop(0))
 
-    def judge(self) -> GateResult:
+    def judge(self, unconfined: bool = False) -> GateResult:
         cache = Cache(self.tmp_path / "cache")
         cache.directory("entries")
-        return Gate(Options(self.tmp_path / "out", "6.1"), cache, LineProgress()).judge([PATCH])
+        options = Options(self.tmp_path / "out", "6.1", unconfined=unconfined)
+        return Gate(options, cache, LineProgress()).judge([PATCH])
 
 
 class FakeShop:
@@ -149,7 +151,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             made.done.append("restored")
 
     monkeypatch.setattr(module, "open_patch_tree", opened)
-    monkeypatch.setattr("harness.builders.sandbox.check", lambda: None)
+    full = Confinement(Means.NAMESPACES, 1, filtered=True, asked=True, landlock=0)
+    monkeypatch.setattr("harness.builders.sandbox.check", lambda: full)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
     monkeypatch.setattr(module, "run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
@@ -417,3 +420,12 @@ def test_a_host_without_a_sandbox_judges_nothing(
     monkeypatch.setattr("harness.builders.sandbox.check", fail)
     assert world.judge().decision is Decision.INFRASTRUCTURE
     assert world.done == []
+    result = world.judge(unconfined=True)
+    assert result.decision is Decision.ACCEPTED
+    assert any("--unconfined" in note for note in result.notes)
+
+
+def test_a_lesser_confinement_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = Confinement(Means.BARE, 1, filtered=True, asked=True, landlock=7)
+    monkeypatch.setattr("harness.builders.sandbox.check", lambda: bare)
+    assert any("no namespaces" in note for note in world.judge().notes)
