@@ -83,6 +83,9 @@ def command(
 
     if whole and select:
         raise click.UsageError("--whole and --select: give one of them")
+    if not patches and not commits:
+        # Nothing is judged, so no earlier verdict is written over.
+        raise UserError("no patch was given; - reads one from the standard input")
     check_installed()
     begun = time.monotonic()
     to = (output or ARTIFACTS / "gate").absolute()
@@ -135,6 +138,4 @@ def _input(
         return at_commit(kernel, base), found
     if select is not None and not select.is_file():
         raise UserError(f"--select {select}: there is no such file")
-    if not patches:
-        raise UserError("no patch was given; - reads one from the standard input")
     return kernel, inputs.read(list(patches))

@@ -17,6 +17,8 @@ from harness.builders.kernel_source import DEFAULT
 from harness.builders.patch_tree import open_patch_tree
 from harness.cli import options
 from harness.errors import HarnessError, UserError
+from harness.host.files import write_text
+from harness.host.output import claim
 from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
@@ -77,7 +79,7 @@ def command(
         results.append(result)
         print(table.line(result), file=lines, flush=True)
         document = _document(results, version, seed, begun)
-        (place / RESULTS).write_text(document)
+        write_text(place / RESULTS, document)
     if as_json:
         print(document, end="")
     seconds = time.monotonic() - begun
@@ -90,7 +92,7 @@ def _results(
 ) -> Iterator[Result]:
     progress = LineProgress()
     cache = Cache(say=progress.say)
-    place.mkdir(parents=True, exist_ok=True)
+    claim(place)
     with open_patch_tree(cache, kernel, progress, MAKE_JOBS) as patch_tree:
         suite = Suite(cache.root, patch_tree.root / "cache", str(jobs) if jobs else None)
         runner = Runner(patch_tree, suite, kernel, place, progress.say)

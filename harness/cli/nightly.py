@@ -12,6 +12,7 @@ import datetime
 import fnmatch
 import functools
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import click
 
 from harness.cli import options
 from harness.errors import HarnessError, UserError
+from harness.host.output import claim, prune
 from harness.host.programs import check_installed
 from harness.host.project import ARTIFACTS, ROOT
 from harness.host.retry import retried
@@ -171,6 +173,27 @@ def merge_command(shards: tuple[Path, ...], output: Path, partial: bool) -> int:
     return 0
 
 
+@command.command("prune")
+@_DATABASE
+@click.option(
+    "--older-than",
+    metavar="DAYS",
+    type=click.FloatRange(0, 1e6),
+    required=True,
+    help="Nights that nothing was written to for so many days.",
+)
+@options.debug
+def prune_command(database: Path, older_than: float) -> int:
+    """Remove the logs and transcripts of old nights. Their results stay in the database."""
+    if not database.is_file():
+        raise UserError(f"there is no database {database}")
+    removed = prune(database.absolute().parent, older_than * 86400, time.time())
+    for place in removed:
+        _say(f"removed {place}")
+    _say(f"the artifacts of {len(removed)} nights were removed")
+    return 0
+
+
 def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     """Jobs that one of the patterns names; each must name one. Raises `UserError`."""
     for pattern in only:
@@ -201,13 +224,14 @@ def run(
         return 0
     name = options.night or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
     identity = Identity(name, project_commit(), plan_digest(shares), count, len(jobs))
+    place = options.database.absolute().parent / name
+    claim(place, shared=True)
     with Database(options.database, create=True) as database:
         book = Book(database, identity, number, host_facts())
         waiting = book.open(mine)
         _say(f"night {name}: {len(waiting)} of {len(mine)} jobs to run")
         try:
             unbuilt = build(sorted({job.kernel for job in waiting}))
-            place = options.database.absolute().parent / name
             night.Night(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
         finally:
             statuses = book.statuses()

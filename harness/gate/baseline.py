@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness.board import QEMU
+from harness.errors import HarnessError, Verdict
+from harness.gate.findings import short_name
 from harness.gate.result import Change, TestChange
+from harness.host.files import write_text
 from harness.host.process import capture
 from harness.host.project import ROOT
+from harness.host.retry import retried
 from harness.imageset.model import ImageSet
-from harness.testrun.result import CaseResult, SuiteResult
+from harness.testrun.result import FAILED, CaseResult, SuiteResult, lost
+from harness.testrun.settle import settled
 from harness.testrun.suite import SYSTEM, Suite
 
+MANY = 10_000
+"""More failing tests than there are: a run that is not ended early."""
 _STRICT = "[XPASS(strict)]"
 """How pytest says that a test passed which was known to fail."""
 
@@ -37,11 +46,49 @@ def run_suite(
     to: Path,
     select: Path | None = None,
     targets: Sequence[str] = SYSTEM,
-    stop_after: int = 10,
+    stop_after: int = MANY,
 ) -> SuiteResult:
-    """Runs the suite, or some of its tests."""
+    """Runs the suite, or some of its tests, once."""
     run = suite.run(images, to, targets=targets, select=select, stop_after=stop_after)
     return dataclasses.replace(run, cases=tuple(map(_judged, run.cases)))
+
+
+def run_settled(
+    suite: Suite,
+    images: ImageSet,
+    to: Path,
+    note: Callable[[str], object],
+    select: Path | None = None,
+    targets: Sequence[str] = SYSTEM,
+    stop_after: int = MANY,
+    at_once: Collection[Verdict] = (),
+    enough: int | None = None,
+) -> SuiteResult:
+    """Runs the suite, once more where that is lost, and each failing test again until it is known
+    what it says, see `harness.testrun.settle`; `note` is told of it.
+    """
+
+    def lost_once(why: str) -> None:
+        note(f"the suite was run again, after {why}")
+
+    def nothing_left(run: SuiteResult) -> str:
+        return "" if run.status == FAILED and run.cases else lost(run)
+
+    first = retried(
+        lambda: run_suite(suite, images, to, select, targets, stop_after), lost_once, nothing_left
+    )
+    rounds = itertools.count(1)
+
+    def again(tests: Sequence[str]) -> SuiteResult:
+        place = to.with_name(f"{to.name}-again-{next(rounds)}")
+        return run_suite(suite, images, place, targets=tests, stop_after=enough or MANY)
+
+    run = settled(first, again, at_once, enough)
+    changed = [case for case in first.failures if run.by_test[case.test] != case]
+    if changed:
+        names = ", ".join(short_name(case.test) for case in changed[:5])
+        note(f"{to.name}: {len(changed)} failing tests were run again and differ now: {names}")
+    return run
 
 
 def _judged(case: CaseResult) -> CaseResult:
@@ -62,19 +109,40 @@ class Baselines:
         self, suite: Suite, images: ImageSet, select: Path | None, to: Path
     ) -> tuple[Mapping[str, CaseResult], float]:
         """Each test's result on the unpatched system, and the seconds that it took to get them: 0
-        where they were kept. They are kept unless the run itself went wrong.
+        where they were kept.
+
+        A failure is among them only where it came twice, and none that infrastructure made: of
+        those tests nothing is known. Only a run of which all is known is kept. Raises
+        `HarnessError` where the run says nothing at all.
         """
         words = f"{images.digest()} {suite_digest(select)}"
         path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
-        if path.exists():
-            return {case["test"]: CaseResult(**case) for case in json.loads(path.read_text())}, 0.0
+        kept = _read(path)
+        if kept is not None:
+            return kept, 0.0
         self._say("the base has no stored result for this suite: running it there first")
-        run = run_suite(suite, images, to, select, stop_after=10_000)
-        if not run.infrastructure:
-            new = path.with_suffix(".new")
-            new.write_text(json.dumps([dataclasses.asdict(case) for case in run.cases]))
-            new.replace(path)
-        return run.by_test, run.seconds
+        run = run_settled(suite, images, to, self._say, select)
+        if run.infrastructure and not run.tests:
+            raise HarnessError(
+                f"the suite did not run on the base (pytest's exit status {run.status});"
+                f" see {run.log}"
+            )
+        known = {case.test: case for case in run.cases if case.known}
+        if len(known) == len(run.cases) and not run.infrastructure:
+            values = [{**dataclasses.asdict(case), "artifact": None} for case in run.cases]
+            with contextlib.suppress(OSError):  # it is only slower next time
+                write_text(path, json.dumps(values))
+        return known, run.seconds
+
+
+def _read(path: Path) -> Mapping[str, CaseResult] | None:
+    """What is stored; None where it is not there, or damaged."""
+    try:
+        values = json.loads(path.read_text())
+        cases = [CaseResult(**value) for value in values]
+    except (OSError, ValueError, TypeError):
+        return None
+    return {case.test: case for case in cases} or None
 
 
 def compare(

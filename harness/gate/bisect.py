@@ -22,7 +22,7 @@ from harness.builders.imageset import build_image_set
 from harness.builders.kernel_source import at_commit
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.errors import BuildError, HarnessError, UserError, Verdict
-from harness.gate.baseline import run_suite
+from harness.gate.baseline import run_settled
 from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
@@ -32,7 +32,6 @@ from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestStopped
-from harness.testrun.result import SuiteResult, lost
 from harness.testrun.suite import SYSTEM, Suite
 
 
@@ -142,20 +141,22 @@ class Tester:
     def _tests(self, commit: str, images: ImageSet, place: Path, targets: Sequence[str]) -> Tested:
         select = None if targets or self._settings.whole else QUICK
 
-        def run_tests() -> SuiteResult:
-            targets_or_all = list(targets) or SYSTEM
-            most = max(3, len(targets))
-            return run_suite(
-                self._suite, images, place / "suite", select, targets_or_all, stop_after=most
-            )
-
-        run = retried(run_tests, unknown=_unknown)
-        if _unknown(run):
+        run = run_settled(
+            self._suite,
+            images,
+            place / "suite",
+            self._progress.say,
+            select,
+            list(targets) or SYSTEM,
+            stop_after=max(3, len(targets)),
+            at_once=(Verdict.CRASH,),
+        )
+        failed = [case for case in run.cases if case.system_at_fault]
+        if not run.cases or (run.infrastructure and not failed):
             raise HarnessError(
                 f"the tests of {commit[:12]} did not run, twice (pytest's exit status"
                 f" {run.status}); see {run.log}"
             )
-        failed = [case for case in run.cases if case.system_at_fault]
         if not failed:
             ran = sum(case.outcome == "passed" for case in run.cases)
             if not ran:
@@ -163,11 +164,6 @@ class Tester:
             return Tested(commit, Mark.GOOD, f"{ran} tests pass")
         why = f"{failed[0].test.rpartition('::')[2]}: {failed[0].message.partition(chr(10))[0]}"
         return Tested(commit, Mark.BAD, why, tuple(case.test for case in failed))
-
-
-def _unknown(run: SuiteResult) -> str:
-    """Why a run says nothing of the system: pytest's own trouble, or the host's."""
-    return lost(run) or ("" if run.cases else "a run without any test")
 
 
 def _reason(error: Exception) -> str:

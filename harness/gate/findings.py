@@ -5,29 +5,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.builders.patch_tree import PatchTree
 from harness.errors import Verdict
 from harness.gate.result import Finding, Kind, TestChange
-from harness.testrun.junit import directory_name
 
 EXCERPT_LINES = 40
 
 
-def failure(change: TestChange, transcripts: Path) -> Finding:
-    """A test that newly fails, with what its machine said last; `transcripts` has a directory for
-    each test.
-    """
+def failure(change: TestChange) -> Finding:
+    """A test that newly fails, with what its machine said last."""
     kinds = {Verdict.CRASH.value: Kind.CRASH, Verdict.TIMEOUT.value: Kind.TIMEOUT}
-    transcript = transcripts / directory_name(change.test) / "transcript.txt"
-    excerpt = ""
-    with contextlib.suppress(OSError):
-        lines = transcript.read_text(errors="replace").splitlines()
-        excerpt = "\n".join(lines[-EXCERPT_LINES:])
-    kept = transcript if transcript.exists() else None
+    transcript, excerpt = change.case.artifact, ""
+    if transcript is not None:
+        with contextlib.suppress(OSError):
+            lines = transcript.read_text(errors="replace").splitlines()
+            excerpt = "\n".join(lines[-EXCERPT_LINES:])
     kind = kinds.get(change.verdict, Kind.TEST)
-    return Finding(kind, change.test, change.message, kept, excerpt, change.test)
+    return Finding(kind, change.test, change.message, transcript, excerpt, change.test)
 
 
 def in_scope(shop: PatchTree, touched: Sequence[str]) -> bool:

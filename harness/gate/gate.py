@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from harness.builders.sandbox import Contained, NoSandbox
 from harness.builders.watch import Limits
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
-from harness.gate.baseline import Baselines, compare, run_suite
+from harness.gate import verdicts
+from harness.gate.baseline import Baselines, compare, run_settled
 from harness.gate.findings import (
-    failure,
     first_line,
     in_scope,
-    short_name,
     unnumbered,
     without_log,
 )
@@ -44,11 +43,12 @@ from harness.gate.result import (
 )
 from harness.host.confine import Means
 from harness.host.output import claim, set_aside
+from harness.host.plaintext import counted
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
-from harness.testrun.result import SuiteResult, lost
+from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import Suite
 
 _LEFT = ("patches", "boot", "suite", "build.log", "select.txt")
@@ -266,13 +266,23 @@ class Gate:
         return before, after
 
     def _boot(self, images: ImageSet, place: Path) -> Probe | HarnessError:
-        """A boot; once more where the harness and not the system is at fault."""
+        """A boot; once more where the harness and not the system is at fault, or may be."""
 
         def again(why: str) -> None:
-            self._note(f"booted again, after an infrastructure failure: {why}")
+            self._note(f"{place.name}: booted again, after an infrastructure failure: {why}")
+
+        def boot() -> Probe:
+            return retried(lambda: probes.probe(images, place, BOOT_TIMEOUT), again)
 
         try:
-            return retried(lambda: probes.probe(images, place, BOOT_TIMEOUT), again)
+            return boot()
+        except GuestTimeout as error:
+            # This boot is deterministic: what hangs once hangs again, unless the host held it up.
+            self._note(f"{place.name}: booted again, after no answer: {first_line(error)}")
+        except HarnessError as error:
+            return error
+        try:
+            return boot()
         except HarnessError as error:
             return error
 
@@ -306,9 +316,30 @@ class Gate:
             known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
             others.append(seconds)
         with self._stage("suite") as others:
-            run = self._run(suite, patched, select)
+            run = run_settled(
+                suite,
+                patched,
+                out / "suite" / "patched",
+                self._note,
+                select,
+                stop_after=MOST_FAILURES,
+                at_once=(Verdict.CRASH,),
+                enough=CANARIES,
+            )
             others.append(min(run.seconds, run.busy / options.workers))
-        outcomes = [case.outcome for case in run.cases if case.ran]
+        failing = self._compare(known, run)
+        with self._stage("canary") as others:
+            begun = time.monotonic()
+            asked = [change.test for change in failing if change.case.known][:CANARIES]
+            place = out / "suite" / "canary"
+            now = verdicts.canary(suite, base, place, asked, self._note) if asked else {}
+            self._found(*verdicts.findings(failing, known, now))
+            others.append(time.monotonic() - begun)
+        shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _compare(self, known: Mapping[str, CaseResult], run: SuiteResult) -> list[TestChange]:
+        """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
+        ran = [case for case in run.cases if case.ran]
         cut = len(run.failures) >= MOST_FAILURES
         changes = compare(known, run.by_test, not cut)
         if cut:
@@ -316,22 +347,24 @@ class Gate:
         self._add(
             cases=run.cases,
             tests=changes,
-            tests_run=len(outcomes),
-            tests_passed=outcomes.count("passed"),
-            tests_of=max(len(outcomes), sum(case.ran for case in known.values())),
+            tests_run=len(ran),
+            tests_passed=sum(case.outcome == "passed" for case in ran),
+            tests_of=max(len(ran), sum(case.ran for case in known.values())),
+            tests_judged=len(verdicts.judging(run.cases, known)),
         )
-        if options.select is not None:
-            self._note(f"the tests of {options.select.name} were run (--whole runs all)")
+        if self._options.select is not None:
+            self._note(f"the tests of {self._options.select.name} were run (--whole runs all)")
         failing = [change for change in changes if change.change is Change.NEWLY_FAILS]
         if run.infrastructure and not failing:
             raise HarnessError(
                 f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
             )
-        with self._stage("canary") as others:
-            begun = time.monotonic()
-            self._judge_failing(suite, base, failing)
-            others.append(time.monotonic() - begun)
-        shutil.rmtree(out / "cache", ignore_errors=True)
+        unknown = sum(case.test not in known for case in ran)
+        if unknown:
+            self._note(f"of {unknown} tests nothing is known on the base: they judge nothing")
+        if not cut:
+            self._found(*verdicts.without_result(known, run.by_test))
+        return failing
 
     def _selection(self) -> Path | None:
         """The tests for this patch."""
@@ -341,37 +374,6 @@ class Gate:
         both = self._options.output / "select.txt"
         both.write_text(QUICK.read_text() + QUICK_DRIVER.read_text())
         return both
-
-    def _run(self, suite: Suite, images: ImageSet, select: Path | None) -> SuiteResult:
-        place = self._options.output / "suite" / "patched"
-        return retried(
-            lambda: run_suite(suite, images, place, select, stop_after=MOST_FAILURES),
-            lambda why: self._note(f"the suite was run again, after {why}"),
-            lost,
-        )
-
-    def _judge_failing(self, suite: Suite, base: ImageSet, failing: Sequence[TestChange]) -> None:
-        """A finding for each test that newly fails, unless the base fails it here and now too."""
-        looked_at = [change.test for change in failing[:CANARIES]]
-        sick: set[str] = set()
-        if looked_at:
-            place = self._options.output / "suite" / "canary"
-            run = run_suite(suite, base, place, targets=looked_at)
-            sick = {case.test for case in run.failures}
-            if run.status and not sick:
-                self._note(f"the canary could not be asked: {run.log}")
-            elif not sick:
-                self._note(
-                    f"canary: the base passes {', '.join(map(short_name, looked_at))} here and now"
-                )
-        for change in failing:
-            if change.test in sick or change.verdict == Verdict.INFRASTRUCTURE.value:
-                why = "the base fails it here and now too" if change.test in sick else ""
-                title = f"{short_name(change.test)}: {why or change.message}"
-                found = Finding(Kind.INFRASTRUCTURE, title, change.message, test=change.test)
-                self._found(found)
-            else:
-                self._found(failure(change, self._options.output / "suite" / "patched" / "tests"))
 
     # Decision
 
@@ -388,13 +390,17 @@ class Gate:
             if measure.regressed:
                 title = f"{measure.name}: {measure.ratio:.2f} times the base's"
                 self._found(Finding(Kind.REGRESSION, title))
+        judged = self._result.tests_judged
+        if not judged and not self._result.findings:
+            title = "no test judged it: none has a result on both systems"
+            self._found(Finding(Kind.INFRASTRUCTURE, title))
         findings = self._result.findings
         bad = [finding for finding in findings if finding.kind is not Kind.INFRASTRUCTURE]
         if bad:
             more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-            self._finish(Decision.REJECTED, f"{bad[0].kind.value}: {bad[0].title}{more}")
+            by = f" ({counted(judged, 'test')} judged it)" if judged else ""
+            self._finish(Decision.REJECTED, f"{bad[0].kind.value}: {bad[0].title}{more}{by}")
         elif findings:
             self._finish(Decision.INFRASTRUCTURE, findings[0].title)
         else:
-            count = self._result.tests_passed
-            self._finish(Decision.ACCEPTED, f"{count} tests pass as they do on the base")
+            self._finish(Decision.ACCEPTED, f"{judged} tests pass as they do on the base")

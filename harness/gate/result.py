@@ -175,6 +175,9 @@ class GateResult:
     tests_passed: int = 0
     tests_of: int = 0
     """How many the whole suite has; more than `tests_run` where a selection was run."""
+    tests_judged: int = 0
+    """How many have a result on both systems, of which something is known: what the decision
+    stands on."""
     cases: tuple[CaseResult, ...] = ()
     """Every test's result on the patched system."""
     tests: tuple[TestChange, ...] = ()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 from harness.host.locking import FileLock
-from harness.host.project import ROOT
+from harness.host.project import ARTIFACTS
 
 MARKER = ".harness-output"
 EARLIER = "earlier"
@@ -26,18 +26,18 @@ KEPT = 10
 _CLAIMS: dict[Path, FileLock] = {}
 
 
-def claim(directory: Path) -> None:
+def claim(directory: Path, *, shared: bool = False) -> None:
     """Makes a directory ours for as long as this process lives; made where it is missing.
 
-    Raises `UserError` for one that holds something and was not made by us, one that another
-    process writes to, and one that cannot be written.
+    Several processes may have a `shared` one. Raises `UserError` for one that holds something and
+    was not made by us, one that another process writes to, and one that cannot be written.
     """
     place = directory.absolute()
     if place in _CLAIMS and is_ours(place):
         return
     try:
         place.mkdir(parents=True, exist_ok=True)
-        known = is_ours(place) or place.is_relative_to(ROOT / "artifacts")
+        known = is_ours(place) or place.is_relative_to(ARTIFACTS)
         if not known and any(place.iterdir()):
             raise UserError(
                 f"{directory} holds files that are not this harness's: name a new directory, or an"
@@ -46,7 +46,9 @@ def claim(directory: Path) -> None:
         lock = FileLock(place / MARKER)
     except OSError as error:
         raise UserError(f"cannot write to the directory {directory}: {error.strerror}") from error
-    if not lock.try_exclusive():
+    if shared:
+        lock.shared()
+    elif not lock.try_exclusive():
         holder = lock.holder()
         lock.close()
         raise UserError(f"{directory} is in use by {holder}: wait for it, or name another one")

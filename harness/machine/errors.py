@@ -23,6 +23,10 @@ class QemuDied(MachineError):
         self.stderr = stderr
 
 
+class HostStalled(MachineError):
+    """This host stood still while the machine ran: what the machine showed proves nothing."""
+
+
 class ConsoleError(MachineError):
     """A channel delivered something that is not what was sent: damaged, doubled or out of turn."""
 

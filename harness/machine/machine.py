@@ -17,8 +17,9 @@ from typing import IO, TypeVar
 import pexpect
 
 from harness.board import COMMANDS, LOG
+from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
-from harness.machine import physical, process
+from harness.machine import physical, process, stall
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
 from harness.machine.config import MachineConfig, Storage
@@ -28,6 +29,7 @@ from harness.machine.errors import (
     GuestCrash,
     GuestStopped,
     GuestTimeout,
+    HostStalled,
     MachineError,
     QemuDied,
 )
@@ -35,6 +37,7 @@ from harness.machine.iothread import IoThread
 from harness.machine.line import Line
 from harness.machine.qmp import Qmp
 from harness.machine.shell import ShellChannel
+from harness.machine.stall import Stalls
 from harness.machine.symbols import Symbols
 from harness.machine.transcript import Transcript
 
@@ -96,6 +99,7 @@ class Machine:
         self._console: Line | None = None
         self._commands: Line | None = None
         self._channel: Channel | None = None
+        self._stalls: Stalls | None = None
         self._closing = False
         self._end_told = False
 
@@ -200,6 +204,7 @@ class Machine:
         control = self._pair("control")
         self.argv += ["-mon", "chardev=control,mode=control"]
         self._process = self._spawn()
+        self._stalls = stall.shared().watch(self.pid)
         self._qmp = Qmp(self._io, control, f"qemu-{self.pid}")
         try:
             self._qmp.connect(START_TIMEOUT)
@@ -248,8 +253,25 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Raises `HostStalled` in place of an error that says something of the guest while the
+        host stood still.
+        """
         self.close()
+        if isinstance(error, HarnessError):
+            self.excuse(error)
+
+    def disturbed(self) -> str:
+        """Why what it showed proves nothing: this host stood still; empty where it did not."""
+        return self._stalls.reason() if self._stalls is not None else ""
+
+    def excuse(self, error: HarnessError) -> None:
+        """Raises `HostStalled` where `error` blames the system and the host stood still."""
+        why = self.disturbed()
+        if why and error.verdict is not Verdict.INFRASTRUCTURE:
+            raise HostStalled(f"this host stood still: {why}\n{error}") from error
 
     def command(self) -> str:
         """A shell line that boots the same machine again, with its console on the terminal."""

@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from harness.errors import UserError
 from harness.machine.config import MachineConfig, Storage
-from harness.machine.errors import MachineError
+from harness.machine.errors import HostStalled, MachineError
 from harness.machine.machine import Machine
 
 FORMAT = 5
@@ -204,6 +204,9 @@ class TemplateStore:
                 self._warm(machine)
                 prepare(machine)
                 freeze(machine, partial)
+                if why := machine.disturbed():
+                    # Its clones would all be late from their start.
+                    raise HostStalled(f"this host stood still while a template was made: {why}")
             partial.rename(directory)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

@@ -18,13 +18,14 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.gate.sample import Sample
+from harness.host.output import fresh
 from harness.host.process import kill_group
 from harness.mutants import patchfile, report
 from harness.mutants import runner as mutants
 from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.job import GROUPS, Job, Kind, Status
 from harness.nightly.measure import SAMPLES
-from harness.testrun.junit import directory_name, read_cases
+from harness.testrun.junit import read_cases, transcript_of
 from harness.testrun.result import NOTHING, CaseResult, SuiteResult
 from harness.testrun.suite import JUNIT, pytest_command, start
 
@@ -104,8 +105,7 @@ class Processes:
         """Starts a job that works in `directory`, which is made anew. `before` is the attempt that
         failed by infrastructure.
         """
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
+        directory = fresh(directory)
         if job.kind is Kind.MUTANTS:
             argv = self._mutants(job, directory, before)
         else:
@@ -154,29 +154,17 @@ def read_tests(directory: Path, status: int) -> Attempt:
         found = Status.INFRASTRUCTURE
     else:
         found = Status.EMPTY if not ran or status == NOTHING else Status.PASSED
-    kept: set[str] = set()
+    place = directory / "tests"
     results = [
-        dataclasses.replace(case, artifact=_transcript(directory / "tests", case.test, kept))
-        if case.failed
-        else case
+        dataclasses.replace(case, artifact=transcript_of(case.test, place)) if case.failed else case
         for case in cases
     ]
-    if (directory / "tests").is_dir():
-        for path in (directory / "tests").iterdir():
+    kept = {case.artifact.relative_to(place).parts[0] for case in results if case.artifact}
+    if place.is_dir():
+        for path in place.iterdir():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
     return Attempt(found, results=tuple(results))
-
-
-def _transcript(place: Path, node: str, kept: set[str]) -> Path | None:
-    """Where a failed test's transcripts are: its own, or those of its class's machine."""
-    for name in (node, node.rpartition("::")[0]):
-        path = place / directory_name(name)
-        if path.is_dir():
-            kept.add(path.name)
-            transcript = path / "transcript.txt"
-            return transcript if transcript.is_file() else path
-    return None
 
 
 def read_samples(directory: Path, status: int) -> Attempt:

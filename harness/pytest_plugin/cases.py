@@ -107,12 +107,18 @@ class CaseReporter:
             shown = ", ".join(self._named[:10]) + (", …" if len(self._named) > 10 else "")
             raise KtapFailed(f"{self._failures} of {self._total} KTAP cases failed: {shown}")
 
-    def explain(self, report: pytest.TestReport, error: BaseException | None) -> None:
-        """Makes the report one of the current case: its words, and no traceback of ours."""
+    def explain(
+        self, report: pytest.TestReport, error: BaseException | None, stalled: str = ""
+    ) -> None:
+        """Makes the report one of the current case: its words, and no traceback of ours.
+        `stalled` says why it proves nothing, if so.
+        """
         report.user_properties = [(PROPERTY, self.current)]
         if isinstance(error, KtapCaseFailed):
-            report.user_properties.append(("verdict", error.verdict.value))
-            report.longrepr = f"{type(error).__name__} ({error.verdict.value}): {error}"
+            verdict = Verdict.INFRASTRUCTURE if stalled else error.verdict
+            report.user_properties.append(("verdict", verdict.value))
+            told = f"{type(error).__name__} ({verdict.value}): {error}"
+            report.longrepr = f"{stalled}\n{told}" if stalled else told
         elif report.skipped and isinstance(report.longrepr, tuple):
             path, line, _ = self._item.location
             report.longrepr = (path, (line or 0) + 1, report.longrepr[2])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, Verdict
+from harness.machine.errors import HostStalled
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, KtapFailed
 from harness.pytest_plugin.session import session_of
@@ -16,9 +17,10 @@ from harness.pytest_plugin.session import session_of
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
     """Adds sections to a failed report: whose fault it is, and how to see for oneself."""
     error = call.excinfo.value if call.excinfo is not None else None
+    stalled = _stalled(item)
     cases = item.stash.get(CaseReporter.KEY, None)
     if cases is not None and cases.current:
-        cases.explain(report, error)
+        cases.explain(report, error, stalled)
         return
     if not report.failed or error is None:
         return
@@ -30,10 +32,13 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         verdict = Verdict.INFRASTRUCTURE
     if BOOTS not in item.stash:
         return
-    item.user_properties.append(("verdict", verdict.value))
     if isinstance(error, HarnessError):
         told = [f"{type(error).__name__} ({verdict.value}): {error}"]
         report.longrepr = "\n".join(told + getattr(error, "__notes__", []))
+    if stalled and verdict is not Verdict.INFRASTRUCTURE:
+        verdict = Verdict.INFRASTRUCTURE
+        report.longrepr = f"{stalled}\n{report.longreprtext}"
+    item.user_properties.append(("verdict", verdict.value))
     lines = [f"verdict: {verdict.value}"]
     for number, machine in enumerate(item.stash[BOOTS].machines):
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
@@ -43,3 +48,13 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         from harness.pytest_plugin.terminal import open_shell
 
         open_shell(item.config, item.stash[BOOTS].machines[-1])
+
+
+def _stalled(item: pytest.Item) -> str:
+    """Why what a test's machines showed proves nothing; empty where it does."""
+    machines = item.stash[BOOTS].machines if BOOTS in item.stash else ()
+    reasons = list(dict.fromkeys(filter(None, (machine.disturbed() for machine in machines))))
+    if not reasons:
+        return ""
+    verdict = HostStalled.verdict.value
+    return f"{HostStalled.__name__} ({verdict}): this host stood still: {'; '.join(reasons)}"

@@ -40,6 +40,18 @@ def directory_name(node: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", node).strip("_")
 
 
+def transcript_of(node: str, transcripts: Path) -> Path | None:
+    """A test's transcript below ``--qemu-artifacts``: its own, or that of its class's machine; the
+    directory where that has no such file, None where there is none.
+    """
+    for name in (node, node.rpartition("::")[0]):
+        place = transcripts / directory_name(name)
+        if name and place.is_dir():
+            transcript = place / "transcript.txt"
+            return transcript if transcript.is_file() else place
+    return None
+
+
 class CaseElement(junitparser.TestCase):
     """A ``testcase`` that may have properties, as pytest writes them."""
 

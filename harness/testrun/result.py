@@ -46,6 +46,11 @@ class CaseResult:
         return self.outcome != "skipped"
 
     @property
+    def known(self) -> bool:
+        """Whether it says something of the system: infrastructure does not."""
+        return not self.failed or self.system_at_fault
+
+    @property
     def system_at_fault(self) -> bool:
         """Whether it failed through the system under test."""
         return self.failed and self.verdict in _SYSTEM

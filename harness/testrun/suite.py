@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,15 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from harness.errors import HarnessError, Verdict
+from harness.errors import HarnessError
 from harness.host.process import kill_group
 from harness.host.project import PYTHON_PATH, ROOT
 from harness.imageset.model import ImageSet
-from harness.testrun.junit import read_cases
-from harness.testrun.result import FAILED, INTERRUPTED, PASSED, CaseResult, SuiteResult
+from harness.testrun.junit import read_cases, transcript_of
+from harness.testrun.result import FAILED, INTERRUPTED, CaseResult, SuiteResult
 
 SYSTEM = ("tests/cma",)
 """The tests of the system; those below ``tests/qemu`` are the harness's own."""
+LAST_WORDS = 30.0
+"""Seconds for a run whose time is over to end its guests and to write its results."""
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
 
@@ -101,12 +105,15 @@ class Suite:
         with contextlib.suppress(OSError):
             shutil.rmtree(to / "tmp")
         cases: Sequence[CaseResult] = ()
-        try:
+        with contextlib.suppress(HarnessError):  # its status says so, and the log why
             cases = read_cases(to / JUNIT)
-        except HarnessError as error:
-            if status in (PASSED, FAILED):  # pytest-timeout ends pytest like this
-                cases = [CaseResult("", "failed", Verdict.INFRASTRUCTURE.value, str(error))]
-        return SuiteResult(status, tuple(cases), time.monotonic() - begun, log)
+        kept = tuple(
+            dataclasses.replace(case, artifact=transcript_of(case.test, to / "tests"))
+            if case.failed
+            else case
+            for case in cases
+        )
+        return SuiteResult(status, kept, time.monotonic() - begun, log)
 
     def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
         tmp.mkdir()
@@ -120,6 +127,10 @@ class Suite:
                 return process.wait(timeout)
             except subprocess.TimeoutExpired:
                 output.write(f"\nended after {timeout:.0f} s\n".encode())
+                # Gently: what it knows so far is written down then.
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LAST_WORDS)
                 return -1
             finally:
                 kill_group(process)

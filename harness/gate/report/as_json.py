@@ -18,8 +18,9 @@ bytes that were no UTF-8 are shown as ``\\x80``.
     ``kind`` is a value of `harness.gate.result.Kind`; ``verdict`` is ``product``, ``crash``,
     ``timeout``, ``infrastructure`` or ``not judged``
 ``tests``
-    ``run``, ``passed``, ``of`` (tests of the whole suite) and ``changes``: list of ``test``,
-    ``change`` (a value of `harness.gate.result.Change`), ``verdict``, ``message``
+    ``run``, ``passed``, ``judged`` (with a known result on both systems), ``of`` (tests of the
+    whole suite) and ``changes``: list of ``test``, ``change`` (a value of
+    `harness.gate.result.Change`), ``verdict``, ``message``
 ``warnings_gone``, ``transcript_diff``, ``notes``
     lists of lines
 ``measures``
@@ -107,6 +108,7 @@ def _tests(result: GateResult) -> dict[str, Any]:
     return {
         "run": result.tests_run,
         "passed": result.tests_passed,
+        "judged": result.tests_judged,
         "of": result.tests_of,
         "changes": [
             {

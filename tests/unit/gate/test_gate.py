@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.gate.gate import Gate
 from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
+from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Change, Decision, GateResult, Kind
 from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
@@ -60,6 +62,10 @@ class World:
     boots: list[Probe | HarnessError] = dataclasses.field(default_factory=lambda: [BOOT])
     before: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     after: list[Mapping[str, str]] = dataclasses.field(default_factory=lambda: [{"a": "passed"}])
+    base_again: list[Mapping[str, str]] = dataclasses.field(default_factory=list)
+    patched_again: list[Mapping[str, str]] = dataclasses.field(default_factory=list)
+    """What failing tests give when they are run again; as before where nothing is said."""
+    last: Mapping[str, str] = dataclasses.field(default_factory=dict)
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     done: list[str] = dataclasses.field(default_factory=list)
     selected: set[str] = dataclasses.field(default_factory=set)
@@ -91,15 +97,23 @@ class World:
         images: ImageSet,
         to: Path,
         select: Path | None = None,
-        *_: object,
-        **__: object,
+        targets: Sequence[str] = (),
+        stop_after: int = 0,
     ) -> SuiteResult:
         self.done.append(f"suite {to.name}")
         if to.name == "patched" and select is not None:
             self.selected = read_selection(select)
         if to.name == "base":
             return run(self.before)
-        return run(self.canary if to.name == "canary" else self.after.pop(0))
+        if to.name == "patched":
+            self.last = self.after.pop(0)
+            return run(self.last)
+        side, again, _number = to.name.partition("-again-")
+        if not again:
+            return run(self.canary)
+        given = self.base_again if side == "base" else self.patched_again
+        same = self.before if side == "base" else self.last
+        return run(given.pop(0) if given else same)
 
     def judge(self, unconfined: bool = False) -> GateResult:
         cache = Cache(self.tmp_path / "cache")
@@ -154,7 +168,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     full = Confinement(Means.NAMESPACES, 1, filtered=True, asked=True, landlock=0)
     monkeypatch.setattr("harness.builders.sandbox.check", lambda: full)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
-    monkeypatch.setattr(module, "run_suite", made.run_suite)
+    monkeypatch.setattr("harness.gate.verdicts.run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
     return made
 
@@ -293,14 +307,14 @@ class TestBoot:
     def test_a_kernel_that_does_not_boot_is_rejected(
         self, world: World, error: HarnessError, kind: Kind
     ) -> None:
-        world.boots = [error]
+        world.boots = [error] * 2
         result = world.judge()
         assert (result.decision, kinds(result)) == (Decision.REJECTED, [kind])
-        assert "the base booted beside it" in result.notes[0]
+        assert "the base booted beside it" in result.notes[-1]
         assert not any("suite" in step for step in world.done)
 
     def test_where_the_base_does_not_boot_either_nothing_is_known(self, world: World) -> None:
-        world.boots, world.base_boots = [crash()], [GuestTimeout("no answer")]
+        world.boots, world.base_boots = [crash()], [GuestTimeout("no answer")] * 2
         result = world.judge()
         assert result.decision is Decision.INFRASTRUCTURE
         assert result.decision.exit_status == 3
@@ -311,6 +325,13 @@ class TestBoot:
         result = world.judge()
         assert result.decision is Decision.ACCEPTED
         assert "booted again" in result.notes[0]
+
+    def test_no_answer_counts_when_it_comes_twice(self, world: World) -> None:
+        """A host that stood still for this one boot is no reason."""
+        world.boots = [GuestTimeout("no answer after 30 s"), BOOT]
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert "booted again, after no answer" in result.notes[0]
 
     def test_twice_is_the_end(self, world: World) -> None:
         world.boots = [QemuDied("QEMU ended", -9, "")] * 2
@@ -398,6 +419,34 @@ class TestSuite:
         changes = world.judge().tests
         assert [(change.test, change.change) for change in changes] == [("b", Change.GONE)]
 
+    def test_a_failure_that_does_not_come_again_says_nothing(self, world: World) -> None:
+        world.after, world.patched_again = [{"a": "timeout"}], [{"a": "passed"}] * 2
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.INFRASTRUCTURE, [Kind.INFRASTRUCTURE])
+        assert "it failed once and passed 2 times" in result.findings[0].title
+
+    def test_a_failure_that_comes_twice_of_three_times_counts(self, world: World) -> None:
+        world.after = [{"a": "product"}]
+        world.patched_again = [{"a": "passed"}, {"a": "product"}]
+        assert kinds(world.judge()) == [Kind.TEST]
+
+    def test_what_infrastructure_failed_is_judged_by_its_next_run(self, world: World) -> None:
+        """QEMU killed once in the patched run, of a good patch and of a bad one."""
+        world.after, world.patched_again = [{"a": "infrastructure"}], [{"a": "passed"}]
+        assert world.judge().decision is Decision.ACCEPTED
+        world.boots, world.base_boots = [BOOT], [BOOT]
+        world.after, world.patched_again = [{"a": "infrastructure"}], [{"a": "product"}] * 2
+        assert world.judge().decision is Decision.REJECTED
+
+    def test_infrastructure_that_goes_on_is_infrastructure(self, world: World) -> None:
+        world.after = [{"a": "infrastructure"}]
+        assert world.judge().decision is Decision.INFRASTRUCTURE
+
+    def test_a_crash_counts_at_once(self, world: World) -> None:
+        world.after, world.patched_again = [{"a": "crash"}], [{"a": "passed"}] * 3
+        assert kinds(world.judge()) == [Kind.CRASH]
+        assert not any("again" in step for step in world.done)
+
     def test_a_run_that_is_lost_is_run_once_more(self, world: World) -> None:
         world.after = [{"a": "lost"}, {"a": "passed"}]
         result = world.judge()
@@ -409,6 +458,89 @@ class TestSuite:
         result = world.judge()
         assert result.decision is Decision.INFRASTRUCTURE
         assert "pytest's exit status 3" in result.reason
+
+
+class TestBase:
+    """Trouble of the base is no known failure."""
+
+    @pytest.mark.parametrize("trouble", ["infrastructure", "timeout", "product", "crash"])
+    def test_a_failure_that_does_not_come_again_is_not_stored(
+        self, world: World, trouble: str
+    ) -> None:
+        world.before, world.base_again = {"a": trouble, "b": "passed"}, [{"a": "passed"}] * 3
+        world.after = [{"a": "product", "b": "passed"}]
+        world.canary = {"a": "passed"}
+        result = world.judge()
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST])
+
+    @pytest.mark.parametrize("trouble", ["infrastructure", "lost"])
+    def test_what_infrastructure_failed_is_never_stored(self, world: World, trouble: str) -> None:
+        world.before = {"a": trouble, "b": "passed"}
+        world.after = [{"a": "passed", "b": "passed"}] * 2
+        world.judge()
+        world.boots, world.base_boots = [BOOT], [BOOT]
+        world.before = {"a": "passed", "b": "passed"}
+        world.judge()
+        assert world.done.count("suite base") > 1, "it was asked again"
+
+    def test_a_failure_that_comes_again_is_a_known_one(self, world: World) -> None:
+        world.before, world.after = (
+            {"a": "product", "b": "passed"},
+            [{"a": "product", "b": "passed"}] * 2,
+        )
+        assert world.judge().decision is Decision.ACCEPTED
+        world.boots, world.base_boots = [BOOT], [BOOT]
+        world.judge()
+        assert world.done.count("suite base") == 1
+        assert world.done.count("suite base-again-1") == 1
+
+    def test_where_no_test_judged_it_nothing_is_known(self, world: World) -> None:
+        """QEMU of the base was killed each time: zero tests judge nothing."""
+        world.before = {"a": "infrastructure"}
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert "no test judged it" in result.reason
+        assert result.tests_judged == 0
+
+    @pytest.mark.parametrize("before", [{}, {"a": "skipped"}])
+    def test_a_base_without_a_test_judges_nothing(
+        self, world: World, before: Mapping[str, str]
+    ) -> None:
+        world.before, world.after = before, [before]
+        assert world.judge().decision is Decision.INFRASTRUCTURE
+
+    def test_a_failing_test_of_which_nothing_is_known_on_the_base_is_no_reason(
+        self, world: World
+    ) -> None:
+        world.before = {"a": "infrastructure", "b": "passed"}
+        world.after, world.canary = [{"a": "product", "b": "passed"}], {"a": "infrastructure"}
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert "nothing is known of it on the base" in result.reason
+
+    def test_a_verdict_names_how_many_tests_judged_it(self, world: World) -> None:
+        world.before = {"a": "passed", "b": "passed", "c": "skipped"}
+        world.after = [{"a": "product", "b": "passed", "c": "skipped"}]
+        result = world.judge()
+        assert result.reason.endswith("(2 tests judged it)")
+        assert as_json(result)["tests"]["judged"] == 2
+
+    def test_a_test_that_left_no_result_is_infrastructure(self, world: World) -> None:
+        world.before = {"a": "passed", "b": "passed"}
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert "1 tests left no result" in result.reason
+
+    @pytest.mark.parametrize("damage", ["", "[{", "[1]", '[{"test": 1}]', "\udcff", "null", "{}"])
+    def test_a_damaged_record_is_as_if_it_were_missing(self, world: World, damage: str) -> None:
+        world.after = [{"a": "passed"}] * 2
+        world.judge()
+        (record,) = (world.tmp_path / "cache" / "baselines").glob("*.json")
+        record.write_bytes(damage.encode(errors="surrogateescape"))
+        world.boots, world.base_boots = [BOOT], [BOOT]
+        assert world.judge().decision is Decision.ACCEPTED
+        assert world.done.count("suite base") == 2
+        assert json.loads(record.read_text())[0]["test"] == "a"
 
 
 def test_a_host_without_a_sandbox_judges_nothing(

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Tests that newly fail: whose fault that is, by what the base does here and now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from harness.gate.baseline import run_suite
+from harness.gate.findings import failure, short_name
+from harness.gate.result import Finding, Kind, TestChange
+from harness.host.retry import retried
+from harness.imageset.model import ImageSet
+from harness.testrun.result import CaseResult, lost
+from harness.testrun.suite import Suite
+
+Results = Mapping[str, CaseResult]
+"""By the tests' names."""
+
+
+def canary(
+    suite: Suite,
+    base: ImageSet,
+    place: Path,
+    tests: Sequence[str],
+    note: Callable[[str], object],
+) -> Results:
+    """The results of some tests on the base, here and now, as far as they are known."""
+    run = retried(lambda: run_suite(suite, base, place, targets=tests), unknown=lost)
+    passed = [short_name(case.test) for case in run.cases if case.outcome == "passed"]
+    if passed:
+        note(f"canary: the base passes {', '.join(passed)} here and now")
+    asked = {case.test: case for case in run.cases if case.known}
+    if len(asked) < len(tests):
+        note(f"the canary could not be asked all: {run.log}")
+    return asked
+
+
+def findings(failing: Sequence[TestChange], stored: Results, now: Results) -> list[Finding]:
+    """A finding for each test that newly fails. It is the patch's fault only where the base is
+    known to pass: by its `stored` results, and by those of the canary, `now`.
+    """
+    return [_finding(change, stored.get(change.test), now.get(change.test)) for change in failing]
+
+
+def _finding(change: TestChange, stored: CaseResult | None, now: CaseResult | None) -> Finding:
+    if not change.case.known:
+        why = change.message.partition("\n")[0]
+    elif now is not None and now.system_at_fault:
+        why = "the base fails it here and now too"
+    elif not any(case and case.outcome == "passed" for case in (now, stored)):
+        why = "nothing is known of it on the base"
+    else:
+        return failure(change)
+    title = f"{short_name(change.test)}: {why}"
+    return Finding(Kind.INFRASTRUCTURE, title, change.message, test=change.test)
+
+
+def without_result(known: Results, run: Results) -> list[Finding]:
+    """A finding for tests that the base has a result of, and the run left none, not even skipped:
+    their process was lost.
+    """
+    gone = [name for name, case in known.items() if case.ran and name not in run]
+    if not gone:
+        return []
+    title = f"{len(gone)} tests left no result on the patched system: {short_name(gone[0])}"
+    return [Finding(Kind.INFRASTRUCTURE, title, "\n".join(gone))]
+
+
+def judging(cases: Sequence[CaseResult], known: Results) -> list[CaseResult]:
+    """The results that say something of a patch: of tests that ran, and are known, on both."""
+    return [
+        case
+        for case in cases
+        if case.ran and case.known and case.test in known and known[case.test].ran
+    ]
