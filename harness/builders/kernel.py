@@ -140,6 +140,8 @@ def make_words(tree: Path, jobs: int | None = None) -> list[str]:
     compiler = f"{programs.CROSS}gcc"
     if shutil.which("ccache"):
         compiler = f"ccache {compiler}"
+    if _asks_for_armv7(tree):
+        compiler += " -msoft-float"
     words = [
         "make",
         f"-j{count}",
@@ -157,6 +159,18 @@ def make_words(tree: Path, jobs: int | None = None) -> list[str]:
     if tree_version(tree) < _COMMON_BEFORE:
         words.append("HOSTCFLAGS=-fcommon")
     return words
+
+
+def _asks_for_armv7(tree: Path) -> bool:
+    """Whether kbuild asks the compiler if it knows ``-march=armv7-a`` (up to 5.14).
+
+    It asks before it says that floats are soft, and a compiler whose default are hard ones answers
+    that this processor lacks an FPU: the kernel is then built for armv5t, and does not assemble.
+    """
+    makefile = tree / "arch" / "arm" / "Makefile"
+    with contextlib.suppress(OSError):
+        return "cc-option,-march=armv7-a" in makefile.read_text(errors="replace")
+    return False
 
 
 class _Build:

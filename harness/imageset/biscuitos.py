@@ -20,7 +20,7 @@ from harness.imageset.model import APP, ImageSet
 from harness.imageset.preflight import has_two_areas, is_ext, with_parts
 from harness.imageset.ramdisk import ramdisk_append
 from harness.imageset.runscript import RunScript
-from harness.imageset.zimage import check_kernel, kernel_release
+from harness.imageset.zimage import check_kernel, kernel_facts
 
 RESTART = "panic=-1"
 """Added in any case: a panic ends QEMU instead of hanging it."""
@@ -68,8 +68,10 @@ class BiscuitOS:
         check_kernel(self.kernel)
         build = self.root / "linux" / "linux"
         config = build / ".config"
-        features: frozenset[Feature] = frozenset()
-        if config.is_file():
+        facts = kernel_facts(self.kernel)
+        features = facts.features
+        if not facts.known and config.is_file():
+            # Only where the kernel itself does not tell: this may be of another build.
             features = of_config(kconfig.parse(config.read_text(errors="replace")))
         if has_two_areas(self.dtb):
             features |= {Feature.TWO_AREAS}
@@ -83,7 +85,7 @@ class BiscuitOS:
             vmlinux=_there(build / "vmlinux"),
             system_map=_there(build / "System.map"),
             append=self.append,
-            release=kernel_release(self.kernel),
+            release=facts.release,
             features=features,
         )
         return with_parts(images)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import shutil
 import subprocess
 import zlib
@@ -16,13 +17,14 @@ from elftools.elf.elffile import ELFFile
 
 from harness.board import DISK_APPEND
 from harness.errors import UserError
-from harness.imageset.features import OURS, Feature, of_part, shown_by
+from harness.imageset.features import Feature, of_part, shown_by
 from harness.imageset.model import ImageSet
 from harness.imageset.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, ramdisk_append, unpacked
 from harness.imageset.zimage import (
     DISK,
     RAMDISK,
     check_kernel,
+    kernel_facts,
     kernel_release,
     missing_options,
     takes_vermagic,
@@ -47,13 +49,16 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     features = images.features
     if "kernel" in given:
         check_kernel(given["kernel"])
-        changes |= {"vmlinux": None, "system_map": None, "release": kernel_release(given["kernel"])}
-        features &= OURS
-    if "dtb" in given and not has_two_areas(given["dtb"]):
-        features -= {Feature.TWO_AREAS}
+        if not same_file(given["kernel"], images.kernel):
+            changes |= _of_kernel(given["kernel"])
+            features = features - of_part("kernel") | kernel_facts(given["kernel"]).features
+    if "dtb" in given:
+        features -= of_part("dtb")
+        if has_two_areas(given["dtb"]):
+            features |= {Feature.TWO_AREAS}
     if "initrd" in given:
         content = unpacked(_read(given["initrd"]))
-        features -= of_part("initrd") - shown_by("initrd", content)
+        features = features - of_part("initrd") | shown_by("initrd", content)
         if Feature.AGENT not in features:
             changes["append"] = ramdisk_append(given["initrd"])
         changes.setdefault("disk", None)
@@ -65,6 +70,19 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     changes["features"] = features
     changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
     return with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two files have the same content. False where one cannot be read."""
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
+
+
+def _of_kernel(kernel: Path) -> dict[str, object]:
+    """What is known of a kernel of the user's alone."""
+    return {"vmlinux": None, "system_map": None, "release": kernel_release(kernel)}
 
 
 def is_ext(content: bytes) -> bool:

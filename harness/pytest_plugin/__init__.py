@@ -10,8 +10,9 @@ import pytest
 
 from harness.builders.variant import variants
 from harness.errors import HarnessError, UserError
+from harness.imageset import zimage
 from harness.memory.ranges import AddressRange
-from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting
+from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting, skips
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
@@ -48,6 +49,8 @@ __all__ = [
 
 USAGE = "qemu_usage_error"
 """Under this key a worker of xdist hands a usage error on."""
+KERNELS = "harness_kernels"
+"""Under this key a worker of xdist is told of the kernels (`harness.imageset.zimage.share`)."""
 SHOWS_ADDRESSES: pytest.StashKey[bool] = pytest.StashKey()
 """Whether the test that runs has a guest, so that its integers may be addresses."""
 
@@ -61,11 +64,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
     junit.register(config)
+    if hasattr(config, "workerinput"):
+        zimage.learn(config.workerinput.get(KERNELS, "[]"))
     tests = config.getoption("--qemu-default-tests")
     if tests and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [tests]
     for mark in marks.MARKS:
         config.addinivalue_line("markers", mark)
+    useless = options.without_qemu(config)
+    if useless and not config.getoption("--qemu"):
+        raise pytest.UsageError(
+            f"{', '.join(useless)} without --qemu: nothing would be tested with it; add --qemu"
+        )
     if config.getoption("--qemu"):
         try:
             session = session_of(config)
@@ -75,6 +85,12 @@ def pytest_configure(config: pytest.Config) -> None:
                 Deadline.stopped = True
         except UserError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hands a worker of xdist what is known of the kernels, so that it need not unpack them."""
+    node.workerinput[KERNELS] = zimage.share()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -194,12 +210,14 @@ def pytest_runtest_makereport(
     """Adds verdict, transcript and the command that opens the same machine to a failure."""
     report = yield
     reporting.explain(item, call, report)
+    skips.note(item, report)
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many KTAP cases there were."""
+    """Says how many KTAP cases there were, and which tests the system did not let run."""
     cases.summary(terminalreporter)
+    skips.summary(terminalreporter)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

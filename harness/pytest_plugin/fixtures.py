@@ -12,10 +12,11 @@ import pytest
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
 from harness.host.output import fresh
-from harness.imageset.features import NEEDS, parse
+from harness.imageset.features import parse
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.template import TemplateStore
+from harness.pytest_plugin import skips
 from harness.pytest_plugin.boots import BOOTS, Boots
 from harness.pytest_plugin.session import Session, session_of
 from harness.testrun.junit import directory_name
@@ -53,10 +54,9 @@ def needs_are_met(request: pytest.FixtureRequest) -> None:
     if not needs or "qemu_session" not in request.fixturenames:
         return
     images: ImageSet = request.getfixturevalue("image_set")
-    missing = sorted(needs - images.features)
+    missing = needs - images.features
     if missing:
-        wanted = "; ".join(NEEDS[feature].wanted for feature in missing)
-        pytest.skip(f"the system under test does not have {wanted}")
+        pytest.skip(skips.reason(images, missing))
 
 
 @pytest.fixture(scope="session")

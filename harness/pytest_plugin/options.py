@@ -57,6 +57,7 @@ VALUES = (
 FLAGS = (
     Option("console", "false", "", "show what the guests' serial lines say, live"),
     Option("shell", "false", "", "open the failed test's machine on the terminal (leave: Ctrl-])"),
+    Option("strict", "false", "", "a test of the system that would be skipped fails"),
     Option("gdb", "false", "", "wait for gdb at each machine; no deadline ends meanwhile"),
 )
 
@@ -85,6 +86,12 @@ def register(parser: pytest.Parser) -> None:
         parser.addini(option.ini, option.help, type="bool", default=False)
 
 
+def without_qemu(config: pytest.Config) -> list[str]:
+    """The options that were given on a command line without ``--qemu``, where they do nothing."""
+    names = [option.name for option in (*VALUES, *FLAGS)] + ["ktap"]
+    return [f"--qemu-{name}" for name in names if config.getoption(f"--qemu-{name}")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The options' values, checked."""
@@ -110,6 +117,8 @@ class Settings:
     console: bool
     shell: bool
     gdb: bool
+    strict: bool
+    """Whether a test of the system that cannot run on it fails."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -161,6 +170,7 @@ class Settings:
             flag("console"),
             flag("shell"),
             flag("gdb"),
+            flag("strict"),
         )
 
 

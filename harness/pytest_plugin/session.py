@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.errors import UserError
 from harness.imageset import preflight
 from harness.imageset.biscuitos import find
 from harness.imageset.model import ImageSet
+from harness.imageset.zimage import kernel_facts
 from harness.pytest_plugin.options import Settings
 
 GIVEN, SOURCE = "given", "source"
@@ -65,8 +67,9 @@ class Session:
         return self._built[version]
 
     def variant(self, version: str, name: str) -> ImageSet | None:
-        """The same with a variant of its kernel; None where the kernel was given, not built."""
-        if version == GIVEN:
+        """The same with a variant of its kernel; None where the kernel is none that was built."""
+        kernel = self._built_kernel(version)
+        if kernel is None:
             return None
         if (version, name) not in self._variants:
             from harness.builders.cache import Cache
@@ -75,11 +78,29 @@ class Session:
 
             progress = LazyProgress()
             cache = Cache(say=progress.say)
-            built = build_variant(
-                cache, self.image_set(version), DIRECTORY / f"{name}.config", progress
-            )
+            images = dataclasses.replace(self.image_set(version), kernel=kernel)
+            built = build_variant(cache, images, DIRECTORY / f"{name}.config", progress)
             self._variants[version, name] = built
         return self._variants[version, name]
+
+    def _built_kernel(self, version: str) -> Path | None:
+        """The kernel in the cache that is booted, also where a copy of it was given."""
+        kernel = self.image_set(version).kernel
+        if version != GIVEN:
+            return kernel
+        if self.settings.image_set or self.biscuitos:
+            return None
+        base = self._base(version).kernel
+        return base if preflight.same_file(kernel, base) else None
+
+    def _nearest(self) -> str:
+        """The version to build the other parts for: that of the kernel that is given, if it can
+        be, for its modules are of no use to another.
+        """
+        kernel = self.settings.given.get("kernel")
+        release = kernel_facts(kernel).release if kernel else ""
+        versions = self.settings.versions
+        return next((v for v in versions if f"{release}.".startswith(f"{v}.")), versions[0])
 
     def _base(self, version: str) -> ImageSet:
         """What is there before the options for single parts replace something."""
@@ -91,7 +112,7 @@ class Session:
 
         if self.settings.kernel_source:
             return build_image_set(self.settings.kernel_source)
-        return build_image_set(self.settings.versions[0] if version == GIVEN else version)
+        return build_image_set(self._nearest() if version == GIVEN else version)
 
     @property
     def memory_mib(self) -> int:

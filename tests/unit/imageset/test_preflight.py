@@ -13,6 +13,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.imageset import preflight, ramdisk, zimage
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from tests.unit.memory.builders import BISCUITOS, build_dtb
 
@@ -185,3 +186,32 @@ def test_a_stale_module_in_the_package_matters_only_where_it_is_needed(
         images = dataclasses.replace(images, foreign=frozenset({"module"}))
     with pytest.raises(UserError, match=r"built for Linux 6\.1\.192, the kernel is 5\.0\.0-cma"):
         preflight.check(images, "BiscuitOS_cma", images.append)
+
+
+def test_what_a_given_kernel_offers_is_read_from_it(tmp_path: Path) -> None:
+    """And not what was built with which features, nor less than it has."""
+    built = packed(tmp_path / "built", gzip.compress(BANNER + b"alloc_pages_success\0"))
+    given = packed(tmp_path / "given", gzip.compress(BANNER + b"maxchunk\0"))
+    images = ImageSet(built, two_areas(tmp_path), features=frozenset({Feature.CMA_SYSFS}))
+    images = dataclasses.replace(images, system_map=tmp_path / "System.map")
+    changed = preflight.with_given(images, {"kernel": given})
+    assert changed.features == {Feature.CMA_DEBUGFS}
+    assert changed.system_map is None
+    copy = tmp_path / "copy"
+    copy.write_bytes(built.read_bytes())
+    same = preflight.with_given(images, {"kernel": copy})
+    assert same == dataclasses.replace(images, kernel=copy), "a copy is what it is a copy of"
+
+
+def test_a_kernel_is_unpacked_once_in_all_processes_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed(tmp_path / "zImage", gzip.compress(BANNER + DRIVERS + b"maxchunk\0"))
+    monkeypatch.setattr(zimage, "_FACTS", {})
+    facts = zimage.kernel_facts(path)
+    told = zimage.share()
+    monkeypatch.setattr(zimage, "_FACTS", {})
+    monkeypatch.setattr(zimage, "_read", lambda path: pytest.fail("read again"))
+    zimage.learn(told)
+    assert zimage.kernel_facts(path) == facts
+    assert facts.features == {Feature.CMA_DEBUGFS}

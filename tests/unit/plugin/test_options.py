@@ -59,3 +59,68 @@ def test_the_command_line_wins_over_the_ini_file(project: pytest.Pytester) -> No
     project.makeini("[pytest]\nqemu_memory = 9999\n")
     result = project.runpytest_inprocess("--qemu", "--qemu-memory", "1")
     result.stderr.fnmatch_lines(["*'1' is not a number of MiB*"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--qemu-kernel=zImage"], ["--qemu-strict"], ["--qemu-ktap", "./selftest"]],
+)
+def test_an_option_of_the_plugin_without_qemu_is_a_usage_error(
+    project: pytest.Pytester, arguments: list[str]
+) -> None:
+    """Or all would be skipped, and the run would pass."""
+    result = project.runpytest_inprocess(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = arguments[0].partition("=")[0]
+    result.stderr.fnmatch_lines([f"ERROR: {name} without --qemu: *"])
+
+
+SYSTEM = """
+import pytest
+
+@pytest.fixture(scope="session")
+def image_set():
+    from pathlib import Path
+    from harness.imageset.model import ImageSet
+    return ImageSet(Path("/my/zImage"), Path("/my/board.dtb"))
+
+@pytest.mark.needs("debugfs")
+def test_one(qemu_session): pass
+
+@pytest.mark.needs("debugfs", "cma-sysfs")
+def test_two(qemu_session): pass
+
+@pytest.mark.xfail(strict=True)
+def test_three(qemu_session): raise ValueError
+
+def test_four(qemu_session): pass
+"""
+DEBUGFS = (
+    "needs /sys/kernel/debug/cma (CONFIG_DEBUG_FS=y, CONFIG_CMA_DEBUGFS=y): not in the kernel"
+    " /my/zImage"
+)
+
+
+@pytest.fixture
+def system(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Tests of a system that lacks what two of them need."""
+    for name in ("pytest_sessionstart", "pytest_sessionfinish"):
+        monkeypatch.delattr(f"harness.pytest_plugin.{name}")
+    pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
+    pytester.makepyfile(SYSTEM)
+    return pytester
+
+
+def test_a_skip_says_what_was_looked_for_and_where_and_the_summary_how_many(
+    system: pytest.Pytester,
+) -> None:
+    result = system.runpytest_inprocess("--qemu")
+    result.assert_outcomes(passed=1, skipped=2, xfailed=1)
+    result.stdout.fnmatch_lines(["*2 tests of the system did NOT run, 2 did*", f"   1  {DEBUGFS}*"])
+
+
+def test_with_strict_a_test_of_the_system_that_cannot_run_fails(system: pytest.Pytester) -> None:
+    result = system.runpytest_inprocess("--qemu", "--qemu-strict")
+    result.assert_outcomes(passed=1, errors=2, xfailed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"skipped, which --qemu-strict does not allow: {DEBUGFS}"])

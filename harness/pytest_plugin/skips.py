@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Tests of the system under test that cannot run on it: why, how many, and ``--qemu-strict``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+import pytest
+
+from harness.host.project import ROOT
+from harness.imageset.features import NEEDS, Feature
+from harness.imageset.model import ImageSet
+from harness.pytest_plugin.session import session_of
+
+OWN = ROOT / "tests" / "qemu"
+"""Tests of this harness: a skip there says nothing about the system under test."""
+ATTRIBUTE = "skipped_on_system"
+"""Of a report: why a test of the system under test was skipped, or would have been."""
+
+
+def reason(images: ImageSet, missing: Collection[Feature]) -> str:
+    """What is missing, in which part of the image set it was looked for, and what to do."""
+    return "; ".join(
+        f"needs {NEEDS[feature].wanted}: not in {_place(images, NEEDS[feature].part)}"
+        for feature in sorted(missing)
+    )
+
+
+def _place(images: ImageSet, part: str) -> str:
+    """A part of the image set, as a user knows it."""
+    if part == "initrd":
+        return f"the root image {images.disk or images.initrd}"
+    if part == "dtb":
+        return f"the device tree {images.dtb}"
+    path = getattr(images, part)
+    name = {"app": "application"}.get(part, part)
+    return f"the {name} {path}" if path else f"the {name}, of which no file was given"
+
+
+def note(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Marks the report of a test of the system that was skipped; with ``--qemu-strict`` it fails.
+
+    An expected failure is no skip.
+    """
+    if not report.skipped or hasattr(report, "wasxfail") or not isinstance(report.longrepr, tuple):
+        return
+    fixtures = getattr(item, "fixturenames", ())
+    if "qemu_session" not in fixtures or item.path.is_relative_to(OWN):
+        return
+    if not item.config.getoption("--qemu"):
+        return
+    why = report.longrepr[2].removeprefix("Skipped: ")
+    setattr(report, ATTRIBUTE, why)
+    if session_of(item.config).settings.strict:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --qemu-strict does not allow: {why}"
+
+
+def summary(terminal: pytest.TerminalReporter) -> None:
+    """Says loudly how many tests of the system did not run, and why."""
+    reports = [report for found in terminal.stats.values() for report in found]
+    whys = Counter(why for report in reports if (why := getattr(report, ATTRIBUTE, None)))
+    if not whys:
+        return
+    ran = {report.nodeid for report in reports if getattr(report, "when", "") == "call"}
+    count = whys.total()
+    terminal.section(f"{count} tests of the system did NOT run, {len(ran)} did", yellow=True)
+    for why, number in whys.most_common():
+        terminal.line(f"{number:4}  {why}")
