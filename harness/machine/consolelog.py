@@ -12,6 +12,7 @@ import enum
 import re
 from collections.abc import Iterator
 
+from harness import board
 from harness.errors import UserError
 from harness.machine.kernelwords import STAMP, Kind
 from harness.machine.logreader import Head, LogReader
@@ -217,7 +218,7 @@ def _kernel_lines(lines: list[str]) -> Iterator[str]:
 
 def _of_transcript(line: str) -> str:
     match = _TRANSCRIPT.match(line)
-    ours = match is not None and match[1] == "ttyAMA0" and not match[2]
+    ours = match is not None and match[1] == board.LOG and not match[2]
     return line[match.end() :] if match and ours else ""
 
 

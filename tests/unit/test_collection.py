@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
 
 from harness.host.project import ROOT
+from tests.unit.inner import collect
 
 TESTS = ROOT / "tests"
 
@@ -28,14 +27,9 @@ HELPERS = [
 
 
 def test_every_test_file_is_collected() -> None:
-    argv = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
-    argv += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    done = subprocess.run(
-        [*argv, "-o", "addopts=", "tests"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    lines = (line.rpartition(": ") for line in done.stdout.splitlines())
-    collected = {Path(file) for file, _, count in lines if count.isdigit() and int(count)}
-    assert done.returncode == 0, done.stdout[-2000:]
+    items, status = collect(str(TESTS))
+    assert status == 0
+    collected = {item.path.relative_to(ROOT) for item in items}
     assert [file for file in modules("test_*.py") if file not in collected] == []
 
 

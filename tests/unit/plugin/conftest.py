@@ -9,9 +9,11 @@ from harness.host.project import ROOT
 
 
 @pytest.fixture(autouse=True)
-def inner_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of pytest within a test find the plugin, and do not import Hypothesis, which they do not
-    use: with the rewriting of its assertions that takes longer than most of them.
+def inner_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of pytest within a test find the plugin, have warnings as warnings, and do not import
+    Hypothesis, which takes longer than most of them.
     """
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # it clears the variables that are set here
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -W default")

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,34 +11,24 @@ import pytest
 from harness.errors import UserError
 from harness.gate.options import QUICK, QUICK_DRIVER
 from harness.host.project import ROOT
-from harness.pytest_plugin.selection import read_selection
+from harness.pytest_plugin.selection import name_of, read_selection
+from tests.unit.inner import collect
+
+Collected = Callable[..., tuple[list[str], str]]
 
 
-def collected(*words: str) -> tuple[list[str], str]:
+@pytest.fixture
+def collected(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Collected:
     """The tests that pytest would run, without the kernel in their names; and all that it said."""
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--qemu",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-    ]
-    argv += [
-        "--qemu-kernel-version",
-        "6.1",
-        *words,
-        "tests/cma",
-        "tests/cma/test_main_job.py",
-    ]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if "::" in line]
-    names = [line.replace("[6.1-", "[").replace("[6.1]", "") for line in lines]
-    return names, done.stdout + done.stderr
+    monkeypatch.chdir(ROOT)
+
+    def collected(*words: str) -> tuple[list[str], str]:
+        words = ("--qemu", "--qemu-kernel-version", "6.1", *words)
+        items, _ = collect(*words, "tests/cma", "tests/cma/test_main_job.py")
+        said = capfd.readouterr()
+        return [name_of(item) for item in items], said.out + said.err
+
+    return collected
 
 
 def test_comments_and_empty_lines_are_none(tmp_path: Path) -> None:
@@ -48,7 +37,7 @@ def test_comments_and_empty_lines_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [QUICK, QUICK_DRIVER])
-def test_every_test_that_the_gate_runs_exists_and_is_run(file: Path) -> None:
+def test_every_test_that_the_gate_runs_exists_and_is_run(collected: Collected, file: Path) -> None:
     names, said = collected("--qemu-select", str(file))
     assert set(names) == read_selection(file), said[-500:]
     assert "deselected" in said
@@ -57,14 +46,18 @@ def test_every_test_that_the_gate_runs_exists_and_is_run(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"), [("# nothing\n", "it names no test"), (None, "there is no file")]
 )
-def test_a_selection_that_is_none_is_told(tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_selection_that_is_none_is_told(
+    collected: Collected, tmp_path: Path, content: str | None, said: str
+) -> None:
     file = tmp_path / "select.txt"
     if content is not None:
         file.write_text(content)
     assert said in collected("--qemu-select", str(file))[1]
 
 
-def test_a_line_that_names_no_test_is_told_with_its_number(tmp_path: Path) -> None:
+def test_a_line_that_names_no_test_is_told_with_its_number(
+    collected: Collected, tmp_path: Path
+) -> None:
     good = next(iter(read_selection(QUICK)))
     file = tmp_path / "select.txt"
     file.write_text(
@@ -79,7 +72,9 @@ def test_a_line_that_names_no_test_is_told_with_its_number(tmp_path: Path) -> No
     assert f"{file}:2:" not in said
 
 
-def test_a_file_whose_tests_were_not_asked_for_is_no_mistake(tmp_path: Path) -> None:
+def test_a_file_whose_tests_were_not_asked_for_is_no_mistake(
+    collected: Collected, tmp_path: Path
+) -> None:
     file = tmp_path / "select.txt"
     good = next(
         name for name in read_selection(QUICK) if name.startswith("tests/cma/test_main_job")

@@ -142,6 +142,8 @@ class FakeGuest:
         """Ends all."""
         self.closed.set()
         self.stop_listening()
+        for peer in self._peers:
+            peer.close()
         self.transcript.close()
 
 
