@@ -283,7 +283,7 @@ class PatchTree:
         made = plain_file(self.kernel.obj, "include/config/kernel.release").read_bytes()
         release = made[:_RELEASE_BYTES].decode("ascii", errors="replace").strip()
         if not _RELEASE.fullmatch(release):
-            raise BuildError(f"the kernel's release is no name of one\n{ascii(release)[:200]}")
+            raise BuildError(f"the kernel's release is no name of one: {ascii(release)[:200]}")
         return release
 
     def _make_kernel(self) -> None:

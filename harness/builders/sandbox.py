@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.builders.watch import Limits, Watcher, process_group, remove_group
 from harness.errors import BuildError, HarnessError
-from harness.host import confine
+from harness.host import confine, programs
 from harness.host.confine import Confinement, Means, NoMeans
 from harness.host.witness import Witness
 
@@ -146,6 +146,7 @@ def check() -> Confinement:
     Raises `NoSandbox` with what to do where nothing that would do works, `UserError` where
     bubblewrap is not installed.
     """
+    programs.require("bwrap", "setpriv")
     try:
         return confine.find()
     except NoMeans as error:

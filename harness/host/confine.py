@@ -18,6 +18,7 @@ import json
 import os
 import pwd
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.host import launch, programs, seccomp
+from harness.host import launch, seccomp
 from harness.host.witness import Witness
 
 _UIDS = range(61183, 60705, -1)
@@ -41,6 +42,7 @@ _MASKED = (
 _READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _TRY_SECONDS = 20.0
+_END_SECONDS = 5.0
 # Root without its capabilities may not enter the program's directory; the program may.
 _BEGIN = '(: >>"$0") 2>/dev/null; cd "$1" && shift && exec "$@"'
 
@@ -278,49 +280,60 @@ def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
 
 
 def run(
-    command: Sequence[str | Path], readable: Sequence[Path] = (), seconds: float = 60.0
+    command: Sequence[str | Path],
+    readable: Sequence[Path] = (),
+    seconds: float = 60.0,
+    data: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a short program that reads files which are not to be trusted, and writes none.
+    """Runs a short program on `data`, or on files which are not to be trusted; it writes none.
 
-    Raises `NoMeans` where this host cannot confine it, `subprocess.TimeoutExpired`.
+    Raises `NoMeans` where this host cannot confine it, `subprocess.TimeoutExpired`, `OSError`.
     """
     program = Program(
         tuple(map(str, command)),
         Path("/"),
         readable=tuple(path.resolve() for path in readable),
         environment={"LC_ALL": "C"},
-        limits={"RLIMIT_CORE": 0, "RLIMIT_AS": 4 * 2**30, "RLIMIT_CPU": int(seconds)},
+        limits={"RLIMIT_CORE": 0, "RLIMIT_AS": 4 * 2**30, "RLIMIT_CPU": int(seconds) + 1},
     )
-    return _run(dataclasses.replace(find(), asked=False), program, seconds)
+    return _run(dataclasses.replace(find(), asked=False), program, seconds, data)
 
 
-def _run(how: Confinement, program: Program, seconds: float) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    how: Confinement, program: Program, seconds: float, data: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     with prepared(how, program) as (argv, passed, witness):
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=passed,
+        )
         try:
-            return subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                pass_fds=passed,
-                timeout=seconds,
-                check=False,
-            )
+            output, errors = process.communicate(data, seconds)
         finally:
+            # Without namespaces it is the starter that ends all that is left.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_END_SECONDS)
+            process.kill()
+            process.wait()
             if witness is not None:
                 witness.end()
+    return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
 
 @functools.cache
 def find() -> Confinement:
     """The strictest that works here, tried with all that will be done.
 
-    Raises `UserError` where bubblewrap is not installed, `NoMeans`.
+    Without bubblewrap there are no namespaces. Raises `NoMeans`.
     """
     return _find()
 
 
 def _find() -> Confinement:
-    programs.require("bwrap", "setpriv")
     uid, filtered = other_uid(), seccomp.machine() is not None
     tried: list[str] = []
     for means in Means:
@@ -328,6 +341,9 @@ def _find() -> Confinement:
         if means is Means.BARE and not (filtered and (landlock or uid is not None)):
             tried.append("no Landlock, and only root can become another user")
             break
+        if means is not Means.BARE and shutil.which("bwrap") is None:
+            tried.append(f"{means.value}: bubblewrap is not installed")
+            continue
         for asked in (True, False) if filtered else (False,):
             how = Confinement(means, uid, filtered, asked, landlock)
             complaint = _complaint(how)

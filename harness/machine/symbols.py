@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Names for the addresses in a trace, from the kernel's own ``System.map`` or ``vmlinux``."""
+"""Names for the addresses in a trace, from the kernel's own ``System.map`` or ``vmlinux``.
+
+A patch may have made both, so nothing in them is trusted: what cannot be read names nothing, and
+binutils read a ``vmlinux`` confined.
+"""
 
 from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,9 +18,17 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from harness.host import confine
+
 ADDRESS = re.compile(
     r"\[<([0-9a-f]{8})>\](?: \((?![0-9a-f]{8}\)))?|\b(?:PC|LR|pc|lr) ?[:=] ?\[?<?([0-9a-f]{8})\b"
 )
+
+_MOST_SYMBOLS = 500_000
+"""A kernel of this board has some 40,000."""
+_MAP_BYTES = 64 * 2**20
+_LINE = re.compile(r"([0-9a-f]{8,16}) ([tTwW]) (\S{1,512})")
+_ADDR2LINE_SECONDS = 20.0
 
 
 class Symbols:
@@ -29,16 +42,13 @@ class Symbols:
     def _table(self) -> tuple[list[int], list[str]]:
         rows: list[tuple[int, str]] = []
         if self._map is not None and self._map.is_file():
-            for line in self._map.read_text().splitlines():
-                address, kind, name = line.split(maxsplit=2)
-                if kind in "tTwW":
-                    rows.append((int(address, 16), name))
+            with self._map.open("rb") as file:
+                text = file.read(_MAP_BYTES).decode(errors="replace")
+            for line in text.splitlines():
+                if match := _LINE.match(line):
+                    rows.append((int(match[1], 16), match[3]))
         elif self._vmlinux is not None and self._vmlinux.is_file():
-            with self._vmlinux.open("rb") as file:
-                table = ELFFile(file).get_section_by_name(".symtab")
-                for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
-                    if symbol["st_info"]["type"] == "STT_FUNC":
-                        rows.append((symbol["st_value"], symbol.name))
+            rows = _functions(self._vmlinux)
         rows.sort()
         return [address for address, _ in rows], [name for _, name in rows]
 
@@ -47,12 +57,15 @@ class Symbols:
         """The command that knows source lines, where `vmlinux` has them."""
         if self._vmlinux is None or not self._vmlinux.is_file():
             return None
-        with self._vmlinux.open("rb") as file:
-            if ELFFile(file).get_section_by_name(".debug_line") is None:
-                return None
+        try:
+            with self._vmlinux.open("rb") as file:
+                if ELFFile(file).get_section_by_name(".debug_line") is None:
+                    return None
+        except Exception:  # a made-up file makes elftools raise whatever there is
+            return None
         for tool in ("arm-linux-gnueabihf-addr2line", "arm-linux-gnueabi-addr2line"):
             if shutil.which(tool):
-                return [tool, "-e", str(self._vmlinux)]
+                return [tool, "-e", str(self._vmlinux.resolve())]
         return None
 
     def name(self, address: int) -> str | None:
@@ -67,12 +80,12 @@ class Symbols:
         """``file:line`` of each address, where the kernel was built with debug information."""
         if self._addr2line is None or not addresses:
             return {}
-        answer = subprocess.run(
-            [*self._addr2line, *(f"{address:#x}" for address in addresses)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.splitlines()
+        command = [*self._addr2line, *(f"{address:#x}" for address in addresses)]
+        try:
+            done = confine.run(command, [Path(self._addr2line[-1])], _ADDR2LINE_SECONDS)
+        except (confine.NoMeans, OSError, subprocess.SubprocessError):
+            return {}
+        answer = done.stdout.decode(errors="replace").splitlines()
         return {a: line for a, line in zip(addresses, answer, strict=False) if "?" not in line}
 
     def symbolise(self, trace: str) -> str:
@@ -94,3 +107,18 @@ class Symbols:
             if notes:
                 result.append("    = " + "; ".join(notes))
         return "\n".join(result)
+
+
+def _functions(vmlinux: Path) -> list[tuple[int, str]]:
+    """Addresses and names of its functions; none where it is damaged."""
+    rows: list[tuple[int, str]] = []
+    try:
+        with vmlinux.open("rb") as file:
+            table = ELFFile(file).get_section_by_name(".symtab")
+            if isinstance(table, SymbolTableSection):
+                for symbol in itertools.islice(table.iter_symbols(), _MOST_SYMBOLS):
+                    if symbol["st_info"]["type"] == "STT_FUNC":
+                        rows.append((symbol["st_value"], symbol.name))
+    except Exception:  # a made-up file makes elftools raise whatever there is
+        return []
+    return rows
