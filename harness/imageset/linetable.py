@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Which source line each instruction of a kernel or module comes from: DWARF's line table.
+
+Read by pyelftools from an ELF file whose objects of interest were compiled with ``-g1``
+(DWARF 5, section 6.2). Paths are those of the kernel tree: ``mm/cma.c``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import fnmatch
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.elf.elffile import ELFFile
+
+from harness.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Row:
+    """Instructions of one line that follow each other, ``[start, end)``."""
+
+    start: int
+    end: int
+    file: str
+    line: int
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class SourceFunction:
+    """A function as the source has it, inlined or not."""
+
+    file: str
+    line: int
+    """Where it is declared to begin."""
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LineTable:
+    """Rows by address, and the functions of the files that they come from. Two rows cover the same
+    instructions or none together.
+    """
+
+    rows: tuple[Row, ...]
+    functions: tuple[SourceFunction, ...]
+
+    @property
+    def code(self) -> dict[str, set[int]]:
+        """The lines of each file that have instructions."""
+        found: dict[str, set[int]] = {}
+        for row in self.rows:
+            found.setdefault(row.file, set()).add(row.line)
+        return found
+
+    def lines(self, addresses: Iterable[int]) -> dict[str, set[int]]:
+        """The lines to which instructions at `addresses` belong; others are passed over."""
+        starts = [row.start for row in self.rows]
+        found: dict[str, set[int]] = {}
+        for address in addresses:
+            index = bisect.bisect_right(starts, address) - 1
+            while index >= 0 and self.rows[index].start <= address < self.rows[index].end:
+                row = self.rows[index]
+                found.setdefault(row.file, set()).add(row.line)
+                index -= 1
+        return found
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The address ranges ``[start, end)`` that its rows cover, merged where they touch."""
+        merged: list[tuple[int, int]] = []
+        for row in self.rows:
+            if merged and row.start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], row.end))
+            else:
+                merged.append((row.start, row.end))
+        return merged
+
+    def function_of(self, file: str, line: int) -> str:
+        """The function whose source has the line; empty for a line above the first one."""
+        at = bisect.bisect_right(self.functions, (file, line), key=lambda f: (f.file, f.line)) - 1
+        if at < 0 or self.functions[at].file != file:
+            return ""
+        return self.functions[at].name
+
+    def moved(self, by: int) -> LineTable:
+        """The same with `by` added to each address: a module's, once it is known where it is."""
+        rows = tuple(dataclasses.replace(r, start=r.start + by, end=r.end + by) for r in self.rows)
+        return LineTable(rows, self.functions)
+
+
+def read_line_table(elf: Path, wanted: Sequence[str], section: str = "") -> LineTable:
+    """The lines of the files that one of the patterns `wanted` names (``mm/cma*.c``).
+
+    `section`: only the instructions of this section, for a module that is not linked yet. Raises
+    `UserError` for what is no ELF file. A file without debug information gives an empty table.
+    """
+    try:
+        with elf.open("rb") as stream:
+            return _read(ELFFile(stream), wanted, section)
+    except OSError as error:
+        raise UserError(f"cannot read {elf}: {error.strerror}") from error
+    except (ELFError, DWARFError, KeyError, ValueError) as error:
+        raise UserError(f"{elf} has no line table that can be read: {error}") from error
+
+
+def _read(elf: Any, wanted: Sequence[str], section: str) -> LineTable:
+    if not elf.has_dwarf_info():
+        return LineTable((), ())
+    rows: list[Row] = []
+    functions: set[SourceFunction] = set()
+    dwarf = elf.get_dwarf_info(follow_links=False)
+    for unit in dwarf.iter_CUs():
+        top = unit.get_top_DIE()
+        name = _text(top.attributes.get("DW_AT_name"))
+        # Units of other files are not decoded: there may be thousands.
+        if not _is_wanted(tree_path(name, wanted), wanted):
+            continue
+        program = dwarf.line_program_for_CU(unit)
+        if program is None:
+            continue
+        files = _files(program, wanted)
+        rows += _rows(program, files, wanted)
+        functions |= set(_functions(top, files, wanted))
+    if section:
+        rows = _of_section(elf, rows, section)
+    return LineTable(tuple(_disjoint(rows)), tuple(sorted(functions)))
+
+
+def _of_section(elf: Any, rows: list[Row], section: str) -> list[Row]:
+    found = elf.get_section_by_name(section)
+    size = found["sh_size"] if found is not None else 0
+    return [row for row in rows if row.end <= size]
+
+
+def _rows(program: Any, files: Mapping[int, str], wanted: Sequence[str]) -> Iterator[Row]:
+    # Several lines may begin at one address: statements of which only the last has an instruction
+    # of its own. Whoever executes it has executed all of them.
+    pending: list[Any] = []
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
+            continue
+        if pending and state.address > pending[0].address:
+            for before in pending:
+                file = files.get(before.file, "")
+                if before.line and _is_wanted(file, wanted):
+                    yield Row(before.address, state.address, file, before.line)
+            pending = []
+        if state.end_sequence:
+            pending = []
+        else:
+            pending.append(state)
+
+
+def _disjoint(rows: Iterable[Row]) -> Iterator[Row]:
+    """In the order of addresses; of two that overlap the one that begins later holds, and those
+    that begin together are there together.
+    """
+    ordered = sorted(set(rows))
+    starts = sorted({row.start for row in ordered})
+    after = dict(itertools.pairwise(starts))
+    for row in ordered:
+        end = min(row.end, after.get(row.start, row.end))
+        yield dataclasses.replace(row, end=end)
+
+
+def _functions(
+    top: Any, files: Mapping[int, str], wanted: Sequence[str]
+) -> Iterator[SourceFunction]:
+    for die in top.iter_children():
+        if die.tag != "DW_TAG_subprogram" or "DW_AT_decl_line" not in die.attributes:
+            continue
+        file = files.get(die.attributes["DW_AT_decl_file"].value, "")
+        name = _text(die.attributes.get("DW_AT_name"))
+        if name and _is_wanted(file, wanted):
+            yield SourceFunction(file, die.attributes["DW_AT_decl_line"].value, name)
+
+
+def _files(program: Any, wanted: Sequence[str]) -> dict[int, str]:
+    """The program's files by number; DWARF 5 counts files and directories from 0, older from 1."""
+    header = program.header
+    version = header["version"]
+    directories = header["include_directory"]
+    found = {}
+    for index, entry in enumerate(header["file_entry"]):
+        name = _decoded(entry.name)
+        number = entry.dir_index if version >= 5 else entry.dir_index - 1
+        if 0 <= number < len(directories) and not name.startswith("/"):
+            name = f"{_decoded(directories[number])}/{name}"
+        found[index if version >= 5 else index + 1] = tree_path(name, wanted)
+    return found
+
+
+def tree_path(name: str, wanted: Sequence[str]) -> str:
+    """A compiler's name of a source as the kernel tree has it: ``../mm/cma.c`` is ``mm/cma.c``.
+
+    An absolute name (a build that was not out of tree) is the part of it that is `wanted`.
+    """
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", ".", "..")]
+    suffixes = ["/".join(parts[index:]) for index in range(len(parts))]
+    return next((one for one in suffixes if _is_wanted(one, wanted)), "/".join(parts))
+
+
+def _is_wanted(file: str, wanted: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(file, pattern) for pattern in wanted)
+
+
+def _text(attribute: Any) -> str:
+    return _decoded(attribute.value) if attribute is not None else ""
+
+
+def _decoded(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

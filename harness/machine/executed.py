@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+"""What a guest executed: QEMU's log of the blocks of code that it translated.
+
+``-d in_asm`` writes each block at its first translation in a process (QEMU
+``accel/tcg/translator.c``); a clone is a new process, so its log is what its test executed. A
+block is translated to its end before it runs: an exception in its middle leaves later instructions
+logged that never ran, and a conditional one is logged whether its condition held or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_INSTRUCTION = re.compile(rb"(?m)^0x([0-9a-f]{8,16}):")
+MODULES = (0x7F000000, 0x80000000)
+"""Where ARM kernels load modules, ``[start, end)``: the 16 MiB below ``PAGE_OFFSET``
+(``arch/arm/include/asm/memory.h``; without Thumb-2).
+"""
+
+
+def trace_filter(ranges: Iterable[tuple[int, int]]) -> str:
+    """QEMU's ``-dfilter`` for address ranges ``[start, end)``."""
+    return ",".join(f"{start:#x}+{end - start:#x}" for start, end in ranges)
+
+
+def parse_trace(log: bytes) -> frozenset[int]:
+    """The virtual addresses of all instructions in a log, whatever stands between them."""
+    return frozenset(int(word, 16) for word in _INSTRUCTION.findall(log))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Line tables of objects that are compiled here."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.host.programs import CROSS
+from harness.imageset.linetable import LineTable, Row, read_line_table, tree_path
+
+SOURCE = """\
+static inline int twice(int x)
+{
+\treturn x + x;
+}
+
+int big(int a)
+{
+\tif (a > 3)
+\t\treturn twice(a);
+\treturn 7;
+}
+
+int never(void)
+{
+\treturn 1;
+}
+"""
+
+
+def compiled(place: Path, *options: str) -> Path:
+    """An object of ``mm/cma.c``, as an out-of-tree build of a kernel compiles it."""
+    (place / "mm").mkdir()
+    (place / "obj").mkdir()
+    (place / "mm" / "cma.c").write_text(SOURCE)
+    words = [f"{CROSS}gcc", "-O2", "-marm", "-c", *options, "../mm/cma.c", "-o", "cma.o"]
+    subprocess.run(words, cwd=place / "obj", check=True)
+    return place / "obj" / "cma.o"
+
+
+@pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
+def test_each_line_with_code_has_its_instructions(tmp_path: Path, version: str) -> None:
+    table = read_line_table(compiled(tmp_path, "-g1", version), ["mm/cma*.c"])
+    code = table.code["mm/cma.c"]
+    assert {3, 8, 9, 10, 15} <= code
+    assert not {5, 12} & code
+    assert [name.name for name in table.functions] == ["twice", "big", "never"]
+    # An inlined line is its own function's, wherever its instructions are.
+    assert table.function_of("mm/cma.c", 3) == "twice"
+    assert table.function_of("mm/cma.c", 9) == "big"
+    assert table.function_of("mm/cma.c", 15) == "never"
+    ((start, end),) = table.ranges()
+    assert table.lines(range(start, end, 4)) == table.code
+    assert table.lines([end, end + 4]) == {}
+
+
+def test_other_files_are_left_out(tmp_path: Path) -> None:
+    assert read_line_table(compiled(tmp_path, "-g1"), ["mm/slab.c"]) == LineTable((), ())
+
+
+def test_a_file_without_debug_information_has_no_lines(tmp_path: Path) -> None:
+    assert read_line_table(compiled(tmp_path), ["mm/cma.c"]).rows == ()
+
+
+def test_a_module_moves_to_where_it_was_loaded() -> None:
+    table = LineTable((Row(0, 8, "cma.c", 3),), ())
+    assert table.moved(0x7F000000).lines([0x7F000004]) == {"cma.c": {3}}
+    assert table.lines([0x7F000004]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("../mm/cma.c", "mm/cma.c"),
+        ("mm/cma.c", "mm/cma.c"),
+        ("/home/kernel/linux/mm/cma.c", "mm/cma.c"),
+        ("../../include/linux/mm.h", "include/linux/mm.h"),
+    ],
+)
+def test_names_are_those_of_the_tree(name: str, path: str) -> None:
+    assert tree_path(name, ["mm/*.c"]) == path
+
+
+def test_what_is_no_elf_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"no")
+    with pytest.raises(UserError, match="no line table"):
+        read_line_table(tmp_path / "x", ["mm/cma.c"])
+    with pytest.raises(UserError, match="cannot read"):
+        read_line_table(tmp_path / "y", ["mm/cma.c"])
