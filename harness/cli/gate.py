@@ -138,4 +138,8 @@ def _input(
         return at_commit(kernel, base), found
     if select is not None and not select.is_file():
         raise UserError(f"--select {select}: there is no such file")
-    return kernel, inputs.read(list(patches))
+    found = inputs.read(list(patches))
+    for patch in found:
+        for note in patch.notes:
+            print(note, file=sys.stderr)
+    return kernel, found

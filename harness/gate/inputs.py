@@ -3,26 +3,32 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
-import email
-import email.message
-import email.policy
+import lzma
 import re
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from harness.builders.diff import touched_files
+from harness.builders.diff import first_diff, touched_files
 from harness.errors import UserError
+from harness.gate.mails import looks_like_mail, read_mails
+from harness.gate.series import choose
 from harness.host.process import capture
 
 MOST_BYTES = 64 * 2**20
-_NUMBER = re.compile(r"\[[^\]]*?(\d+)/\d+\s*\]")
 _TAG = re.compile(r"^(?:\s*\[[^\]]*\])+\s*")
-_DIFF = re.compile(r"^(?:diff --git |--- \S.*\n\+\+\+ \S)", re.MULTILINE)
-_MAIL = re.compile(
-    rb"\A(?:From \S+ .*\n)?(?:[A-Za-z][\w-]*:.*\n(?:[ \t].*\n)*)+\r?\n", re.MULTILINE
+_OTHERS = (
+    (b"\xff\xfe", "UTF-16 text, as PowerShell's > writes it: use `git format-patch` itself"),
+    (b"\xfe\xff", "UTF-16 text: write it as UTF-8"),
+    (b"\x28\xb5\x2f\xfd", "zstd data: decompress it first"),
+    (b"PK\x03\x04", "a zip archive: unpack it first"),
 )
+_WEB_PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +39,13 @@ class Input:
     subject: str
     author: str
     text: str
+    """Its diff, from the first file on."""
     paths: tuple[str, ...]
     """What it changes, without ``a/`` and ``b/``."""
+    message: str = ""
+    """What stands above its diff."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the file that it is from, and why: for the user to read."""
 
     def write(self, path: Path) -> Path:
         """Writes it for ``git apply``."""
@@ -49,81 +60,123 @@ def read(paths: Sequence[Path]) -> list[Input]:
     tree.
     """
     found: list[Input] = []
+    notes: list[str] = []
     for path in paths:
-        found += _read_file(path)
+        found += _read_file(path, notes, alone=len(paths) == 1)
+    if not found:
+        raise UserError(f"there is no patch: {'; '.join(notes) or 'no file was given'}")
+    if notes:
+        found[0] = dataclasses.replace(found[0], notes=tuple(notes))
     return found
 
 
-def _read_file(path: Path) -> list[Input]:
+def _read_file(path: Path, notes: list[str], *, alone: bool) -> list[Input]:
     name = "standard input" if str(path) == "-" else path.name
+    data = _unpacked(_bytes(path, name), name)
+    # git am passes over these too
+    data = re.sub(rb"\A(?:[ \t\r]*\n)+", b"", data.removeprefix(_BOM))
+    if not data.strip():
+        raise UserError(f"{name} is empty: expected a patch, a mail or a mailbox")
+    if not looks_like_mail(data):
+        text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+        return [_plain(name, text)]
+    mails = read_mails(data, name)
+    chosen = choose(mails, name)
+    if not chosen.patches:
+        if not alone and all(mail.cover for mail in mails):
+            notes += chosen.notes
+            return []
+        raise UserError(f"{name}: none of its {len(mails)} mails holds a diff")
+    notes += chosen.notes
+    order = list(mails)
+    if all(mail.number for mail in mails):
+        order.sort(key=lambda mail: (mail.version, mail.number or (0, 0)))
+    labels = {mail.place: f"{name} ({index})" for index, mail in enumerate(order, 1)}
+    return [
+        _input(name if len(mails) == 1 else labels[mail.place], mail.title, mail.author, mail.body)
+        for mail in chosen.patches
+    ]
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    """What a file holds, or the standard input. Raises `UserError`."""
     try:
         if str(path) == "-":
             data = sys.stdin.buffer.read(MOST_BYTES + 1)
         elif path.is_dir():
             raise UserError(f"{path} is a directory: name its patches, in order")
         else:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    _check_size(data, name)
+    return data
+
+
+def _check_size(data: bytes, name: str) -> None:
     if len(data) > MOST_BYTES:
         raise UserError(f"{name} is larger than {MOST_BYTES >> 20} MiB")
-    if not data.strip():
-        raise UserError(f"{name} is empty: expected a patch, a mail or a mailbox")
-    if not _MAIL.match(data):
-        text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
-        return [_input(name, _first_line(text), "", text)]
-    messages = _messages(data)
-    found = []
-    for number, (subject, author, text) in enumerate(messages, 1):
-        if _DIFF.search(text):
-            label = name if len(messages) == 1 else f"{name} ({number})"
-            found.append(_input(label, subject, author, text))
-    if not found:
-        raise UserError(f"{name}: none of its {len(messages)} mails holds a diff")
-    return found
+
+
+def _unpacked(data: bytes, name: str) -> bytes:
+    """Decompressed, where it is compressed. Raises `UserError`, also for what is no text."""
+    opened = _decompressor(data)
+    if opened is not None:
+        try:
+            data = opened.decompress(data, MOST_BYTES + 1)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise UserError(f"{name} is compressed, and damaged: {error}") from error
+        _check_size(data, name)
+        if not opened.eof:
+            raise UserError(f"{name} is compressed, and cut short: download it again")
+    for magic, what in _OTHERS:
+        if data.startswith(magic):
+            raise UserError(f"{name} is {what}")
+    if _WEB_PAGE.match(data):
+        raise UserError(f"{name} is a web page: save the mail itself (`raw`, or the mbox)")
+    return data
+
+
+class _Decompressor(Protocol):
+    """What zlib, bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _decompressor(data: bytes) -> _Decompressor | None:
+    """What reads the data, by its first bytes; None where it is not compressed."""
+    if data.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(wbits=31)
+    if data.startswith(b"BZh"):
+        return bz2.BZ2Decompressor()
+    return lzma.LZMADecompressor() if data.startswith(b"\xfd7zXZ\0") else None
+
+
+def _plain(name: str, text: str) -> Input:
+    """A patch without a mail's header: a diff, ``git show``, ``hg export``."""
+    message = text[: first_diff(text) or 0]
+    author = ""
+    subject = ""
+    for line in message.splitlines():
+        said = line.strip()
+        for start in ("# User ", "Author:", "From:"):
+            if said.startswith(start) and not author:
+                author = said.removeprefix(start).strip()
+        header = said.startswith(("#", "commit ", "Author:", "Date:", "From:", "Merge:", "---"))
+        if said and not header and not subject:
+            subject = said.removeprefix("Subject: ")
+    return _input(name, subject, author, text)
 
 
 def _input(name: str, subject: str, author: str, text: str) -> Input:
-    return Input(name, _TAG.sub("", subject), author, text, tuple(touched_files(text, name)))
-
-
-def _first_line(text: str) -> str:
-    """What a diff without a mail's header says of itself."""
-    before = _DIFF.split(text, maxsplit=1)[0]
-    for line in before.splitlines():
-        if line.strip():
-            return line.strip().removeprefix("Subject: ")
-    return ""
-
-
-def _messages(data: bytes) -> list[tuple[str, str, str]]:
-    """Subject, author and body of each mail; those with numbers in their order."""
-    parts = [data]
-    if data.startswith(b"From "):
-        parts = re.split(rb"(?m)^(?=From \S+ +\S.*\d{4}$)", data)[1:] or [data]
-    found = []
-    for part in parts:
-        raw = part.split(b"\n", 1)[1] if part.startswith(b"From ") else part
-        message = email.message_from_bytes(raw, policy=email.policy.default)
-        subject = " ".join(str(message["subject"] or "").split())
-        found.append((subject, str(message["from"] or ""), _body(message)))
-    numbers = [_NUMBER.search(subject) for subject, _, _ in found]
-    if all(numbers):
-        order = [int(number[1]) for number in numbers if number]
-        found = [mail for _, mail in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-    return found
-
-
-def _body(message: email.message.EmailMessage) -> str:
-    """Its texts, decoded; attached patches too."""
-    texts = []
-    for part in message.walk():
-        if part.is_multipart() or part.get_content_maintype() != "text":
-            continue
-        data = part.get_payload(decode=True)
-        assert isinstance(data, bytes)
-        texts.append(data.decode("utf-8", "surrogateescape").replace("\r\n", "\n"))
-    return "\n".join(texts)
+    """Raises `UserError` where the text is no diff, or one that leaves the tree."""
+    at = first_diff(text) or 0
+    paths = tuple(touched_files(text, name))
+    return Input(name, _TAG.sub("", subject), author, text[at:], paths, text[:at])
 
 
 # Commits

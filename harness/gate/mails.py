@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Mails as ``git am`` takes them: taken apart by git-mailsplit(1), decoded by git-mailinfo(1)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import email
+import email.header
+import email.message
+import email.policy
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.builders.diff import first_diff
+from harness.errors import UserError
+from harness.host.process import capture
+
+_HEADER = re.compile(rb"\A(?:From \S+ .*\n)?(?:[A-Za-z][\w-]*:.*\n(?:[ \t].*\n)*)+\r?\n")
+_TAGS = re.compile(r"\[([^\]]*)\]")
+_REPLY = re.compile(r"\s*(?:re|aw|antw|sv|vs|fwd?|wg)(?:\[\d+\])?\s*:", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:^|\s)(\d+)/(\d+)(?:\s|$)")
+_VERSION = re.compile(r"(?:^|\s|PATCH)v(\d+)(?:\s|$)", re.IGNORECASE)
+_IDS = re.compile(r"<[^<>\s]+>")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mail:
+    """One mail. ``body`` is what it says, decoded, its diff included."""
+
+    place: int
+    """Which of the mails of its file it is; counts from 1."""
+    subject: str
+    """Whole, with ``[PATCH v2 1/3]`` and ``Re:``."""
+    title: str
+    """Without them."""
+    author: str
+    body: str
+    message_id: str = ""
+    references: frozenset[str] = frozenset()
+    """The mails that it answers or follows."""
+
+    @property
+    def has_diff(self) -> bool:
+        """Whether there is a diff in it."""
+        return first_diff(self.body) is not None
+
+    @property
+    def reply(self) -> bool:
+        """Whether it is somebody's answer, and no patch sent in reply to another."""
+        return _REPLY.match(self.subject) is not None
+
+    @property
+    def version(self) -> int:
+        """Of the series; 1 where it does not say."""
+        found = [_VERSION.search(tag) for tag in self._tags()]
+        return max((int(match[1]) for match in found if match), default=1)
+
+    @property
+    def number(self) -> tuple[int, int] | None:
+        """``2/3`` of its subject; 0 is the cover letter."""
+        found = [_NUMBER.search(tag) for tag in self._tags()]
+        return next(((int(match[1]), int(match[2])) for match in found if match), None)
+
+    @property
+    def cover(self) -> bool:
+        """Whether it is a series' cover letter, which may show a range-diff or an interdiff."""
+        return self.number is not None and self.number[0] == 0
+
+    def _tags(self) -> list[str]:
+        head = self.subject
+        if self.title and self.title in head:
+            head = head[: head.index(self.title)]
+        return _TAGS.findall(head)
+
+    def __str__(self) -> str:
+        return f"`{self.subject or '(no subject)'}` ({self.author or 'nobody'})"
+
+
+def looks_like_mail(data: bytes) -> bool:
+    """Whether it begins with a mail's header."""
+    return _HEADER.match(data) is not None
+
+
+def read_mails(data: bytes, name: str) -> list[Mail]:
+    """The mails of a mailbox, or the one mail, in the order of the file. Raises `UserError`."""
+    with tempfile.TemporaryDirectory(prefix="harness-mail-") as scratch:
+        directory = Path(scratch)
+        # lore's mailboxes quote a `From ` in a text as `>From `
+        style = ["--mboxrd"] if data.startswith(b"From mboxrd@") else []
+        words = ["git", "mailsplit", "-b", *style, f"-o{directory}"]
+        status, _output, errors = capture(words, cwd=directory, data=data)
+        if status != 0:
+            raise UserError(f"{name}: git mailsplit cannot read it: {errors.strip()}")
+        parts = sorted(directory.iterdir())
+        return [_mail(part.read_bytes(), place, directory) for place, part in enumerate(parts, 1)]
+
+
+def _mail(raw: bytes, place: int, directory: Path) -> Mail:
+    message = email.message_from_bytes(raw)
+    subject = _decoded(message["subject"])
+    message_file, patch_file = directory / "message", directory / "patch"
+    options = ("--encoding=UTF-8", "--no-scissors")
+    words: list[str | Path] = ["git", "mailinfo", *options, message_file, patch_file]
+    status, output, _errors = capture(words, cwd=directory, data=raw)
+    info = dict(_fields(output.decode("utf-8", "replace")))
+    body = ""
+    if status == 0:
+        files = (message_file.read_bytes(), patch_file.read_bytes())
+        body = "".join(data.decode("utf-8", "surrogateescape") for data in files)
+        body = body.replace("\r\n", "\n")
+    if first_diff(body) is None:
+        attached = _texts(raw)  # attachments that mailinfo passes over
+        body = attached if first_diff(attached) is not None else body
+    who = f"{info.get('Author', '')} <{info['Email']}>" if info.get("Email") else ""
+    return Mail(
+        place,
+        subject,
+        info.get("Subject", "") or _title(subject),
+        who.strip() or _decoded(message["from"]),
+        body,
+        next(iter(_ids(message, "message-id")), ""),
+        frozenset(_ids(message, "in-reply-to", "references")),
+    )
+
+
+def _fields(output: str) -> Iterator[tuple[str, str]]:
+    for line in output.splitlines():
+        name, _, value = line.partition(": ")
+        yield name, value.strip()
+
+
+def _title(subject: str) -> str:
+    while match := _REPLY.match(subject) or re.match(r"\s*\[[^\]]*\]\s*", subject):
+        subject = subject[match.end() :]
+    return subject.strip()
+
+
+def _ids(message: email.message.Message, *names: str) -> list[str]:
+    return [found for name in names for found in _IDS.findall(str(message[name] or ""))]
+
+
+def _decoded(value: object) -> str:
+    """A header's text; what cannot be decoded is shown as it is."""
+    text = str(value or "")
+    with contextlib.suppress(LookupError, ValueError):
+        text = str(email.header.make_header(email.header.decode_header(text)))
+    return " ".join(text.split())
+
+
+def _texts(raw: bytes) -> str:
+    """The texts of all parts, and attachments that are called a patch."""
+    texts = []
+    for part in email.message_from_bytes(raw).walk():
+        called = (part.get_filename() or "").endswith((".patch", ".diff"))
+        if part.is_multipart() or not (part.get_content_maintype() == "text" or called):
+            continue
+        data = part.get_payload(decode=True)
+        if isinstance(data, bytes):
+            texts.append(data.decode("utf-8", "surrogateescape").replace("\r\n", "\n"))
+    return "\n".join(texts)
