@@ -34,7 +34,7 @@ ROWS = {
     "suite": "{tests} tests of a command, a pristine machine each",
     "memory": "private memory of 8 machines after the main job",
 }
-Results = dict[str, dict[str, float | None]]
+BenchResults = dict[str, dict[str, float | None]]
 
 
 def titles(tests: int) -> dict[str, str]:
@@ -42,7 +42,7 @@ def titles(tests: int) -> dict[str, str]:
     return {row: text.format(tests=tests) for row, text in ROWS.items()}
 
 
-def measure(wanted: Sequence[str], rounds: int, tests: int) -> Results:
+def measure(wanted: Sequence[str], rounds: int, tests: int) -> BenchResults:
     """Medians of all rounds, and the ratio of labgrid's to ours (how many times faster we are)."""
     images = build_image_set()
     given: dict[str, Any] = {
@@ -73,7 +73,7 @@ def measure(wanted: Sequence[str], rounds: int, tests: int) -> Results:
         for peer in PEERS:
             samples["suite"][peer].append(suite(peer, pythons[peer], given))
             say(f"suite {peer}: {samples['suite'][peer][-1]:.1f} s")
-    results: Results = {}
+    results: BenchResults = {}
     for row, peers in samples.items():
         medians = {p: statistics.median(v) if v else None for p, v in peers.items()}
         here, labgrid = medians["here"], medians["labgrid"]
@@ -167,7 +167,7 @@ def labgrid_python() -> str:
     return str(python)
 
 
-def table(results: Results, tests: int) -> str:
+def table(results: BenchResults, tests: int) -> str:
     """The results as text."""
     words = titles(tests)
     lines = [f"{'':<50}{'here':>12}{'labgrid':>12}{'pexpect':>12}{'ratio':>8}"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.errors import BuildError
 from harness.host import confine
 
-State = tuple[int, int, int]
+EntryState = tuple[int, int, int]
 """``st_mode``, inode, change time in ns; of a directory the mode only: its entries speak for
 themselves."""
 
@@ -59,7 +59,7 @@ class Mirror:
         """Makes the copy good again; the paths that were not. Unless it was lent, it is good."""
         if self._clean.exists():
             return []
-        known: dict[str, State] = {
+        known: dict[str, EntryState] = {
             path: (mode, inode, changed)
             for path, (mode, inode, changed) in json.loads(self._record.read_text()).items()
         }
@@ -77,7 +77,7 @@ class Mirror:
         self._write(known)
         return sorted(spoilt | lost)
 
-    def _copy(self, path: str) -> State:
+    def _copy(self, path: str) -> EntryState:
         origin, place = self.origin / path, self.place / path
         if origin.is_dir() and not origin.is_symlink():
             place.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ class Mirror:
         info = place.lstat()
         return _state_of(info.st_mode, info.st_ino, info.st_ctime_ns)
 
-    def _write(self, known: dict[str, State]) -> None:
+    def _write(self, known: dict[str, EntryState]) -> None:
         new = self._record.with_suffix(".new")
         new.write_text(json.dumps(known))
         new.replace(self._record)
@@ -156,14 +156,14 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
         return list(os.scandir(directory))
 
 
-def _both_directories(known: State, entry: os.DirEntry[str]) -> bool:
+def _both_directories(known: EntryState, entry: os.DirEntry[str]) -> bool:
     return stat.S_ISDIR(known[0]) and entry.is_dir(follow_symlinks=False)
 
 
-def _state(entry: os.DirEntry[str]) -> State:
+def _state(entry: os.DirEntry[str]) -> EntryState:
     info = entry.stat(follow_symlinks=False)
     return _state_of(info.st_mode, info.st_ino, info.st_ctime_ns)
 
 
-def _state_of(mode: int, inode: int, changed: int) -> State:
+def _state_of(mode: int, inode: int, changed: int) -> EntryState:
     return (mode, 0, 0) if stat.S_ISDIR(mode) else (mode, inode, changed)

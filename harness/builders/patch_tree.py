@@ -52,7 +52,7 @@ from harness.imageset import preflight
 from harness.imageset.features import OURS
 from harness.imageset.model import APP, ImageSet
 
-PARTS = ("module", "app", "dts")
+PATCHABLE = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
 KERNEL = "linux"
 # What make says of a step that gives something new; checks and calls are run each time.
@@ -143,7 +143,7 @@ class PatchTree:
 
     def _reset_images(self) -> None:
         remove(self.root / "images")
-        for part in PARTS:
+        for part in PATCHABLE:
             shutil.copytree(project.IMAGES / part, self.root / "images" / part)
         confine.give_tree(self.root / "images")
         self._touched.clear()
@@ -191,7 +191,7 @@ class PatchTree:
         """
         if all(path.split("/")[0] in (KERNEL, "images") for path in paths):
             return "."
-        places = [KERNEL, "images", *(f"images/{part}" for part in PARTS)]
+        places = [KERNEL, "images", *(f"images/{part}" for part in PATCHABLE)]
         found = [sum((self.root / place / path).is_file() for path in paths) for place in places]
         return places[found.index(max(found))]
 
@@ -212,8 +212,10 @@ class PatchTree:
         paths = [f"{place}/{path}".removeprefix("./") for path in paths]
         for path in paths:
             words = path.split("/")
-            if words[0] == "images" and (len(words) < 3 or words[1] not in PARTS):
-                raise UserError(f"{patch.name}: {path} is in none of images/{{{','.join(PARTS)}}}")
+            if words[0] == "images" and (len(words) < 3 or words[1] not in PATCHABLE):
+                raise UserError(
+                    f"{patch.name}: {path} is in none of images/{{{','.join(PATCHABLE)}}}"
+                )
             if path.startswith(f"{KERNEL}/obj/"):
                 raise UserError(f"{patch.name}: {path} is not a source")
         runner = self._tools()

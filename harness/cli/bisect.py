@@ -15,7 +15,7 @@ import click
 from harness.builders.cache import Cache
 from harness.cli import options
 from harness.errors import UserError
-from harness.gate.bisect import Found, Mark, Settings, Undecided, search, tester
+from harness.gate.bisect import BisectSettings, Found, Mark, Undecided, search, tester
 from harness.gate.inputs import commit_of, git
 from harness.host.command import run_command
 from harness.host.programs import check_installed
@@ -84,12 +84,12 @@ def command(
     Commits are built, booted and tested; the first bad one and its parent twice.
     """
 
-    def settings() -> Settings:
+    def settings() -> BisectSettings:
         check_installed()
         if isinstance(kernel, str) or (kernel is not None and not kernel.is_dir()):
             raise UserError(f"--kernel {kernel}: a git tree is needed here")
         to = (output or ARTIFACTS / "bisect").absolute()
-        return Settings((kernel or Path()).absolute(), to, MARKS[boot_hang], jobs, whole)
+        return BisectSettings((kernel or Path()).absolute(), to, MARKS[boot_hang], jobs, whole)
 
     if run_one:
         return marked(settings)
@@ -98,7 +98,7 @@ def command(
     return _search(settings(), good, bad)
 
 
-def marked(settings: Callable[[], Settings]) -> int:
+def marked(settings: Callable[[], BisectSettings]) -> int:
     """The exit status for ``git bisect run``: a mark of the commit, or 128 and more."""
     try:
         status = run_command(lambda: ABORT + _one(settings()))
@@ -110,7 +110,7 @@ def marked(settings: Callable[[], Settings]) -> int:
     return verdict if verdict in {mark.run_status for mark in Mark} else ABORT + status % ABORT
 
 
-def _search(settings: Settings, good: str, bad: str) -> int:
+def _search(settings: BisectSettings, good: str, bad: str) -> int:
     first, last = (commit_of(settings.directory, name) for name in (good, bad))
     progress = LineProgress()
 
@@ -142,7 +142,7 @@ def _told(found: Found, directory: Path) -> str:
     return "\n".join(lines)
 
 
-def _one(settings: Settings) -> int:
+def _one(settings: BisectSettings) -> int:
     """The status for the commit that is checked out."""
     commit = commit_of(settings.directory, "HEAD")
     progress = LineProgress()

@@ -76,7 +76,7 @@ def command(
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
     from harness.gate.report import text, write_all
-    from harness.gate.result import Decision, Finding, GateResult, Kind
+    from harness.gate.result import Decision, Finding, FindingKind, GateResult
     from harness.host.programs import check_installed
     from harness.host.progress import LineProgress
     from harness.host.project import ARTIFACTS
@@ -93,7 +93,7 @@ def command(
     try:
         base, found = _input(patches, kernel, commits, select)
     except UserError as error:
-        finding = Finding(Kind.SCOPE, str(error))
+        finding = Finding(FindingKind.SCOPE, str(error))
         result = GateResult(
             Decision.NOT_JUDGED,
             str(error),

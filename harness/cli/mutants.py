@@ -23,7 +23,7 @@ from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
 from harness.mutants import patchfile
-from harness.mutants.report import RESULTS, Table, exit_status, summary
+from harness.mutants.report import RESULTS, ResultTable, exit_status, summary
 from harness.mutants.report import as_json as results_as_json
 from harness.mutants.runner import NotGreen, Result, Runner
 from harness.testrun.suite import Suite
@@ -67,7 +67,7 @@ def command(
     check_installed()
     version = kernel or DEFAULT
     place = (output or ARTIFACTS / "mutants" / version).absolute()
-    table = Table(mutants)
+    table = ResultTable(mutants)
     lines = sys.stderr if as_json else sys.stdout
     if sample:
         print(f"a sample of {len(mutants)} with --seed {seed}", file=lines, flush=True)

@@ -26,11 +26,10 @@ from harness.host.programs import check_installed
 from harness.host.project import ARTIFACTS, ROOT
 from harness.host.retry import retried
 from harness.nightly import night, report
-from harness.nightly.book import Book, last_seconds
-from harness.nightly.book import Night as Identity
+from harness.nightly.book import Book, NightIdentity, last_seconds
 from harness.nightly.database import Database
 from harness.nightly.facts import host_facts, project_commit
-from harness.nightly.job import Job, Status, exit_status
+from harness.nightly.job import Job, JobStatus, exit_status
 from harness.nightly.matrix import read_matrix
 from harness.nightly.merge import merge
 from harness.nightly.processes import Processes
@@ -223,7 +222,7 @@ def run(
         print("\n".join(job.name for job in mine))
         return 0
     name = options.night or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
-    identity = Identity(name, project_commit(), plan_digest(shares), count, len(jobs))
+    identity = NightIdentity(name, project_commit(), plan_digest(shares), count, len(jobs))
     place = options.database.absolute().parent / name
     claim(place, shared=True)
     with Database(options.database, create=True) as database:
@@ -232,11 +231,11 @@ def run(
         _say(f"night {name}: {len(waiting)} of {len(mine)} jobs to run")
         try:
             unbuilt = build(sorted({job.kernel for job in waiting}))
-            night.Night(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
+            night.NightRun(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
         finally:
             statuses = book.statuses()
             _say(_summary(statuses))
-            if Status.NOT_RUN in statuses.values():
+            if JobStatus.NOT_RUN in statuses.values():
                 _say(f"the results so far are kept; go on with --night {name}")
     return exit_status(statuses.values())
 
@@ -245,8 +244,8 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _summary(statuses: dict[str, Status]) -> str:
-    counts = {status: list(statuses.values()).count(status) for status in Status}
+def _summary(statuses: dict[str, JobStatus]) -> str:
+    counts = {status: list(statuses.values()).count(status) for status in JobStatus}
     said = ", ".join(f"{n} {status.value}" for status, n in counts.items() if n)
     return f"{len(statuses)} jobs: {said or 'none in this shard'}"
 

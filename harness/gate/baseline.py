@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.board import QEMU
 from harness.errors import HarnessError, Verdict
 from harness.gate.findings import short_name
-from harness.gate.result import Change, TestChange
+from harness.gate.result import ResultChange, TestChange
 from harness.host.files import write_text
 from harness.host.process import capture
 from harness.host.project import ROOT
@@ -152,21 +152,21 @@ def compare(
     changes = []
     for name, case in after.items():
         old = before.get(name)
-        change: Change | None = None
+        change: ResultChange | None = None
         if case.failed:
             known = old is not None and old.outcome in ("failed", "xfailed")
-            change = Change.STILL_FAILS if known else Change.NEWLY_FAILS
+            change = ResultChange.STILL_FAILS if known else ResultChange.NEWLY_FAILS
         elif case.outcome == "xfailed":
-            change = Change.STILL_FAILS
+            change = ResultChange.STILL_FAILS
         elif case.outcome == "passed" and old is not None and old.outcome in ("failed", "xfailed"):
-            change = Change.NEWLY_PASSES
+            change = ResultChange.NEWLY_PASSES
         elif old is None:
-            change = Change.NEW
+            change = ResultChange.NEW
         if change is not None:
             changes.append(TestChange(case, change))
     if whole:
         lost = [name for name in before if name not in after or _skipped_now(before, after, name)]
-        changes += [TestChange(before[name], Change.GONE) for name in lost]
+        changes += [TestChange(before[name], ResultChange.GONE) for name in lost]
     return tuple(changes)
 
 

@@ -64,7 +64,7 @@ class Tested:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class BisectSettings:
     """How to judge a commit."""
 
     directory: Path
@@ -80,7 +80,7 @@ class Tester:
     """Tests commits against one built tree."""
 
     def __init__(
-        self, settings: Settings, base: str, shop: PatchTree, cache: Cache, progress: Progress
+        self, settings: BisectSettings, base: str, shop: PatchTree, cache: Cache, progress: Progress
     ) -> None:
         """`base` is the full id of the commit that `shop` was made from."""
         self._settings = settings
@@ -173,7 +173,9 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def tester(settings: Settings, base: str, cache: Cache, progress: Progress) -> Iterator[Tester]:
+def tester(
+    settings: BisectSettings, base: str, cache: Cache, progress: Progress
+) -> Iterator[Tester]:
     """A tester whose tree is the commit `base`, built if it has to be.
 
     Raises `UserError` for an output directory that is not ours to write to.

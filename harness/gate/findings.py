@@ -8,20 +8,20 @@ from collections.abc import Sequence
 
 from harness.builders.patch_tree import PatchTree
 from harness.errors import Verdict
-from harness.gate.result import Finding, Kind, TestChange
+from harness.gate.result import Finding, FindingKind, TestChange
 
 EXCERPT_LINES = 40
 
 
 def failure(change: TestChange) -> Finding:
     """A test that newly fails, with what its machine said last."""
-    kinds = {Verdict.CRASH.value: Kind.CRASH, Verdict.TIMEOUT.value: Kind.TIMEOUT}
+    kinds = {Verdict.CRASH.value: FindingKind.CRASH, Verdict.TIMEOUT.value: FindingKind.TIMEOUT}
     transcript, excerpt = change.case.artifact, ""
     if transcript is not None:
         with contextlib.suppress(OSError):
             lines = transcript.read_text(errors="replace").splitlines()
             excerpt = "\n".join(lines[-EXCERPT_LINES:])
-    kind = kinds.get(change.verdict, Kind.TEST)
+    kind = kinds.get(change.verdict, FindingKind.TEST)
     return Finding(kind, change.test, change.message, transcript, excerpt, change.test)
 
 

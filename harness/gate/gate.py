@@ -32,12 +32,12 @@ from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, QUICK, Q
 from harness.gate.probe import Probe
 from harness.gate.report import REPORTS
 from harness.gate.result import (
-    Change,
     Decision,
     Finding,
+    FindingKind,
     GateResult,
-    Kind,
-    Patch,
+    InputPatch,
+    ResultChange,
     Stage,
     TestChange,
 )
@@ -92,7 +92,7 @@ class Gate:
         claim(out)
         set_aside(out, (*_LEFT, *REPORTS), _LEFT_BULKY)
         (out / "patches").mkdir()
-        self._add(patches=tuple(Patch(i.name, i.subject, i.author, i.paths) for i in inputs))
+        self._add(patches=tuple(InputPatch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
             self._confine()
             with contextlib.ExitStack() as patch_tree:
@@ -105,7 +105,7 @@ class Gate:
         except UserError:
             raise
         except HarnessError as error:
-            finding = Finding(Kind.INFRASTRUCTURE, str(error).partition("\n")[0], str(error))
+            finding = Finding(FindingKind.INFRASTRUCTURE, str(error).partition("\n")[0], str(error))
             self._finish(Decision.INFRASTRUCTURE, finding.title, finding)
         return self._result
 
@@ -188,13 +188,13 @@ class Gate:
                 files = shop.apply(path)
             except (PatchError, UserError) as error:
                 named = f"{patch.name} does not apply to {self._result.base}"
-                kind = Kind.APPLY if isinstance(error, PatchError) else Kind.SCOPE
-                reason = named if kind is Kind.APPLY else str(error)
+                kind = FindingKind.APPLY if isinstance(error, PatchError) else FindingKind.SCOPE
+                reason = named if kind is FindingKind.APPLY else str(error)
                 raise _Decided(
                     Decision.NOT_JUDGED, reason, Finding(kind, reason, without_log(str(error)))
                 ) from error
             touched += files
-            patches.append(Patch(patch.name, patch.subject, patch.author, tuple(files)))
+            patches.append(InputPatch(patch.name, patch.subject, patch.author, tuple(files)))
         self._add(patches=tuple(patches))
         return touched
 
@@ -204,19 +204,19 @@ class Gate:
             patched = shop.build(self._options.output / "images" / "patched")
         except Contained as error:
             title = f"the build was contained: {error.what}"
-            finding = Finding(Kind.CONTAINED, title, str(error), log)
+            finding = Finding(FindingKind.CONTAINED, title, str(error), log)
             raise _Decided(Decision.REJECTED, title, finding) from error
         except BuildError as error:
             lines = without_log(str(error)).splitlines()
             title = next((line for line in lines[1:] if line.strip()), lines[0])
-            finding = Finding(Kind.BUILD, title, "\n".join(lines), log)
+            finding = Finding(FindingKind.BUILD, title, "\n".join(lines), log)
             raise _Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
         except OSError as error:
             raise HarnessError(str(self._cache.explain(error))) from error
         if not in_scope(shop, touched):
             files = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
             reason = f"nothing that is built for vexpress-a9 depends on what it changes ({files})"
-            raise _Decided(Decision.NOT_JUDGED, reason, Finding(Kind.SCOPE, reason))
+            raise _Decided(Decision.NOT_JUDGED, reason, Finding(FindingKind.SCOPE, reason))
         return patched
 
     def _compiler_warnings(self, shop: PatchTree) -> list[str]:
@@ -289,16 +289,16 @@ class Gate:
     def _boot_failed(self, error: HarnessError, place: Path) -> None:
         """The patched system did not get through the first boot. Raises what is decided by it."""
         kinds = {
-            Verdict.CRASH: Kind.CRASH,
-            Verdict.TIMEOUT: Kind.TIMEOUT,
-            Verdict.INFRASTRUCTURE: Kind.INFRASTRUCTURE,
+            Verdict.CRASH: FindingKind.CRASH,
+            Verdict.TIMEOUT: FindingKind.TIMEOUT,
+            Verdict.INFRASTRUCTURE: FindingKind.INFRASTRUCTURE,
         }
-        kind = kinds.get(error.verdict, Kind.BOOT)
+        kind = kinds.get(error.verdict, FindingKind.BOOT)
         if isinstance(error, GuestStopped):
-            kind = Kind.CRASH
+            kind = FindingKind.CRASH
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
-        if kind is Kind.INFRASTRUCTURE:
+        if kind is FindingKind.INFRASTRUCTURE:
             raise _Decided(Decision.INFRASTRUCTURE, finding.title, finding)
         if isinstance(error, GuestCrash | GuestTimeout | GuestStopped):
             raise _Decided(Decision.REJECTED, finding.title, finding)
@@ -354,7 +354,7 @@ class Gate:
         )
         if self._options.select is not None:
             self._note(f"the tests of {self._options.select.name} were run (--whole runs all)")
-        failing = [change for change in changes if change.change is Change.NEWLY_FAILS]
+        failing = [change for change in changes if change.change is ResultChange.NEWLY_FAILS]
         if run.infrastructure and not failing:
             raise HarnessError(
                 f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
@@ -380,22 +380,22 @@ class Gate:
     def _decide(self, boots: tuple[Probe, Probe | None], warnings: Sequence[str]) -> None:
         base, patched = boots
         for line in warnings:
-            self._found(Finding(Kind.COMPILER_WARNING, line))
+            self._found(Finding(FindingKind.COMPILER_WARNING, line))
         if patched is not None:
             new, gone = probes.new_warnings(base, patched)
             self._add(warnings_gone=tuple(gone))
             for line in new:
-                self._found(Finding(Kind.KERNEL_WARNING, line))
+                self._found(Finding(FindingKind.KERNEL_WARNING, line))
         for measure in self._result.measures:
             if measure.regressed:
                 title = f"{measure.name}: {measure.ratio:.2f} times the base's"
-                self._found(Finding(Kind.REGRESSION, title))
+                self._found(Finding(FindingKind.REGRESSION, title))
         judged = self._result.tests_judged
         if not judged and not self._result.findings:
             title = "no test judged it: none has a result on both systems"
-            self._found(Finding(Kind.INFRASTRUCTURE, title))
+            self._found(Finding(FindingKind.INFRASTRUCTURE, title))
         findings = self._result.findings
-        bad = [finding for finding in findings if finding.kind is not Kind.INFRASTRUCTURE]
+        bad = [finding for finding in findings if finding.kind is not FindingKind.INFRASTRUCTURE]
         if bad:
             more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
             by = f" ({counted(judged, 'test')} judged it)" if judged else ""

@@ -19,7 +19,7 @@ from elftools.elf.elffile import ELFFile
 
 from harness.board import DEFAULT_MEMORY, EARLY_CONSOLE
 from harness.errors import HarnessError
-from harness.gate.result import Area, Measure
+from harness.gate.result import Area, Measurement
 from harness.guest.guest import DEVICE, Guest
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
@@ -159,19 +159,19 @@ def measures(
     patched: tuple[Probe, ImageSet],
     boot_limit: float,
     latency_limit: float,
-) -> tuple[Measure, ...]:
+) -> tuple[Measurement, ...]:
     """The figures of two systems side by side; the limits are ratios."""
     (one, before), (two, after) = base, patched
-    found = [Measure("boot", "ms", one.boot_ms, two.boot_ms, boot_limit)]
+    found = [Measurement("boot", "ms", one.boot_ms, two.boot_ms, boot_limit)]
     for name in CYCLES:
         figures = one.cycle_us[name], two.cycle_us[name]
-        found.append(Measure(f"latency: {name}", "us", *figures, latency_limit))
+        found.append(Measurement(f"latency: {name}", "us", *figures, latency_limit))
     sizes = before.kernel.stat().st_size, after.kernel.stat().st_size
-    found.append(Measure("kernel image (zImage)", "bytes", *sizes))
+    found.append(Measurement("kernel image (zImage)", "bytes", *sizes))
     if before.vmlinux and after.vmlinux:
         with contextlib.suppress(ELFError, OSError):
             texts = text_bytes(before.vmlinux), text_bytes(after.vmlinux)
-            found.append(Measure("kernel code (.text)", "bytes", *texts))
+            found.append(Measurement("kernel code (.text)", "bytes", *texts))
     return tuple(found)
 
 

@@ -28,7 +28,7 @@ class Decision(enum.Enum):
         return list(Decision).index(self)
 
 
-class Kind(enum.Enum):
+class FindingKind(enum.Enum):
     """What a finding is about."""
 
     APPLY = "does not apply"
@@ -51,7 +51,7 @@ class Kind(enum.Enum):
 class Finding:
     """One reason for a decision other than acceptance."""
 
-    kind: Kind
+    kind: FindingKind
     title: str
     """One line: ``mm/cma.c:431: error: …``, or a test's name."""
     detail: str = ""
@@ -65,7 +65,7 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Patch:
+class InputPatch:
     """One patch of the input."""
 
     name: str
@@ -76,7 +76,7 @@ class Patch:
     """As in the tree: ``linux/mm/cma.c``, ``images/module/cma.c``."""
 
 
-class Change(enum.Enum):
+class ResultChange(enum.Enum):
     """How a test's result differs from the base's."""
 
     NEWLY_FAILS = "newly fails"
@@ -95,7 +95,7 @@ class TestChange:
 
     case: CaseResult
     """On the patched system; on the base, where it is no longer run."""
-    change: Change
+    change: ResultChange
 
     @property
     def test(self) -> str:
@@ -114,7 +114,7 @@ class TestChange:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class Measurement:
     """One figure of the base and of the patched system, taken in the same run."""
 
     name: str
@@ -165,7 +165,7 @@ class GateResult:
     decision: Decision
     reason: str
     """One line: why."""
-    patches: tuple[Patch, ...]
+    patches: tuple[InputPatch, ...]
     base: str
     """``Linux 6.1.192``, or the directory of the tree."""
     release: str = ""
@@ -183,7 +183,7 @@ class GateResult:
     tests: tuple[TestChange, ...] = ()
     warnings_gone: tuple[str, ...] = ()
     """Compiler and kernel warnings of the base that the patched system has no more."""
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[Measurement, ...] = ()
     map_before: tuple[Area, ...] = ()
     map_after: tuple[Area, ...] = ()
     """Empty where the patched system did not boot."""

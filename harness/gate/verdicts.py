@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.gate.baseline import run_suite
 from harness.gate.findings import failure, short_name
-from harness.gate.result import Finding, Kind, TestChange
+from harness.gate.result import Finding, FindingKind, TestChange
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.testrun.result import CaseResult, lost
@@ -53,7 +53,7 @@ def _finding(change: TestChange, stored: CaseResult | None, now: CaseResult | No
     else:
         return failure(change)
     title = f"{short_name(change.test)}: {why}"
-    return Finding(Kind.INFRASTRUCTURE, title, change.message, test=change.test)
+    return Finding(FindingKind.INFRASTRUCTURE, title, change.message, test=change.test)
 
 
 def without_result(known: Results, run: Results) -> list[Finding]:
@@ -64,7 +64,7 @@ def without_result(known: Results, run: Results) -> list[Finding]:
     if not gone:
         return []
     title = f"{len(gone)} tests left no result on the patched system: {short_name(gone[0])}"
-    return [Finding(Kind.INFRASTRUCTURE, title, "\n".join(gone))]
+    return [Finding(FindingKind.INFRASTRUCTURE, title, "\n".join(gone))]
 
 
 def judging(cases: Sequence[CaseResult], known: Results) -> list[CaseResult]:

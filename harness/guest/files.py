@@ -16,14 +16,14 @@ from harness.machine.channel import Channel
 from harness.machine.deadline import Deadline
 
 Via = Literal["ssh", "console"]
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all; 0 where that is not known), perhaps in another thread.
 Over the console only once, at the end.
 """
 
 
 def silent(_done: int, _total: int) -> None:
-    """A `Progress` that tells nobody."""
+    """A `ByteProgress` that tells nobody."""
 
 
 def put(
@@ -33,7 +33,7 @@ def put(
     path: str,
     mode: int,
     timeout: float,
-    progress: Progress,
+    progress: ByteProgress,
 ) -> None:
     """Writes `source` to `path` in the guest; over the console where `ssh` is None.
 
@@ -60,7 +60,7 @@ def get(
     path: str,
     target: Path | None,
     timeout: float,
-    progress: Progress,
+    progress: ByteProgress,
 ) -> bytes:
     """Reads `path` in the guest: the content, or nothing where it went to the file `target`.
 

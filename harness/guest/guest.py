@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.guest import files
 from harness.guest.application import AppScript, running
 from harness.guest.cma_state import CmaState, directories, read_area, read_state
-from harness.guest.files import Progress, Via, silent
+from harness.guest.files import ByteProgress, Via, silent
 from harness.guest.ssh.service import Ssh
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
@@ -52,7 +52,7 @@ TIMEOUT = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class MainJobResult:
     """The main job's result: where the allocation is, on which map."""
 
     placement: Placement
@@ -114,7 +114,7 @@ class Guest:
         mode: int = 0o644,
         timeout: float = 60.0,
         *,
-        progress: Progress = silent,
+        progress: ByteProgress = silent,
         via: Via | None = None,
     ) -> None:
         """Copies a file of the host (or bytes) to `path` in the guest, checked by its SHA-256.
@@ -132,7 +132,7 @@ class Guest:
         target: Path | None = None,
         timeout: float = 60.0,
         *,
-        progress: Progress = silent,
+        progress: ByteProgress = silent,
         via: Via | None = None,
     ) -> bytes:
         """Copies a file of the guest to `target` on the host; without one, gives its content.
@@ -266,13 +266,13 @@ class Guest:
             error.add_note(render_map(memory_map, [allocation], expected=self.area))
             raise
 
-    def main_job(self) -> Verdict:
+    def main_job(self) -> MainJobResult:
         """insmod, allocate, judge: the look of an eye that this project makes a proof."""
         memory_map = self.memory_map()
         if "cma" not in self.modules():
             self.insmod()
         region = self.run_app()[0]
-        return Verdict(self.judge(region.phys, memory_map), memory_map, region)
+        return MainJobResult(self.judge(region.phys, memory_map), memory_map, region)
 
     @contextlib.contextmanager
     def holding(self, options: str = "") -> Iterator[list[AppRegion]]:

@@ -7,10 +7,10 @@ from harness.ktap.model import (
     TOTALS,
     UNPLANNED,
     Case,
+    KtapOutcome,
     KtapReport,
     KtapTest,
     NoKtap,
-    Outcome,
 )
 from harness.ktap.parser import parse_ktap
 
@@ -20,9 +20,9 @@ __all__ = [
     "TOTALS",
     "UNPLANNED",
     "Case",
+    "KtapOutcome",
     "KtapReport",
     "KtapTest",
     "NoKtap",
-    "Outcome",
     "parse_ktap",
 ]

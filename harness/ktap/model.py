@@ -25,7 +25,7 @@ class NoKtap(HarnessError):
     verdict = Verdict.PRODUCT
 
 
-class Outcome(enum.Enum):
+class KtapOutcome(enum.Enum):
     """What became of a test."""
 
     PASS = "passed"
@@ -40,7 +40,7 @@ class Outcome(enum.Enum):
     @property
     def failed(self) -> bool:
         """Whether it must not be passed over."""
-        return self not in (Outcome.PASS, Outcome.SKIP, Outcome.XFAIL)
+        return self not in (KtapOutcome.PASS, KtapOutcome.SKIP, KtapOutcome.XFAIL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class KtapTest:
 
     name: str
     """Its description; ``test N`` where it has none."""
-    outcome: Outcome
+    outcome: KtapOutcome
     number: int | None = None
     directive: str = ""
     """``SKIP``, ``TIMEOUT`` …, in capitals."""
@@ -68,9 +68,9 @@ class KtapTest:
             return False
         if not any(child.outcome.failed for child in self.children):
             return True
-        if self.outcome is Outcome.MISSING:
+        if self.outcome is KtapOutcome.MISSING:
             return False  # it ended in the middle of a child
-        return bool(self.problems) or self.outcome in (Outcome.TIMEOUT, Outcome.ERROR)
+        return bool(self.problems) or self.outcome in (KtapOutcome.TIMEOUT, KtapOutcome.ERROR)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,10 +25,10 @@ from harness.ktap.model import (
     MISSING,
     TOTALS,
     UNPLANNED,
+    KtapOutcome,
     KtapReport,
     KtapTest,
     NoKtap,
-    Outcome,
 )
 from harness.ktap.results import described, orphan, parent
 from harness.ktap.results import outcome as outcome_of
@@ -210,7 +210,7 @@ class _Parser:
         """A program gave up."""
         group = self._at(column, hashed)
         problem = "the program gave up" + (f": {reason}" if reason else "")
-        bail = KtapTest(BAIL_OUT, Outcome.ERROR, None, "", reason, self._said(), (), (problem,))
+        bail = KtapTest(BAIL_OUT, KtapOutcome.ERROR, None, "", reason, self._said(), (), (problem,))
         group.bails.append(bail)
 
     def _totals(self, column: int, hashed: bool, totals: Totals) -> None:
@@ -258,8 +258,8 @@ class _Parser:
         group.last = group.last + 1 if number is None else number
         group.failed += outcome.failed
         failed = sum(child.outcome.failed for child in children)
-        if failed and outcome in (Outcome.PASS, Outcome.SKIP):
-            outcome = Outcome.FAIL
+        if failed and outcome in (KtapOutcome.PASS, KtapOutcome.SKIP):
+            outcome = KtapOutcome.FAIL
             problems.append(
                 f"its result is {'ok' if ok else 'not ok'}{f' # {directive}' if directive else ''}"
                 f" although {failed} of the {len(children)} tests within it failed"
@@ -271,7 +271,7 @@ class _Parser:
         wrong, self._suite_totals = self._wrong_totals(children), []
         if wrong:
             problems += wrong
-            outcome = outcome if outcome.failed else Outcome.FAIL
+            outcome = outcome if outcome.failed else KtapOutcome.FAIL
         group.tests.append(
             KtapTest(
                 name or f"test {group.last}",
@@ -348,7 +348,7 @@ class _Parser:
         results = [t for t in group.tests if t.name not in (MISSING, UNPLANNED)]
         said = contradiction(group.totals, results, group.failed) if group.totals else None
         if said:
-            group.tests.append(KtapTest(TOTALS, Outcome.FAIL, problems=(said,)))
+            group.tests.append(KtapTest(TOTALS, KtapOutcome.FAIL, problems=(said,)))
         group.tests += group.bails
 
     def _check_plan(self, group: _Group, root: bool) -> None:
@@ -358,14 +358,16 @@ class _Parser:
             group.tests.append(self._missing(f"planned {planned}, saw {saw}"))
         elif group.plan is not None and saw > group.plan:
             group.tests.append(
-                KtapTest(UNPLANNED, Outcome.FAIL, problems=(f"planned {group.plan}, saw {saw}",))
+                KtapTest(
+                    UNPLANNED, KtapOutcome.FAIL, problems=(f"planned {group.plan}, saw {saw}",)
+                )
             )
         elif saw == 0 and root and group.plan == 0:
             name, directive, reason = described(f"1..0 # {group.skip}")
             group.tests.append(
                 KtapTest(
                     name,
-                    Outcome.SKIP,
+                    KtapOutcome.SKIP,
                     None,
                     directive,
                     reason or "no test is planned",
@@ -377,7 +379,7 @@ class _Parser:
 
     def _missing(self, problem: str) -> KtapTest:
         said = self._said()
-        return KtapTest(MISSING, Outcome.MISSING, diagnostics=said, problems=(problem,))
+        return KtapTest(MISSING, KtapOutcome.MISSING, diagnostics=said, problems=(problem,))
 
     def end(self) -> KtapReport:
         """The report; what is still open ends here."""

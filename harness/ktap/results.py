@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from harness.ktap.model import KtapTest, Outcome
+from harness.ktap.model import KtapOutcome, KtapTest
 
 _DIRECTIVES = "SKIP|XFAIL|XPASS|TODO|TIMEOUT|ERROR"
 _HASH = re.compile(rf"(?:^|[ \t])#(?=[ \t]|$|(?:{_DIRECTIVES})\b)", re.IGNORECASE)
@@ -27,25 +27,25 @@ def described(rest: str) -> tuple[str, str, str]:
     return name, directive, reason
 
 
-def outcome(ok: bool, directive: str) -> tuple[Outcome, list[str]]:
+def outcome(ok: bool, directive: str) -> tuple[KtapOutcome, list[str]]:
     """What result and directive say together, and where they contradict each other."""
     if directive == "SKIP":
-        return Outcome.SKIP, []
+        return KtapOutcome.SKIP, []
     if directive == "XFAIL" or (directive == "TODO" and not ok):
         # kselftest.h prints "ok N # XFAIL" for a failure that was expected.
-        return Outcome.XFAIL, []
+        return KtapOutcome.XFAIL, []
     if directive in ("TIMEOUT", "ERROR"):
-        return Outcome[directive], [f"its result is ok # {directive}"] if ok else []
-    return Outcome.PASS if ok else Outcome.FAIL, []
+        return KtapOutcome[directive], [f"its result is ok # {directive}"] if ok else []
+    return KtapOutcome.PASS if ok else KtapOutcome.FAIL, []
 
 
 def orphan(name: str, tests: tuple[KtapTest, ...]) -> KtapTest:
     """A test whose own result is lost, with those within it."""
     problem = "it has no result of its own"
-    return KtapTest(name or "(unnamed)", Outcome.MISSING, children=tests, problems=(problem,))
+    return KtapTest(name or "(unnamed)", KtapOutcome.MISSING, children=tests, problems=(problem,))
 
 
 def parent(name: str, tests: list[KtapTest]) -> KtapTest:
     """A test that stands for a document with a name."""
     failed = any(test.outcome.failed for test in tests)
-    return KtapTest(name, Outcome.FAIL if failed else Outcome.PASS, children=tuple(tests))
+    return KtapTest(name, KtapOutcome.FAIL if failed else KtapOutcome.PASS, children=tuple(tests))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from harness import board
 from harness.errors import UserError
-from harness.machine.kernelwords import STAMP, Kind
+from harness.machine.kernelwords import STAMP, CrashKind
 from harness.machine.logreader import Head, LogReader
 from harness.machine.transcript import readable
 from harness.memory.dmesg import KernelLog, parse_dmesg
@@ -36,10 +36,10 @@ class Severity(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class KernelReport:
     """One report of the kernel's."""
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[CrashKind, ...]
     """Every kind that it shows, in the order of the log; the first is the cause."""
     head: str
     """The line that began it, without its time stamp."""
@@ -49,7 +49,7 @@ class Finding:
     """Number of the first of them; counts from 1."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> CrashKind:
         """The cause."""
         return self.kinds[0]
 
@@ -58,7 +58,7 @@ class Finding:
         """The worst that it shows."""
         if any(kind.fatal for kind in self.kinds):
             return Severity.FATAL
-        if self.kind is Kind.PROCESS_FAULT:
+        if self.kind is CrashKind.PROCESS_FAULT:
             return Severity.NOTE
         return Severity.TROUBLE
 
@@ -68,7 +68,7 @@ class ConsoleLog:
     """What a saved log says."""
 
     source: str
-    findings: tuple[Finding, ...]
+    findings: tuple[KernelReport, ...]
     """In the order of the log, notes too."""
     kernel: KernelLog
     """Its CMA areas and failures: of several boots, the last."""
@@ -76,7 +76,7 @@ class ConsoleLog:
     """How many boots begin in it."""
 
     @property
-    def trouble(self) -> tuple[Finding, ...]:
+    def trouble(self) -> tuple[KernelReport, ...]:
         """The findings that are more than notes."""
         return tuple(item for item in self.findings if item.severity is not Severity.NOTE)
 
@@ -151,7 +151,7 @@ def judge_log(text: str | bytes, source: str = "log") -> ConsoleLog:
     reader = LogReader()
     findings = [*_findings(lines, kernel, reader)]
     findings += [
-        Finding((head.kind,), head.text, (lines[head.start],), head.start + 1)
+        KernelReport((head.kind,), head.text, (lines[head.start],), head.start + 1)
         for head in reader.process_faults
     ]
     findings.sort(key=lambda item: item.line)
@@ -159,12 +159,12 @@ def judge_log(text: str | bytes, source: str = "log") -> ConsoleLog:
     return ConsoleLog(source, tuple(findings), log, reader.boots)
 
 
-def _findings(lines: list[str], kernel: list[str], reader: LogReader) -> Iterator[Finding]:
+def _findings(lines: list[str], kernel: list[str], reader: LogReader) -> Iterator[KernelReport]:
     """Heads, those of one report together, each with its lines."""
     heads: list[Head] = []
     last = 0  # the last line that is surely of the report
     for number, line in enumerate(kernel):
-        going_on = {kind for kind in Kind if reader.continues(kind)}
+        going_on = {kind for kind in CrashKind if reader.continues(kind)}
         new = reader.feed(line, number)
         if new and heads and new[0].kind not in going_on:
             yield _finding(lines, heads, last)
@@ -176,11 +176,11 @@ def _findings(lines: list[str], kernel: list[str], reader: LogReader) -> Iterato
         yield _finding(lines, heads, last)
 
 
-def _finding(lines: list[str], heads: list[Head], last: int) -> Finding:
+def _finding(lines: list[str], heads: list[Head], last: int) -> KernelReport:
     start = min(head.start for head in heads)
     end = min(max(last, start), start + LONGEST)
     kinds = tuple(head.kind for head in heads)
-    return Finding(kinds, heads[0].text, tuple(lines[start : end + 1]), start + 1)
+    return KernelReport(kinds, heads[0].text, tuple(lines[start : end + 1]), start + 1)
 
 
 # Forms of files

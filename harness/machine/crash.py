@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pexpect
 
-from harness.machine.kernelwords import END, STAMP, Kind
+from harness.machine.kernelwords import END, STAMP, CrashKind
 from harness.machine.logreader import Head, LogReader
 from harness.machine.transcript import Stream, readable
 
-__all__ = ["STAMP", "Crash", "CrashWatcher", "Kind"]
+__all__ = ["STAMP", "Crash", "CrashKind", "CrashWatcher"]
 
 QUIET = 0.4
 """Seconds without a line after which a trace counts as complete (a panic that reboots prints no
@@ -28,7 +28,7 @@ LONGEST = 3.0
 class Crash:
     """One crash as the log shows it."""
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[CrashKind, ...]
     """Every kind that the trace shows, in the order of the log; the first is the cause."""
     head: str
     """The line that began it."""
@@ -38,7 +38,7 @@ class Crash:
     """Position of the head in the kernel log's stream."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> CrashKind:
         """The cause."""
         return self.kinds[0]
 

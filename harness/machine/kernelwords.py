@@ -15,7 +15,7 @@ import enum
 import re
 
 
-class Kind(enum.Enum):
+class CrashKind(enum.Enum):
     """What a report of the kernel is, most severe first."""
 
     PANIC = "panic"
@@ -36,10 +36,16 @@ class Kind(enum.Enum):
     @property
     def fatal(self) -> bool:
         """Whether the machine cannot be used any more after it."""
-        return self in (Kind.PANIC, Kind.OOPS, Kind.UNDEFINED_INSTRUCTION, Kind.BUG, Kind.LOCKUP)
+        return self in (
+            CrashKind.PANIC,
+            CrashKind.OOPS,
+            CrashKind.UNDEFINED_INSTRUCTION,
+            CrashKind.BUG,
+            CrashKind.LOCKUP,
+        )
 
 
-def _table(*rows: tuple[Kind, str]) -> tuple[tuple[Kind, re.Pattern[str]], ...]:
+def _table(*rows: tuple[CrashKind, str]) -> tuple[tuple[CrashKind, re.Pattern[str]], ...]:
     return tuple((kind, re.compile(pattern)) for kind, pattern in rows)
 
 
@@ -49,40 +55,49 @@ _LOCKDEP = (
     r"HARDIRQ-safe|SOFTIRQ-safe|invalid wait context|\S+/\d+ still has locks held"
 )
 CERTAIN = _table(
-    (Kind.PANIC, r"Kernel panic - not syncing"),
-    (Kind.BUG, r"[Kk]ernel BUG at |Internal error: Oops - BUG"),
-    (Kind.UNDEFINED_INSTRUCTION, r"Internal error: .*undefined instruction"),
-    (Kind.OOPS, r"Internal error: |Unable to handle kernel |Bad mode in .* handler detected"),
-    (Kind.OOPS, r"Insufficient stack space to handle exception"),
-    (Kind.LOCKUP, r"BUG: (soft|workqueue) lockup|detected hard LOCKUP|BUG: spinlock lockup"),
-    (Kind.RCU_STALL, r"rcu\w*:? .*(detected stall|self-detected stall|detected expedited stall)"),
-    (Kind.RCU_STALL, r"rcu\w* kthread (starved for|timer wakeup didn't happen for) \d+ jiffies"),
-    (Kind.HUNG_TASK, r"INFO: task .+:\d+ blocked\b.* for more than \d+ seconds"),
-    (Kind.OOM, r"invoked oom-killer|[Oo]ut of memory: Kill|Out of memory and no killable"),
-    (Kind.UBSAN, r"^UBSAN: "),
-    (Kind.BUG, r"^BUG: (KASAN|KFENCE|KCSAN|KMSAN): |^BUG .+ \((Not tainted|Tainted:.*)\): "),
+    (CrashKind.PANIC, r"Kernel panic - not syncing"),
+    (CrashKind.BUG, r"[Kk]ernel BUG at |Internal error: Oops - BUG"),
+    (CrashKind.UNDEFINED_INSTRUCTION, r"Internal error: .*undefined instruction"),
+    (CrashKind.OOPS, r"Internal error: |Unable to handle kernel |Bad mode in .* handler detected"),
+    (CrashKind.OOPS, r"Insufficient stack space to handle exception"),
+    (CrashKind.LOCKUP, r"BUG: (soft|workqueue) lockup|detected hard LOCKUP|BUG: spinlock lockup"),
     (
-        Kind.BUG,
+        CrashKind.RCU_STALL,
+        r"rcu\w*:? .*(detected stall|self-detected stall|detected expedited stall)",
+    ),
+    (
+        CrashKind.RCU_STALL,
+        r"rcu\w* kthread (starved for|timer wakeup didn't happen for) \d+ jiffies",
+    ),
+    (CrashKind.HUNG_TASK, r"INFO: task .+:\d+ blocked\b.* for more than \d+ seconds"),
+    (CrashKind.OOM, r"invoked oom-killer|[Oo]ut of memory: Kill|Out of memory and no killable"),
+    (CrashKind.UBSAN, r"^UBSAN: "),
+    (CrashKind.BUG, r"^BUG: (KASAN|KFENCE|KCSAN|KMSAN): |^BUG .+ \((Not tainted|Tainted:.*)\): "),
+    (
+        CrashKind.BUG,
         r"^BUG: (sleeping function called from|scheduling while atomic|Bad (page|rss)|using )",
     ),
-    (Kind.BUG, r"^BUG: (spinlock|rwlock|non-zero \w+ on freeing mm|unable to handle|Dentry)"),
-    (Kind.BUG, r"list_(add|del) corruption|slab error in "),
-    (Kind.BUG, r"\S+\.[ch]:\d+: bad p(te|md|ud|4d|gd) |Bad swap (file|offset) entry"),
-    (Kind.WARNING, r"WARNING: CPU: \d+ PID: \d+ at |WARNING: .*\bCPU#\d+: |WARNING: at \S+:\d+ "),
-    (Kind.WARNING, rf"^WARNING: ({_LOCKDEP})|^\[ (BUG|INFO): .*\]$"),
-    (Kind.WARNING, r"^refcount_t: "),
-    (Kind.WARNING, r"^Division by zero in kernel\."),
-    (Kind.WARNING, r"^irq \d+: nobody cared|^irq event \d+: bogus return value"),
-    (Kind.WARNING, r"^unexpected IRQ trap at vector "),
-    (Kind.WARNING, r"^INFO: trying to register non-static key"),
-    (Kind.WARNING, r": page allocation (failure|stalls)\b"),
-    (Kind.WARNING, r"^sysfs: cannot create duplicate filename "),
+    (CrashKind.BUG, r"^BUG: (spinlock|rwlock|non-zero \w+ on freeing mm|unable to handle|Dentry)"),
+    (CrashKind.BUG, r"list_(add|del) corruption|slab error in "),
+    (CrashKind.BUG, r"\S+\.[ch]:\d+: bad p(te|md|ud|4d|gd) |Bad swap (file|offset) entry"),
+    (
+        CrashKind.WARNING,
+        r"WARNING: CPU: \d+ PID: \d+ at |WARNING: .*\bCPU#\d+: |WARNING: at \S+:\d+ ",
+    ),
+    (CrashKind.WARNING, rf"^WARNING: ({_LOCKDEP})|^\[ (BUG|INFO): .*\]$"),
+    (CrashKind.WARNING, r"^refcount_t: "),
+    (CrashKind.WARNING, r"^Division by zero in kernel\."),
+    (CrashKind.WARNING, r"^irq \d+: nobody cared|^irq event \d+: bogus return value"),
+    (CrashKind.WARNING, r"^unexpected IRQ trap at vector "),
+    (CrashKind.WARNING, r"^INFO: trying to register non-static key"),
+    (CrashKind.WARNING, r": page allocation (failure|stalls)\b"),
+    (CrashKind.WARNING, r"^sysfs: cannot create duplicate filename "),
 )
 """Heads that no program prints: taken on a console without time stamps too."""
 
 POSSIBLE = _table(
-    (Kind.BUG, r"^BUG: |^BUG \S+ \("),
-    (Kind.WARNING, r"^WARNING: "),
+    (CrashKind.BUG, r"^BUG: |^BUG \S+ \("),
+    (CrashKind.WARNING, r"^WARNING: "),
 )
 """Heads that programs print as well: the kernel's where it stamped the line, or where its cut mark
 stands before or its stack comes after."""
@@ -124,15 +139,24 @@ OWN_FRAME = re.compile(
     r"( \[\w+\])?\)? from "
 )
 """The kernel's own printer of stacks is on the stack: ``dump_stack()``, not a list of tasks."""
-MULTIPLE = frozenset({Kind.PANIC, Kind.OOPS, Kind.LOCKUP, Kind.RCU_STALL, Kind.HUNG_TASK, Kind.OOM})
+MULTIPLE = frozenset(
+    {
+        CrashKind.PANIC,
+        CrashKind.OOPS,
+        CrashKind.LOCKUP,
+        CrashKind.RCU_STALL,
+        CrashKind.HUNG_TASK,
+        CrashKind.OOM,
+    }
+)
 """Reports with the stacks of several tasks or processors."""
 
 
-def certain(text: str) -> Kind | None:
+def certain(text: str) -> CrashKind | None:
     """The kind of report that the line, without its stamp, begins; None if a program may say so."""
     return next((kind for kind, pattern in CERTAIN if pattern.search(text)), None)
 
 
-def possible(text: str) -> Kind | None:
+def possible(text: str) -> CrashKind | None:
     """The same for what programs say too."""
     return next((kind for kind, pattern in POSSIBLE if pattern.search(text)), None)

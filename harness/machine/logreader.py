@@ -24,7 +24,7 @@ from harness.machine.kernelwords import (
     RULE,
     STAMP,
     TRACE,
-    Kind,
+    CrashKind,
     certain,
     possible,
 )
@@ -45,7 +45,7 @@ CLOSE = 0.5
 class Head:
     """The line that begins a report."""
 
-    kind: Kind
+    kind: CrashKind
     text: str
     """Without its stamp."""
     start: int
@@ -56,7 +56,7 @@ class Head:
 class _Report:
     """A report that has begun: whose the next stack is."""
 
-    kind: Kind | None
+    kind: CrashKind | None
     """None for stacks that somebody asked for."""
     head: Head | None = None
     stacks: int = 1
@@ -67,7 +67,7 @@ class _Report:
     """The stamp of that line."""
 
     def over(self, seconds: float | None) -> bool:
-        if self.kind is Kind.PANIC:
+        if self.kind is CrashKind.PANIC:
             return False
         if self.seconds is not None and seconds is not None and seconds - self.seconds > SECONDS:
             return True
@@ -106,12 +106,12 @@ class LogReader:
         self._framed = False
         self._previous: _Line | None = None
 
-    def continues(self, kind: Kind) -> bool:
+    def continues(self, kind: CrashKind) -> bool:
         """Whether a head of that kind, in the next line, would be of the report that began last."""
         report = self._report
-        if report is None or report.kind in (None, Kind.PROCESS_FAULT):
+        if report is None or report.kind in (None, CrashKind.PROCESS_FAULT):
             return False
-        return report.stacks > 0 or kind in (Kind.PANIC, Kind.OOPS)
+        return report.stacks > 0 or kind in (CrashKind.PANIC, CrashKind.OOPS)
 
     def feed(self, line: str, position: int) -> tuple[Head, ...]:
         """Reads a line that begins at `position` (of whatever the caller counts)."""
@@ -148,7 +148,7 @@ class LogReader:
             return self._end()
         elif RULE.match(text):
             self.of_report = self._report is not None
-            if self._report is not None and self._report.kind in (Kind.BUG, Kind.UBSAN):
+            if self._report is not None and self._report.kind in (CrashKind.BUG, CrashKind.UBSAN):
                 self._close()
         elif REQUESTED.search(text):
             self._close()
@@ -172,10 +172,10 @@ class LogReader:
         """An end mark. After the fault of a "process" it says that the kernel itself died."""
         report, head = self._report, None
         if fault := self._doubtful_fault():
-            head = dataclasses.replace(fault, kind=Kind.OOPS)
+            head = dataclasses.replace(fault, kind=CrashKind.OOPS)
             self.process_faults.remove(fault)
         self.of_report = report is not None
-        panicked = report is not None and report.kind is Kind.PANIC
+        panicked = report is not None and report.kind is CrashKind.PANIC
         self._cut = -1
         if not panicked:
             self._close()
@@ -184,7 +184,7 @@ class LogReader:
     def _doubtful_fault(self) -> Head | None:
         """The last report, where it is of a fault that may be the kernel's own."""
         report = self._report
-        if report is None or report.kind is not Kind.PROCESS_FAULT or report.head is None:
+        if report is None or report.kind is not CrashKind.PROCESS_FAULT or report.head is None:
             return None
         return report.head if KERNEL_OR_PROCESS.match(report.head.text) else None
 
@@ -196,10 +196,10 @@ class LogReader:
         return (head,)
 
     def _certain(
-        self, kind: Kind, text: str, position: int, seconds: float | None
+        self, kind: CrashKind, text: str, position: int, seconds: float | None
     ) -> tuple[Head, ...]:
         start = position if self._cut < 0 else self._cut
-        if kind is Kind.OOPS and (fault := self._doubtful_fault()):
+        if kind is CrashKind.OOPS and (fault := self._doubtful_fault()):
             # The kernel's own fault begins with the same words as a process's.
             self.process_faults.remove(fault)
             text, start = fault.text, fault.start
@@ -208,13 +208,13 @@ class LogReader:
     def _process_fault(self, text: str, position: int, seconds: float | None) -> None:
         start = position if self._cut < 0 else self._cut
         self._close()
-        head = Head(Kind.PROCESS_FAULT, text, start)
+        head = Head(CrashKind.PROCESS_FAULT, text, start)
         self.process_faults.append(head)
-        self._report = _Report(Kind.PROCESS_FAULT, head, seconds=seconds)
+        self._report = _Report(CrashKind.PROCESS_FAULT, head, seconds=seconds)
         self._cut = -1
 
     def _possible(
-        self, kind: Kind, text: str, position: int, seconds: float | None, *, sure: bool
+        self, kind: CrashKind, text: str, position: int, seconds: float | None, *, sure: bool
     ) -> tuple[Head, ...]:
         head = Head(kind, text, position if self._cut < 0 else self._cut)
         if sure:
@@ -243,7 +243,7 @@ class LogReader:
     def _finish_stack(self) -> None:
         """A report of one stack ends with it, but KASAN and its kin tell more."""
         report = self._report
-        if report is not None and report.stacks == 0 and report.kind is not Kind.BUG:
+        if report is not None and report.stacks == 0 and report.kind is not CrashKind.BUG:
             self._report = None
 
     def _begins_stack(
@@ -270,4 +270,4 @@ class LogReader:
                 start = before.position
             elif seconds - before.seconds <= CLOSE:
                 text, start = before.text, before.position
-        return Head(Kind.BACKTRACE, text, start if self._cut < 0 else self._cut)
+        return Head(CrashKind.BACKTRACE, text, start if self._cut < 0 else self._cut)

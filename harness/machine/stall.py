@@ -31,7 +31,7 @@ the interval counts as standing still: below it, a guest only runs slowly."""
 
 
 @dataclasses.dataclass
-class Sample:
+class StallSample:
     """What one look at a process saw."""
 
     stopped: bool
@@ -39,7 +39,7 @@ class Sample:
     """Seconds that its busiest-to-wait thread has waited for a processor so far."""
 
 
-def look(pid: int, proc: Path = Path("/proc")) -> Sample | None:
+def look(pid: int, proc: Path = Path("/proc")) -> StallSample | None:
     """Looks at a process; None where it is gone."""
     try:
         state = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
@@ -52,7 +52,7 @@ def look(pid: int, proc: Path = Path("/proc")) -> Sample | None:
             delay = max(delay, int(words[1]) / 1e9)
     except (OSError, ValueError, IndexError):
         pass  # a kernel without CONFIG_SCHED_INFO, or a thread that has just ended
-    return Sample(state in ("T", "t"), delay)
+    return StallSample(state in ("T", "t"), delay)
 
 
 def stolen(proc: Path = Path("/proc")) -> float:
@@ -88,7 +88,7 @@ class Stalls:
             parts.append(f"this host gave it no processor for {self.starved:.1f} s")
         return " and ".join(parts)
 
-    def note(self, sample: Sample, elapsed: float, host: float) -> None:
+    def note(self, sample: StallSample, elapsed: float, host: float) -> None:
         """Adds an interval: what was seen at its end, its length, and how much of it the host
         itself stood still, in seconds.
         """
@@ -110,7 +110,7 @@ class StallWatch:
         clock: Callable[[], float] = time.monotonic,
         busy: Callable[[], float] = time.process_time,
         theft: Callable[[], float] = stolen,
-        seen: Callable[[int], Sample | None] = look,
+        seen: Callable[[int], StallSample | None] = look,
     ) -> None:
         self._clock = clock
         self._busy = busy

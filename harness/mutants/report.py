@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.mutants.patchfile import Mutant
-from harness.mutants.runner import GOOD, Result, Status
+from harness.mutants.runner import GOOD, MutantStatus, Result
 
 PASSED, FAILED, INFRASTRUCTURE = 0, 1, 3
 RESULTS = "mutants.json"
 """Where the results are, as JSON, in the directory of a run; written after each mutant."""
 _EXPLAINED = {
-    Status.DOES_NOT_APPLY,
-    Status.DOES_NOT_BUILD,
-    Status.INFRASTRUCTURE,
-    Status.UNSTABLE,
-    Status.NO_TEST,
-    Status.FALSE_ALARM,
+    MutantStatus.DOES_NOT_APPLY,
+    MutantStatus.DOES_NOT_BUILD,
+    MutantStatus.INFRASTRUCTURE,
+    MutantStatus.UNSTABLE,
+    MutantStatus.NO_TEST,
+    MutantStatus.FALSE_ALARM,
 }
 
 
-class Table:
+class ResultTable:
     """Lines for a terminal, each when its result is there."""
 
     def __init__(self, mutants: Sequence[Mutant]) -> None:
         self._name = max([len(mutant.name) for mutant in mutants] + [6])
-        self._status = max(len(status.value) for status in Status)
+        self._status = max(len(status.value) for status in MutantStatus)
 
     def head(self) -> str:
         """The columns' titles; seconds are those of the build and of the tests."""
@@ -55,19 +55,19 @@ class Table:
 
 def summary(results: Sequence[Result]) -> str:
     """``N of M mutants caught, K of L harmless passed``."""
-    counted = [result for result in results if result.status is not Status.OTHER_KERNEL]
+    counted = [result for result in results if result.status is not MutantStatus.OTHER_KERNEL]
     mutants = [result for result in counted if not result.mutant.harmless]
     harmless = [result for result in counted if result.mutant.harmless]
     caught = sum(result.status in GOOD for result in mutants)
     passed = sum(result.status in GOOD for result in harmless)
     text = f"{caught} of {len(mutants)} mutants caught, {passed} of {len(harmless)} harmless passed"
-    elsewhere = sum(result.status is Status.ELSEWHERE for result in mutants)
+    elsewhere = sum(result.status is MutantStatus.ELSEWHERE for result in mutants)
     return f"{text} ({elsewhere} caught by another test than named)" if elsewhere else text
 
 
 def exit_status(results: Sequence[Result]) -> int:
     """0 if all is as it should be, 3 where something is not known, else 1."""
-    unknown = (Status.INFRASTRUCTURE, Status.UNSTABLE)
+    unknown = (MutantStatus.INFRASTRUCTURE, MutantStatus.UNSTABLE)
     if any(result.status in unknown for result in results):
         return INFRASTRUCTURE
     return PASSED if all(result.status in GOOD for result in results) else FAILED

@@ -20,7 +20,7 @@ from harness.testrun.result import NOTHING, CaseResult, SuiteResult, lost
 from harness.testrun.suite import SYSTEM, Suite
 
 
-class Status(enum.Enum):
+class MutantStatus(enum.Enum):
     """What came of a mutant."""
 
     CAUGHT = "caught"
@@ -43,7 +43,7 @@ class Status(enum.Enum):
     """The run failed, twice, and not through the system under test: nothing is known."""
 
 
-GOOD = {Status.CAUGHT, Status.ELSEWHERE, Status.PASSED, Status.OTHER_KERNEL}
+GOOD = {MutantStatus.CAUGHT, MutantStatus.ELSEWHERE, MutantStatus.PASSED, MutantStatus.OTHER_KERNEL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Result:
     """One mutant's."""
 
     mutant: Mutant
-    status: Status
+    status: MutantStatus
     build_seconds: float = 0.0
     test_seconds: float = 0.0
     test: str = ""
@@ -119,7 +119,7 @@ class Runner:
         fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
         for mutant in mutants:
             if mutant not in fitting:
-                yield Result(mutant, Status.OTHER_KERNEL)
+                yield Result(mutant, MutantStatus.OTHER_KERNEL)
         for mutant in sorted(fitting, key=lambda mutant: mutant.of_kernel):
             if not mutant.harmless:
                 yield self._one(mutant)
@@ -138,7 +138,7 @@ class Runner:
             tests = round(time.monotonic() - begun - built, 1)
             said = f"together with {len(tried) - 1} others"
             for change in tried:
-                yield Result(change, Status.PASSED, built, tests, message=said)
+                yield Result(change, MutantStatus.PASSED, built, tests, message=said)
         else:
             middle = len(tried) // 2
             yield from self._harmless(tried[:middle])
@@ -178,11 +178,11 @@ class Runner:
             built = time.monotonic() - begun
             result = self._test(mutant, images, place)
         except NotGreen as error:
-            return Result(mutant, Status.INFRASTRUCTURE, message=str(error))
+            return Result(mutant, MutantStatus.INFRASTRUCTURE, message=str(error))
         except PatchError as error:
-            return Result(mutant, Status.DOES_NOT_APPLY, message=str(error))
+            return Result(mutant, MutantStatus.DOES_NOT_APPLY, message=str(error))
         except BuildError as error:
-            return Result(mutant, Status.DOES_NOT_BUILD, message=str(error))
+            return Result(mutant, MutantStatus.DOES_NOT_BUILD, message=str(error))
         finally:
             self._patch_tree.restore()
             shutil.rmtree(place / "images", ignore_errors=True)
@@ -197,19 +197,19 @@ class Runner:
     def _test(self, mutant: Mutant, images: ImageSet, place: Path) -> Result:
         if mutant.harmless:
             outcome = self._run(images, place / "suite", stop_after=5)
-            good, bad = Status.PASSED, Status.FALSE_ALARM
+            good, bad = MutantStatus.PASSED, MutantStatus.FALSE_ALARM
             return _result(mutant, outcome, good if outcome.passed else bad)
         named = self._run(images, place / "named", mutant.caught_by)
         if named.status == NOTHING:
-            return Result(mutant, Status.NO_TEST, message=f"-k {mutant.caught_by!r}")
+            return Result(mutant, MutantStatus.NO_TEST, message=f"-k {mutant.caught_by!r}")
         if named.caught or named.infrastructure:
-            return _result(mutant, named, Status.CAUGHT)
+            return _result(mutant, named, MutantStatus.CAUGHT)
         self._check_all()
         outcome = self._run(images, place / "suite")
-        status = Status.ELSEWHERE if outcome.caught else Status.SURVIVED
+        status = MutantStatus.ELSEWHERE if outcome.caught else MutantStatus.SURVIVED
         if outcome.caught and not self._again(images, place, outcome.caught):
             said = f"{outcome.caught.test} was red once ({outcome.caught.verdict}), not again"
-            return Result(mutant, Status.UNSTABLE, test=outcome.caught.test, message=said)
+            return Result(mutant, MutantStatus.UNSTABLE, test=outcome.caught.test, message=said)
         return _result(mutant, outcome, status)
 
     def _again(self, images: ImageSet, place: Path, failure: CaseResult) -> bool:
@@ -235,11 +235,11 @@ class Runner:
         )
 
 
-def _result(mutant: Mutant, outcome: SuiteResult, status: Status) -> Result:
+def _result(mutant: Mutant, outcome: SuiteResult, status: MutantStatus) -> Result:
     """`status`, unless the run says nothing."""
     failure = outcome.caught or next(iter(outcome.failures), None)
     if outcome.infrastructure:
-        status = Status.INFRASTRUCTURE
+        status = MutantStatus.INFRASTRUCTURE
     if failure is None:
         return Result(mutant, status, message=f"pytest's exit status {outcome.status}")
     return Result(

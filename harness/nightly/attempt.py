@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from harness.gate.sample import Sample
-from harness.nightly.job import Status
+from harness.nightly.job import JobStatus
 from harness.testrun.result import CaseResult
 
 
@@ -30,7 +30,7 @@ class MutantResult:
 class Attempt:
     """All of it."""
 
-    status: Status
+    status: JobStatus
     seconds: float = 0.0
     """Wall time."""
     message: str = ""

@@ -15,14 +15,14 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database, insert
-from harness.nightly.job import Job, Status
+from harness.nightly.job import Job, JobStatus
 
 MESSAGE = 8000
 """Characters kept of one message."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Night:
+class NightIdentity:
     """What makes the shards of a night belong together."""
 
     id: str
@@ -44,7 +44,7 @@ class Book:
     """The shard `number` of `night`. An attempt that was recorded is there whatever comes."""
 
     def __init__(
-        self, database: Database, night: Night, number: int, host: Mapping[str, str]
+        self, database: Database, night: NightIdentity, number: int, host: Mapping[str, str]
     ) -> None:
         self._database = database
         self._night = night
@@ -76,7 +76,7 @@ class Book:
                     self._enter(job)
         kept = {row["name"]: row for row in self._rows()}
         self._jobs = {name: row["id"] for name, row in kept.items()}
-        return [job for job in jobs if kept[job.name]["status"] == Status.NOT_RUN.value]
+        return [job for job in jobs if kept[job.name]["status"] == JobStatus.NOT_RUN.value]
 
     def _shard(self) -> object:
         query = "SELECT 1 FROM shards WHERE night = ? AND number = ?"
@@ -96,7 +96,7 @@ class Book:
             kind=job.kind.value,
             kernel=job.kernel,
             memory_mib=job.memory_mib,
-            status=Status.NOT_RUN.value,
+            status=JobStatus.NOT_RUN.value,
         )
 
     def record(self, job: Job, number: int, attempt: Attempt, *, last: bool) -> None:
@@ -142,9 +142,9 @@ class Book:
     def _relative(self, path: Path | None) -> str:
         return "" if path is None else os.path.relpath(path, self._database.path.parent)
 
-    def statuses(self) -> dict[str, Status]:
+    def statuses(self) -> dict[str, JobStatus]:
         """What came of each job of this shard."""
-        return {row["name"]: Status(row["status"]) for row in self._rows()}
+        return {row["name"]: JobStatus(row["status"]) for row in self._rows()}
 
 
 def last_seconds(database: Database) -> dict[str, float]:
@@ -153,7 +153,7 @@ def last_seconds(database: Database) -> dict[str, float]:
         "SELECT jobs.name, sum(attempts.seconds) AS seconds FROM jobs"
         " JOIN attempts ON attempts.job = jobs.id JOIN nights ON nights.id = jobs.night"
         " WHERE jobs.status IN (?, ?) GROUP BY jobs.id ORDER BY nights.started, nights.id",
-        Status.PASSED.value,
-        Status.FAILED.value,
+        JobStatus.PASSED.value,
+        JobStatus.FAILED.value,
     )
     return {row["name"]: row["seconds"] for row in rows}

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.mutants.runner import GOOD
-from harness.mutants.runner import Status as MutantStatus
+from harness.mutants.runner import GOOD, MutantStatus
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
 from harness.nightly.facts import comparable
-from harness.nightly.job import Status
+from harness.nightly.job import JobStatus
 from harness.testrun.result import CaseResult
 
 _GOOD = {status.value for status in GOOD}
@@ -58,7 +57,7 @@ class JobRun:
     kind: str
     kernel: str
     memory_mib: int | None
-    status: Status
+    status: JobStatus
     attempts: int
     seconds: float
     message: str
@@ -134,7 +133,7 @@ def _job(database: Database, job: dict[str, object]) -> JobRun:
         str(job["kind"]),
         str(job["kernel"]),
         job["memory_mib"],  # type: ignore[arg-type]
-        Status(job["status"]),
+        JobStatus(job["status"]),
         len(attempts),
         sum(attempt["seconds"] for attempt in attempts),
         last["message"] if last else "",
@@ -154,7 +153,7 @@ class What(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class TestChange:
     """A test that is worth a line."""
 
     what: What
@@ -167,7 +166,7 @@ class Change:
     """How many those are."""
 
 
-def changes(nights: Sequence[NightRun]) -> list[Change]:
+def changes(nights: Sequence[NightRun]) -> list[TestChange]:
     """The last night against those before it: each test against the last time that it was known."""
     found = []
     tonight = nights[-1]
@@ -179,9 +178,11 @@ def changes(nights: Sequence[NightRun]) -> list[Change]:
             if run.fails:
                 since = [*failed, tonight.id]
                 what = What.STILL_FAILS if failed else What.NEWLY_FAILS
-                found.append(Change(what, job.name, test, run, since[0], len(since)))
+                found.append(TestChange(what, job.name, test, run, since[0], len(since)))
             elif failed and run.last.outcome == "passed":
-                found.append(Change(What.NEWLY_PASSES, job.name, test, run, failed[0], len(failed)))
+                found.append(
+                    TestChange(What.NEWLY_PASSES, job.name, test, run, failed[0], len(failed))
+                )
     return found
 
 

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Iterable, Mapping
 
 
-class Kind(enum.Enum):
+class JobKind(enum.Enum):
     """What a job does."""
 
     TESTS = "tests"
@@ -16,7 +16,7 @@ class Kind(enum.Enum):
     MUTANTS = "mutants"
 
 
-class Status(enum.Enum):
+class JobStatus(enum.Enum):
     """What came of a job, or of one attempt at it."""
 
     NOT_RUN = "not run"
@@ -47,7 +47,7 @@ class Job:
 
     name: str
     """``6.1/512M/cma``; stable, and a relative path."""
-    kind: Kind
+    kind: JobKind
     kernel: str
     """``6.1``."""
     timeout: float
@@ -68,7 +68,7 @@ class Job:
     @property
     def alone(self) -> bool:
         """Whether nothing may run beside it: a loaded host falsifies a measurement."""
-        return self.kind is Kind.MEASURE
+        return self.kind is JobKind.MEASURE
 
     @property
     def claims(self) -> str:
@@ -76,14 +76,14 @@ class Job:
 
         There is one built tree to patch for each kernel.
         """
-        return f"patch_tree {self.kernel}" if self.kind is Kind.MUTANTS else ""
+        return f"patch_tree {self.kernel}" if self.kind is JobKind.MUTANTS else ""
 
 
-def exit_status(statuses: Iterable[Status]) -> int:
+def exit_status(statuses: Iterable[JobStatus]) -> int:
     """Of the night: 1 the product is at fault, else 2 a job has no test, else 3 infrastructure."""
     found = set(statuses)
-    if Status.FAILED in found:
+    if JobStatus.FAILED in found:
         return 1
-    if Status.EMPTY in found:
+    if JobStatus.EMPTY in found:
         return 2
-    return 3 if found & {Status.INFRASTRUCTURE, Status.NOT_RUN} else 0
+    return 3 if found & {JobStatus.INFRASTRUCTURE, JobStatus.NOT_RUN} else 0

@@ -15,14 +15,14 @@ from harness.board import RAM_MIB
 from harness.builders.imageset import VERSIONS
 from harness.errors import UserError
 from harness.mutants import patchfile
-from harness.nightly.job import GROUPS, OWN_MEMORY, Job, Kind
+from harness.nightly.job import GROUPS, OWN_MEMORY, Job, JobKind
 
-MINUTES = {Kind.TESTS: 60, Kind.MEASURE: 10, Kind.MUTANTS: 300}
+MINUTES = {JobKind.TESTS: 60, JobKind.MEASURE: 10, JobKind.MUTANTS: 300}
 """What a job gets unless the matrix says otherwise."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-class Table:
+class MatrixTable:
     """One table of the file, whose keys are checked as they are read."""
 
     def __init__(self, file: Path, where: str, values: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ def read_matrix(path: Path) -> list[Job]:
     jobs: dict[str, Job] = {}
     for key, expand in _TABLES.items():
         for number, values in enumerate(content.get(key, []), 1):
-            table = Table(path, f"{key}[{number}]", values)
+            table = MatrixTable(path, f"{key}[{number}]", values)
             for job in expand(table):
                 if job.name in jobs:
                     table.fail("name", f"there are two jobs {job.name}: give this table a name")
@@ -136,19 +136,19 @@ def read_matrix(path: Path) -> list[Job]:
     return list(jobs.values())
 
 
-def _measure(table: Table) -> Iterator[Job]:
+def _measure(table: MatrixTable) -> Iterator[Job]:
     kernels, memory = table.words("kernels", VERSIONS), _memory(table)
-    timeout = _timeout(table, Kind.MEASURE)
+    timeout = _timeout(table, JobKind.MEASURE)
     table.end()
     for kernel in kernels:
         for mib in memory:
-            yield Job(_join(kernel, mib, "measure"), Kind.MEASURE, kernel, timeout, mib)
+            yield Job(_join(kernel, mib, "measure"), JobKind.MEASURE, kernel, timeout, mib)
 
 
-def _run(table: Table) -> Iterator[Job]:
+def _run(table: MatrixTable) -> Iterator[Job]:
     kernels, groups = table.words("kernels", VERSIONS), table.words("tests", list(GROUPS))
     memory, expression, name = _memory(table), table.text("expression"), table.name()
-    timeout = _timeout(table, Kind.TESTS)
+    timeout = _timeout(table, JobKind.TESTS)
     table.end()
     own = [group for group in groups if group in OWN_MEMORY]
     if own and memory != [None]:
@@ -157,14 +157,14 @@ def _run(table: Table) -> Iterator[Job]:
         for mib in memory:
             for group in groups:
                 job_name = _join(kernel, mib, group, name)
-                yield Job(job_name, Kind.TESTS, kernel, timeout, mib, group, expression)
+                yield Job(job_name, JobKind.TESTS, kernel, timeout, mib, group, expression)
 
 
-def _mutants(table: Table) -> Iterator[Job]:
+def _mutants(table: MatrixTable) -> Iterator[Job]:
     kernels, only, name = table.words("kernels", VERSIONS), table.strings("only"), table.name()
     sample = table.number("sample", 1) if table.has("sample") else None
     parts = table.number("parts", 1)
-    timeout = _timeout(table, Kind.MUTANTS)
+    timeout = _timeout(table, JobKind.MUTANTS)
     table.end()
     try:
         count = len(patchfile.select(patchfile.read_all(), only, sample=sample))
@@ -178,7 +178,7 @@ def _mutants(table: Table) -> Iterator[Job]:
             job_name = _join(kernel, None, "mutants", name, said)
             yield Job(
                 job_name,
-                Kind.MUTANTS,
+                JobKind.MUTANTS,
                 kernel,
                 timeout,
                 only=tuple(only),
@@ -187,11 +187,11 @@ def _mutants(table: Table) -> Iterator[Job]:
             )
 
 
-def _memory(table: Table) -> Sequence[int | None]:
+def _memory(table: MatrixTable) -> Sequence[int | None]:
     return table.numbers("memory", RAM_MIB, "number of MiB") if table.has("memory") else [None]
 
 
-def _timeout(table: Table, kind: Kind) -> float:
+def _timeout(table: MatrixTable, kind: JobKind) -> float:
     return 60.0 * table.number("timeout_minutes", MINUTES[kind])
 
 
@@ -202,7 +202,7 @@ def _join(kernel: str, mib: int | None, *words: str) -> str:
 
 # Measurements come first: nothing else runs then, and what they find is there even if the night is
 # ended early.
-_TABLES: dict[str, Callable[[Table], Iterator[Job]]] = {
+_TABLES: dict[str, Callable[[MatrixTable], Iterator[Job]]] = {
     "measure": _measure,
     "run": _run,
     "mutants": _mutants,

@@ -11,14 +11,12 @@ from typing import Protocol
 
 from harness.host.retry import ATTEMPTS
 from harness.nightly.attempt import Attempt
-from harness.nightly.job import Job, Status
+from harness.nightly.job import Job, JobStatus
 
 POLL_SECONDS = 0.2
 
-Say = Callable[[str], None]
 
-
-class Running(Protocol):
+class RunningJob(Protocol):
     """A job that runs; see `harness.nightly.processes.Process`."""
 
     def poll(self) -> Attempt | None:
@@ -34,7 +32,7 @@ class Running(Protocol):
 class Starter(Protocol):
     """What starts a job; see `harness.nightly.processes.Processes`."""
 
-    def start(self, job: Job, directory: Path, before: Attempt | None) -> Running:
+    def start(self, job: Job, directory: Path, before: Attempt | None) -> RunningJob:
         """Starts it in a directory; `before` is the attempt that failed by infrastructure."""
 
 
@@ -50,10 +48,10 @@ class _Work:
     job: Job
     number: int = 1
     before: Attempt | None = None
-    running: Running | None = None
+    running: RunningJob | None = None
 
 
-class Night:
+class NightRun:
     """One run of some jobs."""
 
     def __init__(
@@ -62,7 +60,7 @@ class Night:
         recorder: Recorder,
         directory: Path,
         workers: int,
-        say: Say,
+        say: Callable[[str], None],
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """`directory` is for the jobs' artifacts; `workers` is how many jobs run at once."""
@@ -133,7 +131,7 @@ class Night:
 
     def _keep(self, work: _Work, attempt: Attempt) -> bool:
         """Records an attempt; whether the job is to be tried again."""
-        again = attempt.status is Status.INFRASTRUCTURE and work.number < ATTEMPTS
+        again = attempt.status is JobStatus.INFRASTRUCTURE and work.number < ATTEMPTS
         self._recorder.record(work.job, work.number, attempt, last=not again)
         more = ": once more" if again else ""
         self._say(f"{_line(work.job, attempt)}{more}")
@@ -141,7 +139,9 @@ class Night:
 
 
 def _unbuilt(job: Job, why: str) -> Attempt:
-    return Attempt(Status.INFRASTRUCTURE, message=f"Linux {job.kernel} could not be built\n{why}")
+    return Attempt(
+        JobStatus.INFRASTRUCTURE, message=f"Linux {job.kernel} could not be built\n{why}"
+    )
 
 
 def _line(job: Job, attempt: Attempt) -> str:
@@ -153,6 +153,6 @@ def _line(job: Job, attempt: Attempt) -> str:
     if attempt.mutants:
         line += f"  {len(attempt.mutants)} mutants"
     said = [f"    {result.test} ({result.verdict})" for result in found[:5]]
-    if attempt.status is not Status.PASSED and attempt.message:
+    if attempt.status is not JobStatus.PASSED and attempt.message:
         said += [f"    {text}" for text in attempt.message.splitlines()[:5]]
     return "\n".join([line, *said])

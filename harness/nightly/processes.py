@@ -23,7 +23,7 @@ from harness.host.process import kill_group
 from harness.mutants import patchfile, report
 from harness.mutants import runner as mutants
 from harness.nightly.attempt import Attempt, MutantResult
-from harness.nightly.job import GROUPS, Job, Kind, Status
+from harness.nightly.job import GROUPS, Job, JobKind, JobStatus
 from harness.nightly.measure import SAMPLES
 from harness.testrun.junit import read_cases, transcript_of
 from harness.testrun.result import NOTHING, CaseResult, SuiteResult
@@ -32,7 +32,7 @@ from harness.testrun.suite import JUNIT, pytest_command, start
 LOG = "log.txt"
 _LAST_LINES = 15
 _GOOD = {status.value for status in mutants.GOOD}
-_UNKNOWN = {mutants.Status.INFRASTRUCTURE.value, mutants.Status.UNSTABLE.value}
+_UNKNOWN = {mutants.MutantStatus.INFRASTRUCTURE.value, mutants.MutantStatus.UNSTABLE.value}
 
 
 class Process:
@@ -73,15 +73,19 @@ class Process:
         shutil.rmtree(self._tmp, ignore_errors=True)
 
     def _read(self, status: int, seconds: float, said: str) -> Attempt:
-        read = {Kind.TESTS: read_tests, Kind.MEASURE: read_samples, Kind.MUTANTS: read_mutants}
+        read = {
+            JobKind.TESTS: read_tests,
+            JobKind.MEASURE: read_samples,
+            JobKind.MUTANTS: read_mutants,
+        }
         attempt = read[self._job.kind](self._directory, status)
         message = ""
-        if attempt.status is Status.INFRASTRUCTURE or (
-            attempt.status is Status.FAILED and self._job.kind is Kind.MEASURE
+        if attempt.status is JobStatus.INFRASTRUCTURE or (
+            attempt.status is JobStatus.FAILED and self._job.kind is JobKind.MEASURE
         ):
             lines = self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
             message = "\n".join([said, *lines])
-        elif attempt.status is Status.EMPTY:
+        elif attempt.status is JobStatus.EMPTY:
             message = f"no test was run: -k {self._job.expression!r} selects none, or all skip"
         return Attempt(
             attempt.status,
@@ -106,10 +110,10 @@ class Processes:
         failed by infrastructure.
         """
         directory = fresh(directory)
-        if job.kind is Kind.MUTANTS:
+        if job.kind is JobKind.MUTANTS:
             argv = self._mutants(job, directory, before)
         else:
-            argv = _tests(job, directory) if job.kind is Kind.TESTS else _measure(job, directory)
+            argv = _tests(job, directory) if job.kind is JobKind.TESTS else _measure(job, directory)
         return Process(job, argv, directory)
 
     def _mutants(self, job: Job, directory: Path, before: Attempt | None) -> list[str]:
@@ -149,11 +153,11 @@ def read_tests(directory: Path, status: int) -> Attempt:
     ran = any(case.ran for case in cases)
     outcome = SuiteResult(status, tuple(cases), 0.0, directory / LOG)
     if outcome.caught:
-        found = Status.FAILED
+        found = JobStatus.FAILED
     elif outcome.infrastructure:
-        found = Status.INFRASTRUCTURE
+        found = JobStatus.INFRASTRUCTURE
     else:
-        found = Status.EMPTY if not ran or status == NOTHING else Status.PASSED
+        found = JobStatus.EMPTY if not ran or status == NOTHING else JobStatus.PASSED
     place = directory / "tests"
     results = [
         dataclasses.replace(case, artifact=transcript_of(case.test, place)) if case.failed else case
@@ -169,9 +173,9 @@ def read_tests(directory: Path, status: int) -> Attempt:
 
 def read_samples(directory: Path, status: int) -> Attempt:
     """What `harness.nightly.measure` left."""
-    known = {0: Status.PASSED, 1: Status.FAILED}
+    known = {0: JobStatus.PASSED, 1: JobStatus.FAILED}
     samples = _json(directory / SAMPLES) or []
-    found = known.get(status, Status.INFRASTRUCTURE)
+    found = known.get(status, JobStatus.INFRASTRUCTURE)
     return Attempt(found, samples=tuple(Sample(**values) for values in samples))
 
 
@@ -180,9 +184,9 @@ def read_mutants(directory: Path, status: int) -> Attempt:
     content = _json(directory / report.RESULTS) or {"mutants": []}
     results = tuple(MutantResult(**values) for values in content["mutants"])
     if any(result.status not in _GOOD | _UNKNOWN for result in results):
-        found = Status.FAILED
+        found = JobStatus.FAILED
     else:
-        found = Status.PASSED if status == report.PASSED else Status.INFRASTRUCTURE
+        found = JobStatus.PASSED if status == report.PASSED else JobStatus.INFRASTRUCTURE
     return Attempt(found, mutants=results)
 
 

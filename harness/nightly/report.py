@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.host.files import write_text
-from harness.mutants.runner import Status as MutantStatus
+from harness.mutants.runner import MutantStatus
 from harness.nightly import plot
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
@@ -26,18 +26,18 @@ from harness.nightly.history import (
     mutant_colour,
     trends,
 )
-from harness.nightly.job import Status
+from harness.nightly.job import JobStatus
 from harness.report import page
 
 NIGHTS = 14
 """How many nights a report is about, unless it is said otherwise."""
-_UNKNOWN = (Status.INFRASTRUCTURE, Status.EMPTY, Status.NOT_RUN)
+_UNKNOWN = (JobStatus.INFRASTRUCTURE, JobStatus.EMPTY, JobStatus.NOT_RUN)
 _SYMBOLS = {
-    Status.PASSED: ("✓", "good"),
-    Status.FAILED: ("✗", "bad"),
-    Status.INFRASTRUCTURE: ("!", "warn"),
-    Status.EMPTY: ("∅", "warn"),
-    Status.NOT_RUN: ("·", "none"),
+    JobStatus.PASSED: ("✓", "good"),
+    JobStatus.FAILED: ("✗", "bad"),
+    JobStatus.INFRASTRUCTURE: ("!", "warn"),
+    JobStatus.EMPTY: ("∅", "warn"),
+    JobStatus.NOT_RUN: ("·", "none"),
 }
 
 
@@ -125,7 +125,7 @@ def headline(nights: Sequence[NightRun]) -> tuple[str, str]:
     if tonight.missing:
         said.append(_count(tonight.missing, "job is missing", "jobs are missing"))
     text = ", ".join(part for part in said if part) or "All as expected"
-    if any(job.status is Status.FAILED for job in tonight.jobs.values()):
+    if any(job.status is JobStatus.FAILED for job in tonight.jobs.values()):
         return text, "bad"
     return text, "warn" if unknown or tonight.missing else "good"
 
@@ -148,7 +148,7 @@ def _cell(night: NightRun, name: str, links: Links) -> Cell:
     if job is None:
         return Cell("", "none", f"{name}, {night.id}: not in this night")
     symbol, colour = _SYMBOLS[job.status]
-    if job.status is Status.FAILED and job.failing:
+    if job.status is JobStatus.FAILED and job.failing:
         symbol += f" {job.failing}"
     more = ""
     if job.attempts > 1:

@@ -8,9 +8,9 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 
-from harness.nightly.job import Job, Kind
+from harness.nightly.job import Job, JobKind
 
-_GUESS = {Kind.TESTS: 300.0, Kind.MEASURE: 30.0, Kind.MUTANTS: 1200.0}
+_GUESS = {JobKind.TESTS: 300.0, JobKind.MEASURE: 30.0, JobKind.MUTANTS: 1200.0}
 """Seconds of a job of which none of its kind was ever run."""
 
 
@@ -27,7 +27,7 @@ def share_out(
             [known[job.name] for job in jobs if job.kind is kind and job.name in known]
             or [_GUESS[kind]]
         )
-        for kind in Kind
+        for kind in JobKind
     }
     cost = {job.name: known.get(job.name, guesses[job.kind]) for job in jobs}
     loads = [0.0] * count

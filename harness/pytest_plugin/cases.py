@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import HarnessError, Verdict
 from harness.guest.guest import Guest
-from harness.ktap import Case, KtapReport, NoKtap, Outcome, parse_ktap
+from harness.ktap import Case, KtapOutcome, KtapReport, NoKtap, parse_ktap
 from harness.machine.channel import CommandResult
 from harness.machine.config import MachineConfig
 from harness.machine.crash import STAMP
@@ -67,7 +67,7 @@ class CaseReporter:
         notes = list(report.problems)
         for case in islice(cases, MOST):
             failed = case.test.outcome.failed
-            self._one(case, cut_by if case.test.outcome is Outcome.MISSING else Verdict.PRODUCT)
+            self._one(case, cut_by if case.test.outcome is KtapOutcome.MISSING else Verdict.PRODUCT)
             notes += [] if failed else [f"{_short(str(case))}: {p}" for p in case.test.problems]
         rest = Counter(case.test.outcome.failed for case in cases)
         if rest:
@@ -92,9 +92,9 @@ class CaseReporter:
         self.current = path
         try:
             with self._subtests.test(path):
-                if test.outcome is Outcome.SKIP:
+                if test.outcome is KtapOutcome.SKIP:
                     pytest.skip(test.reason or "it says no reason")
-                if test.outcome is Outcome.XFAIL:
+                if test.outcome is KtapOutcome.XFAIL:
                     pytest.xfail(test.reason or "it says no reason")
                 if test.outcome.failed:
                     raise KtapCaseFailed(describe(case), verdict)
@@ -178,7 +178,7 @@ class Ktap:
         self._reporter.report(report)
         outcomes = {case.test.outcome for case in report.cases()}
         told = any(outcome.failed for outcome in outcomes)  # a selftest ends with 1 after that
-        if not told and not (result.status == SKIPPED and outcomes == {Outcome.SKIP}):
+        if not told and not (result.status == SKIPPED and outcomes == {KtapOutcome.SKIP}):
             result.check()
         return report
 

@@ -11,11 +11,11 @@ import pytest
 from harness.errors import UserError
 from harness.imageset.features import Feature, parse
 
-KINDS = ("clone", "class", "cold", "loaded")
+MACHINE_KINDS = ("clone", "class", "cold", "loaded")
 """The guests that the mark ``machine`` can ask for; the first is the default."""
 MARKS = (
-    f"machine(kind, append=''): which guest a test gets: {', '.join(KINDS)} (default: {KINDS[0]});"
-    " append: words for the kernel's command line",
+    f"machine(kind, append=''): which guest a test gets: {', '.join(MACHINE_KINDS)} (default:"
+    f" {MACHINE_KINDS[0]}); append: words for the kernel's command line",
     f"needs(*features): skipped where the image set lacks one of {', '.join(sorted(Feature))}",
     "every_kernel: runs on each kernel of --qemu-kernel-version, not only on the first",
 )
@@ -30,11 +30,12 @@ def _keywords(mark: pytest.Mark, known: Iterable[str] = ()) -> Iterator[str]:
 
 def _machine(mark: pytest.Mark) -> Iterator[str]:
     yield from _keywords(mark, ("append",))
+    kinds = ", ".join(MACHINE_KINDS)
     if len(mark.args) != 1:
-        yield f"it takes one kind of machine ({', '.join(KINDS)}), here are {len(mark.args)}"
-    elif mark.args[0] not in KINDS:
-        near = difflib.get_close_matches(str(mark.args[0]), KINDS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
+        yield f"it takes one kind of machine ({kinds}), here are {len(mark.args)}"
+    elif mark.args[0] not in MACHINE_KINDS:
+        near = difflib.get_close_matches(str(mark.args[0]), MACHINE_KINDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {kinds}"
         yield f"there is no kind of machine {mark.args[0]!r}: {hint}"
     append = mark.kwargs.get("append", "")
     if not isinstance(append, str):

@@ -25,7 +25,7 @@ from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.session import Session
 
-from .layout import Boot, Layout, Placement, layout_dtb, place
+from .layout import Boot, ExpectedPlacement, Layout, layout_dtb, place
 from .layout.model import MIB
 from .layout.placement import PAGE_OFFSET
 from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
@@ -40,7 +40,7 @@ DEVICES = 8
 HANG = 2.0
 """Seconds for a kernel that is known to hang; a boot takes about one."""
 
-Boot_ = Callable[[Layout], tuple[Guest, Placement]]
+Boot_ = Callable[[Layout], tuple[Guest, ExpectedPlacement]]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def boot(
 ) -> Boot_:
     """Boots a layout; returns the guest and what is expected of it."""
 
-    def boot_layout(row: Layout) -> tuple[Guest, Placement]:
+    def boot_layout(row: Layout) -> tuple[Guest, ExpectedPlacement]:
         images: ImageSet | None = machine_config.images
         if row.variant:
             images = qemu_session.variant(kernel_version, row.variant)
@@ -157,7 +157,7 @@ def test_a_buffer_is_aligned_by_its_address_and_not_by_its_place_in_the_area(boo
         assert app.alloc(8 * MIB).start == 0x70800000, "the first multiple of 8 MiB that is free"
 
 
-def check_map(guest: Guest, expected: Placement) -> MemoryMap:
+def check_map(guest: Guest, expected: ExpectedPlacement) -> MemoryMap:
     """All witnesses agree with the table, and on nothing else."""
     memory_map = guest.memory_map(expected.areas)
     assert {area.name: area.range for area in memory_map.areas} == expected.areas
@@ -166,7 +166,7 @@ def check_map(guest: Guest, expected: Placement) -> MemoryMap:
     return memory_map
 
 
-def check_service(guest: Guest, expected: Placement) -> None:
+def check_service(guest: Guest, expected: ExpectedPlacement) -> None:
     """The driver gets memory from each area by its name, all of it; and none from one refused."""
     if not {"app-script", "module-areas"} <= guest.images.features:
         return

@@ -13,7 +13,7 @@ import pytest
 from harness.guest.guest import Guest
 from harness.machine import process
 from harness.machine.config import MachineConfig
-from harness.machine.crash import Kind
+from harness.machine.crash import CrashKind
 from harness.machine.errors import (
     CommandFailed,
     GuestCrash,
@@ -149,13 +149,13 @@ class TestCrashes:
     @pytest.mark.parametrize(
         ("what", "kind"),
         [
-            ("PANIC", Kind.PANIC),
-            ("BUG", Kind.BUG),
-            ("EXCEPTION", Kind.OOPS),
-            ("WARNING", Kind.WARNING),
+            ("PANIC", CrashKind.PANIC),
+            ("BUG", CrashKind.BUG),
+            ("EXCEPTION", CrashKind.OOPS),
+            ("WARNING", CrashKind.WARNING),
         ],
     )
-    def test_a_crash_ends_the_wait(self, guest: Guest, what: str, kind: Kind) -> None:
+    def test_a_crash_ends_the_wait(self, guest: Guest, what: str, kind: CrashKind) -> None:
         with pytest.raises(GuestCrash) as caught:
             provoke(guest, what)
         assert caught.value.crash.kind is kind
@@ -169,7 +169,7 @@ class TestCrashes:
     def test_an_expected_crash_passes_and_the_guest_goes_on(self, guest: Guest) -> None:
         with guest.expect_crash("lkdtm") as crashes:
             provoke(guest, "WARNING")
-        assert crashes[0].kind is Kind.WARNING
+        assert crashes[0].kind is CrashKind.WARNING
         assert guest.run("echo alive").text == "alive\n"
 
     def test_another_crash_than_the_expected_one_is_an_error(self, guest: Guest) -> None:

@@ -22,7 +22,7 @@ from harness.guest.ssh import service
 from harness.guest.ssh.errors import ForeignHostKey, SshError, WrongGuest
 from harness.guest.ssh.keys import Keys
 from harness.machine.config import MachineConfig
-from harness.machine.crash import Kind
+from harness.machine.crash import CrashKind
 from harness.machine.errors import (
     GuestCrash,
     GuestFileError,
@@ -217,8 +217,10 @@ AWAIT_START = "until [ -e /tmp/started ]; do usleep 5000; done"
 
 
 class TestEnds:
-    @pytest.mark.parametrize(("what", "kind"), [("PANIC", Kind.PANIC), ("BUG", Kind.BUG)])
-    def test_a_crash_ends_every_command_at_once(self, guest: Guest, what: str, kind: Kind) -> None:
+    @pytest.mark.parametrize(("what", "kind"), [("PANIC", CrashKind.PANIC), ("BUG", CrashKind.BUG)])
+    def test_a_crash_ends_every_command_at_once(
+        self, guest: Guest, what: str, kind: CrashKind
+    ) -> None:
         assert ssh(guest, "echo fine") == "fine\n"
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(ssh, guest, STARTED, 120) for _ in range(2)]

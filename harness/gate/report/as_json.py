@@ -50,7 +50,7 @@ from typing import Any
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.result import Area, Finding, GateResult, Measure
+from harness.gate.result import Area, Finding, GateResult, Measurement
 from harness.host.files import write_text
 from harness.host.plaintext import encodable
 from harness.memory.ranges import AddressRange
@@ -122,7 +122,7 @@ def _tests(result: GateResult) -> dict[str, Any]:
     }
 
 
-def _measure(measure: Measure) -> dict[str, Any]:
+def _measure(measure: Measurement) -> dict[str, Any]:
     return {
         "name": encodable(measure.name),
         "unit": encodable(measure.unit),

@@ -6,33 +6,41 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from harness.gate.result import Change, Decision, Finding, GateResult, Kind, Measure, TestChange
+from harness.gate.result import (
+    Decision,
+    Finding,
+    FindingKind,
+    GateResult,
+    Measurement,
+    ResultChange,
+    TestChange,
+)
 from harness.host.plaintext import counted, line
 
 NOT_JUDGED = "not judged"
 _VERDICTS = {
-    Kind.APPLY: NOT_JUDGED,
-    Kind.SCOPE: NOT_JUDGED,
-    Kind.KERNEL_WARNING: "crash",
-    Kind.BOOT: "product",
-    Kind.CRASH: "crash",
-    Kind.TIMEOUT: "timeout",
-    Kind.INFRASTRUCTURE: "infrastructure",
+    FindingKind.APPLY: NOT_JUDGED,
+    FindingKind.SCOPE: NOT_JUDGED,
+    FindingKind.KERNEL_WARNING: "crash",
+    FindingKind.BOOT: "product",
+    FindingKind.CRASH: "crash",
+    FindingKind.TIMEOUT: "timeout",
+    FindingKind.INFRASTRUCTURE: "infrastructure",
 }
 MEANINGS = {
-    Kind.APPLY: "The patch does not fit the base. Nothing was built.",
-    Kind.SCOPE: "No file that the kernel, the driver, the application or the device tree is built "
-    "from differs.",
-    Kind.BUILD: "The base builds; with the patch it does not.",
-    Kind.CONTAINED: "The build did what the sandbox forbids, or went over one of its limits.",
-    Kind.COMPILER_WARNING: "The compiler says this of the patched tree, and not of the base.",
-    Kind.KERNEL_WARNING: "The patched kernel logs this, and the base does not.",
-    Kind.TEST: "The test passes on the base and fails on the patched system.",
-    Kind.BOOT: "The patched system boots, and answers wrongly where the base answers rightly.",
-    Kind.CRASH: "The patched kernel panicked or oopsed.",
-    Kind.TIMEOUT: "The patched system gave no answer by the deadline.",
-    Kind.REGRESSION: "The figure is above its limit, against the base in the same run.",
-    Kind.INFRASTRUCTURE: "The harness, QEMU or the host failed. This says nothing of the patch.",
+    FindingKind.APPLY: "The patch does not fit the base. Nothing was built.",
+    FindingKind.SCOPE: "No file that the kernel, the driver, the application or the device tree is"
+    " built from differs.",
+    FindingKind.BUILD: "The base builds; with the patch it does not.",
+    FindingKind.CONTAINED: "The build did what the sandbox forbids, or exceeded one of its limits.",
+    FindingKind.COMPILER_WARNING: "The compiler says this of the patched tree, not of the base.",
+    FindingKind.KERNEL_WARNING: "The patched kernel logs this, and the base does not.",
+    FindingKind.TEST: "The test passes on the base and fails on the patched system.",
+    FindingKind.BOOT: "The patched system boots, and answers wrongly where the base is right.",
+    FindingKind.CRASH: "The patched kernel panicked or oopsed.",
+    FindingKind.TIMEOUT: "The patched system gave no answer by the deadline.",
+    FindingKind.REGRESSION: "The figure is above its limit, against the base in the same run.",
+    FindingKind.INFRASTRUCTURE: "The harness, QEMU or the host failed: this judges no patch.",
 }
 """What a kind of finding says of the patch."""
 
@@ -49,20 +57,20 @@ def headline(result: GateResult) -> str:
 
 def verdict(finding: Finding, result: GateResult) -> str:
     """The harness's word for who is at fault, or ``not judged``."""
-    if finding.kind is Kind.TEST:
+    if finding.kind is FindingKind.TEST:
         told = (test.verdict for test in result.tests if test.test == finding.test)
         return next(filter(None, told), "product")
     return _VERDICTS.get(finding.kind, "product")
 
 
-def of_kind(result: GateResult, *kinds: Kind) -> list[Finding]:
+def of_kind(result: GateResult, *kinds: FindingKind) -> list[Finding]:
     """The findings of these kinds."""
     return [finding for finding in result.findings if finding.kind in kinds]
 
 
-def changes(result: GateResult) -> dict[Change, list[TestChange]]:
+def changes(result: GateResult) -> dict[ResultChange, list[TestChange]]:
     """The tests by what became of them, the worst first; no empty lists."""
-    groups = {change: [t for t in result.tests if t.change is change] for change in Change}
+    groups = {change: [t for t in result.tests if t.change is change] for change in ResultChange}
     return {change: tests for change, tests in groups.items() if tests}
 
 
@@ -99,14 +107,14 @@ def percent(ratio: float) -> str:
     return f"{change:+.{decimals}f} %"
 
 
-def change_text(measure: Measure) -> str:
+def change_text(measure: Measurement) -> str:
     """``+0.1 %``, ``as before``, or ``from 0`` for a base that has no ratio."""
     if measure.patched == measure.base:
         return "as before"
     return percent(measure.ratio) if measure.base else "from 0"
 
 
-def measure_line(measure: Measure) -> str:
+def measure_line(measure: Measurement) -> str:
     """``boot 612.3 ms -> 613.0 ms (+0.1 %)``, and the limit where it is above it."""
     base, patched = (figure(value, measure.unit) for value in (measure.base, measure.patched))
     text = f"{measure.name} {base} -> {patched} ({change_text(measure)})"
@@ -115,7 +123,7 @@ def measure_line(measure: Measure) -> str:
     return line(text)
 
 
-def changed_measures(result: GateResult) -> list[Measure]:
+def changed_measures(result: GateResult) -> list[Measurement]:
     """Those whose two figures differ."""
     return [measure for measure in result.measures if measure.base != measure.patched]
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.gate.report import facts, svg
 from harness.gate.report.mapdiff import Fate, differences
-from harness.gate.result import Change, Decision, Finding, GateResult, Measure
+from harness.gate.result import Decision, Finding, GateResult, Measurement, ResultChange
 from harness.host.plaintext import first, last
 from harness.report import page
 from harness.report.element import element
@@ -21,9 +21,9 @@ _LINES = 2000
 
 _TONES = {Decision.ACCEPTED: "good", Decision.REJECTED: "bad"}
 _TEST_TONES = {
-    Change.NEWLY_FAILS: "bad",
-    Change.NEWLY_PASSES: "good",
-    Change.GONE: "warn",
+    ResultChange.NEWLY_FAILS: "bad",
+    ResultChange.NEWLY_PASSES: "good",
+    ResultChange.GONE: "warn",
 }
 _DIFF_CLASSES = {"+": "plus", "-": "minus", "@": "place"}
 
@@ -91,7 +91,7 @@ def _finding(finding: Finding, result: GateResult, directory: Path | None) -> di
     }
 
 
-def _numbers(measure: Measure) -> list[str]:
+def _numbers(measure: Measurement) -> list[str]:
     return [
         facts.figure(measure.base, measure.unit),
         facts.figure(measure.patched, measure.unit),

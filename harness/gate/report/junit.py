@@ -14,12 +14,15 @@ from collections.abc import Iterable, Sequence
 import junitparser
 
 from harness.gate.report import facts
-from harness.gate.result import Change, Decision, Finding, GateResult, Kind, TestChange
+from harness.gate.result import Decision, Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.host.plaintext import clean, cut, line
 from harness.testrun.junit import VERDICT, CaseElement, SuiteElement, render_suite
 from harness.testrun.result import CaseResult
 
-_STEPS = {"apply": (Kind.APPLY, Kind.SCOPE), "build": (Kind.BUILD, Kind.CONTAINED)}
+_STEPS = {
+    "apply": (FindingKind.APPLY, FindingKind.SCOPE),
+    "build": (FindingKind.BUILD, FindingKind.CONTAINED),
+}
 _INFRASTRUCTURE = "infrastructure"
 LONGEST = 20_000
 """Characters of one failure's text: what it says first is what matters, and a CI reads it all."""
@@ -53,7 +56,7 @@ def render(result: GateResult) -> str:
     return render_suite(suite, facts.total_seconds(result))
 
 
-def _step(result: GateResult, name: str, kinds: Sequence[Kind]) -> CaseElement:
+def _step(result: GateResult, name: str, kinds: Sequence[FindingKind]) -> CaseElement:
     """One of the steps before the suite."""
     stages = [stage for stage in result.stages if stage.name.startswith(name)]
     case = _case("gate.step", name, sum(stage.seconds for stage in stages))
@@ -93,7 +96,10 @@ def _test(
     told = what.value if what is not None else ""
     transcript = finding.artifact if finding is not None else test.artifact
     _properties(case, transcript=str(transcript or ""))
-    if what in (Change.STILL_FAILS, Change.GONE) or test.outcome in ("skipped", "xfailed"):
+    if what in (ResultChange.STILL_FAILS, ResultChange.GONE) or test.outcome in (
+        "skipped",
+        "xfailed",
+    ):
         _properties(case, change=told, verdict=test.verdict)
         message = ": ".join(filter(None, [told, line(test.message)]))
         case.append(junitparser.Skipped(message or "skipped"))

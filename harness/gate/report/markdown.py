@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.result import Change, Finding, GateResult
+from harness.gate.result import Finding, GateResult, ResultChange
 from harness.host.plaintext import clean, counted, cut, first, last, line
 
 _MOST = 60_000
@@ -21,7 +21,7 @@ _WIDTH = 300
 _BLOCK_LINES, _BLOCK_CHARACTERS = 60, 6000
 _FEW = 10
 _BREAK = "\u200b"
-_LISTED = (Change.NEWLY_FAILS, Change.NEWLY_PASSES, Change.NEW, Change.GONE)
+_LISTED = (ResultChange.NEWLY_FAILS, ResultChange.NEWLY_PASSES, ResultChange.NEW, ResultChange.GONE)
 
 
 def render(result: GateResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
-from harness.gate.result import Change, GateResult
+from harness.gate.result import GateResult, ResultChange
 from harness.host.plaintext import counted, cut, first, line
 
 _WIDTH = 200
@@ -13,7 +13,7 @@ _PATCHES = 4
 _FINDINGS = 10
 _DETAIL = 24
 _LIST = 10
-_LISTED = (Change.NEWLY_FAILS, Change.NEWLY_PASSES, Change.NEW, Change.GONE)
+_LISTED = (ResultChange.NEWLY_FAILS, ResultChange.NEWLY_PASSES, ResultChange.NEW, ResultChange.GONE)
 
 
 def render(result: GateResult) -> str:

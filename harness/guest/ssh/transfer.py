@@ -16,7 +16,7 @@ from harness.guest.ssh.client import Client, quoted
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all; 0 where that is not known), in another thread."""
 _SUM = re.compile(r"([0-9a-f]{64})  -\n")
 # Where the disk is full, how full it is tells more than the error.
@@ -42,7 +42,7 @@ def put(
     path: str,
     mode: int,
     deadline: Deadline,
-    progress: Progress,
+    progress: ByteProgress,
 ) -> None:
     """Writes `source` to `path` in the guest. Raises `GuestFileError`; nothing is left then."""
     digest, done = hashlib.sha256(), 0
@@ -71,7 +71,7 @@ def put(
 
 
 def get(
-    client: Client, path: str, target: IO[bytes], deadline: Deadline, progress: Progress
+    client: Client, path: str, target: IO[bytes], deadline: Deadline, progress: ByteProgress
 ) -> None:
     """Reads `path` in the guest into `target`. Raises `GuestFileError`."""
     digest, done, total = hashlib.sha256(), 0, 0

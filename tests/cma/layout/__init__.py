@@ -7,6 +7,6 @@ never from what a kernel said.
 
 from .dts import layout_dtb
 from .model import Area, Layout
-from .placement import Boot, Placement, place
+from .placement import Boot, ExpectedPlacement, place
 
-__all__ = ["Area", "Boot", "Layout", "Placement", "layout_dtb", "place"]
+__all__ = ["Area", "Boot", "ExpectedPlacement", "Layout", "layout_dtb", "place"]

@@ -56,7 +56,7 @@ class Boot:
 
 
 @dataclasses.dataclass
-class Placement:
+class ExpectedPlacement:
     """``areas``: name to range. ``refused``: name to why there is no such area. ``default``: the
     area of devices that name none.
     """
@@ -68,7 +68,7 @@ class Placement:
     """Bytes of all areas that were made and activated: ``CmaTotal``."""
 
 
-def place(layout: Layout, boot: Boot) -> Placement:
+def place(layout: Layout, boot: Boot) -> ExpectedPlacement:
     """The areas that a right kernel makes of `layout`."""
     return _Placing(layout, boot).run()
 
@@ -95,10 +95,10 @@ class _Placing:
         ]
         self._placed: list[AddressRange] = []
         self._made = 0
-        self._result = Placement()
+        self._result = ExpectedPlacement()
         self._command_line = re.search(r"(?:^| )cma=(\d+)M?(?:@(0x[0-9a-f]+))?", layout.append)
 
-    def run(self) -> Placement:
+    def run(self) -> ExpectedPlacement:
         nodes = [area for area in self._layout.areas if area.enabled]
         static = [area for area in nodes if area.at is not None]
         dynamic = [area for area in nodes if area.at is None]
@@ -240,7 +240,7 @@ class _Placing:
     def _refuse(self, name: str, why: str) -> None:
         self._result.refused[name] = why
 
-    def _activate(self) -> Placement:
+    def _activate(self) -> ExpectedPlacement:
         """cma_activate_area(): one zone only."""
         for name, place in list(self._result.areas.items()):
             if place.start < self._low_end < place.end:

@@ -91,7 +91,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     images = tmp_path / "images"
-    for part in (*patch_tree.PARTS, "rootfs"):
+    for part in (*patch_tree.PATCHABLE, "rootfs"):
         (images / part).mkdir(parents=True)
     (images / "module" / "cma.c").write_text("good\n")
     (images / "dts" / NAME).write_text("good\n")

@@ -20,7 +20,7 @@ from harness.host.project import ROOT
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import load
-from harness.nightly.job import Status
+from harness.nightly.job import JobStatus
 from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, mutated, with_test
 
 MATRIX = """
@@ -28,7 +28,7 @@ MATRIX = """
 kernels = ["6.1", "6.12"]
 tests = ["cma", "layouts"]
 """
-EMPTY = Attempt(Status.EMPTY)
+EMPTY = Attempt(JobStatus.EMPTY)
 
 
 @pytest.fixture
@@ -216,10 +216,10 @@ def test_a_signal_leaves_nothing_running_and_the_results_so_far(
     with Database(tmp_path / "db") as database:
         (night,) = load(database, 1)
     assert {name: found.status for name, found in night.jobs.items()} == {
-        "6.1/cma": Status.PASSED,
-        "6.1/layouts": Status.NOT_RUN,
-        "6.12/cma": Status.NOT_RUN,
-        "6.12/layouts": Status.NOT_RUN,
+        "6.1/cma": JobStatus.PASSED,
+        "6.1/layouts": JobStatus.NOT_RUN,
+        "6.12/cma": JobStatus.NOT_RUN,
+        "6.12/layouts": JobStatus.NOT_RUN,
     }
     starter = FakeStarter()
     assert run([*files, "--night", "n"], starter) == 0

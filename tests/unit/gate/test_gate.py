@@ -22,12 +22,11 @@ from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
 from harness.gate.probe import Probe
 from harness.gate.report.as_json import as_json
-from harness.gate.result import Area, Change, Decision, GateResult, Kind
+from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
 from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
 from harness.imageset.model import ImageSet
-from harness.machine.crash import Crash
-from harness.machine.crash import Kind as CrashKind
+from harness.machine.crash import Crash, CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
@@ -173,7 +172,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def kinds(result: GateResult) -> list[Kind]:
+def kinds(result: GateResult) -> list[FindingKind]:
     return [finding.kind for finding in result.findings]
 
 
@@ -226,9 +225,14 @@ def test_a_directory_that_is_not_the_gate_s_is_refused_before_anything_is_done(
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(PatchError("applying x failed\nHunk"), Kind.APPLY), (UserError("../x"), Kind.SCOPE)],
+    [
+        (PatchError("applying x failed\nHunk"), FindingKind.APPLY),
+        (UserError("../x"), FindingKind.SCOPE),
+    ],
 )
-def test_what_cannot_be_applied_is_not_judged(world: World, error: Exception, kind: Kind) -> None:
+def test_what_cannot_be_applied_is_not_judged(
+    world: World, error: Exception, kind: FindingKind
+) -> None:
     world.apply = error
     result = world.judge()
     assert (result.decision, kinds(result)) == (Decision.NOT_JUDGED, [kind])
@@ -239,7 +243,7 @@ def test_what_cannot_be_applied_is_not_judged(world: World, error: Exception, ki
 def test_what_changes_nothing_that_is_built_is_not_judged(world: World) -> None:
     world.steps = (str(world.tmp_path / "shop" / "images" / "module" / "cma.o"),)
     result = world.judge()
-    assert (result.decision, kinds(result)) == (Decision.NOT_JUDGED, [Kind.SCOPE])
+    assert (result.decision, kinds(result)) == (Decision.NOT_JUDGED, [FindingKind.SCOPE])
 
 
 def test_a_driver_patch_is_in_scope_whatever_make_says(world: World) -> None:
@@ -258,18 +262,18 @@ def test_a_kernel_patch_gets_the_short_selection(world: World) -> None:
     [
         (
             BuildError("making the kernel failed\nmm/cma.c:1:1: error: no\nlog: /x"),
-            Kind.BUILD,
+            FindingKind.BUILD,
             "mm/cma.c:1:1: error: no",
         ),
         (
             Contained("it tried to reach the network"),
-            Kind.CONTAINED,
+            FindingKind.CONTAINED,
             "the build was contained: it tried to reach the network",
         ),
     ],
 )
 def test_what_does_not_build_is_rejected(
-    world: World, error: Exception, kind: Kind, title: str
+    world: World, error: Exception, kind: FindingKind, title: str
 ) -> None:
     world.build = error
     result = world.judge()
@@ -287,7 +291,7 @@ def test_only_warnings_that_the_base_has_not_are_new(world: World) -> None:
     world.warnings = ("mm/cma.c:10:5: warning: old", "mm/cma.c:11:5: warning: new")
     world.warnings_of_base = ("mm/cma.c:8:5: warning: old",)
     result = world.judge()
-    assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.COMPILER_WARNING])
+    assert (result.decision, kinds(result)) == (Decision.REJECTED, [FindingKind.COMPILER_WARNING])
     assert result.findings[0].title == "mm/cma.c:11:5: warning: new"
 
 
@@ -299,13 +303,13 @@ class TestBoot:
     @pytest.mark.parametrize(
         ("error", "kind"),
         [
-            (crash(), Kind.CRASH),
-            (GuestTimeout("no answer after 30 s"), Kind.TIMEOUT),
-            (GuestStopped("the guest reset itself"), Kind.CRASH),
+            (crash(), FindingKind.CRASH),
+            (GuestTimeout("no answer after 30 s"), FindingKind.TIMEOUT),
+            (GuestStopped("the guest reset itself"), FindingKind.CRASH),
         ],
     )
     def test_a_kernel_that_does_not_boot_is_rejected(
-        self, world: World, error: HarnessError, kind: Kind
+        self, world: World, error: HarnessError, kind: FindingKind
     ) -> None:
         world.boots = [error] * 2
         result = world.judge()
@@ -344,14 +348,17 @@ class TestBoot:
         world.boots = [Wrong("two witnesses disagree")]
         world.after = [{"a": "product"}]
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.BOOT, Kind.TEST])
+        assert (result.decision, kinds(result)) == (
+            Decision.REJECTED,
+            [FindingKind.BOOT, FindingKind.TEST],
+        )
         assert result.map_after == ()
 
     def test_a_new_warning_of_the_kernel_s_is_rejected(self, world: World) -> None:
         warnings = ("a warning of the base, 18", "CMA: something new")
         world.boots = [dataclasses.replace(BOOT, warnings=warnings)]
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.KERNEL_WARNING])
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [FindingKind.KERNEL_WARNING])
         assert result.findings[0].title == "CMA: something new"
 
     def test_a_warning_that_is_gone_is_told(self, world: World) -> None:
@@ -368,7 +375,7 @@ class TestBoot:
     ) -> None:
         world.boots = [dataclasses.replace(BOOT, **slow)]  # type: ignore[arg-type]
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.REGRESSION])
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [FindingKind.REGRESSION])
 
     def test_what_is_printed_differently_is_shown_and_no_reason(self, world: World) -> None:
         lines = ("[    0.000009] one", "[    0.000002] three")
@@ -384,51 +391,57 @@ class TestSuite:
     def test_a_test_that_newly_fails_is_a_reason(self, world: World) -> None:
         world.after = [{"a": "product"}]
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST])
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [FindingKind.TEST])
         assert result.findings[0].detail == "a says product"
         assert "canary: the base passes a" in result.notes[-1]
 
     @pytest.mark.parametrize(
-        ("verdict", "kind"), [("crash", Kind.CRASH), ("timeout", Kind.TIMEOUT)]
+        ("verdict", "kind"), [("crash", FindingKind.CRASH), ("timeout", FindingKind.TIMEOUT)]
     )
-    def test_the_verdict_is_the_test_s(self, world: World, verdict: str, kind: Kind) -> None:
+    def test_the_verdict_is_the_test_s(self, world: World, verdict: str, kind: FindingKind) -> None:
         world.after = [{"a": verdict}]
         assert kinds(world.judge()) == [kind]
 
     def test_what_the_canary_fails_too_says_nothing_of_the_patch(self, world: World) -> None:
         world.after, world.canary = [{"a": "timeout"}], {"a": "timeout"}
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.INFRASTRUCTURE, [Kind.INFRASTRUCTURE])
+        assert (result.decision, kinds(result)) == (
+            Decision.INFRASTRUCTURE,
+            [FindingKind.INFRASTRUCTURE],
+        )
 
     def test_what_failed_before_is_no_reason(self, world: World) -> None:
         world.before = {"a": "product", "b": "xfailed"}
         world.after = [{"a": "product", "b": "xfailed"}]
         result = world.judge()
         assert result.decision is Decision.ACCEPTED
-        assert [change.change for change in result.tests] == [Change.STILL_FAILS] * 2
+        assert [change.change for change in result.tests] == [ResultChange.STILL_FAILS] * 2
 
     def test_a_known_failure_that_is_repaired_newly_passes(self, world: World) -> None:
         world.before = {"a": "xfailed"}
         result = world.judge()
         assert result.decision is Decision.ACCEPTED
-        assert [change.change for change in result.tests] == [Change.NEWLY_PASSES]
+        assert [change.change for change in result.tests] == [ResultChange.NEWLY_PASSES]
 
     def test_a_test_that_is_not_run_any_more_is_told(self, world: World) -> None:
         world.before = {"a": "passed", "b": "passed"}
         world.after = [{"a": "passed", "b": "skipped"}]
         changes = world.judge().tests
-        assert [(change.test, change.change) for change in changes] == [("b", Change.GONE)]
+        assert [(change.test, change.change) for change in changes] == [("b", ResultChange.GONE)]
 
     def test_a_failure_that_does_not_come_again_says_nothing(self, world: World) -> None:
         world.after, world.patched_again = [{"a": "timeout"}], [{"a": "passed"}] * 2
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.INFRASTRUCTURE, [Kind.INFRASTRUCTURE])
+        assert (result.decision, kinds(result)) == (
+            Decision.INFRASTRUCTURE,
+            [FindingKind.INFRASTRUCTURE],
+        )
         assert "it failed once and passed 2 times" in result.findings[0].title
 
     def test_a_failure_that_comes_twice_of_three_times_counts(self, world: World) -> None:
         world.after = [{"a": "product"}]
         world.patched_again = [{"a": "passed"}, {"a": "product"}]
-        assert kinds(world.judge()) == [Kind.TEST]
+        assert kinds(world.judge()) == [FindingKind.TEST]
 
     def test_what_infrastructure_failed_is_judged_by_its_next_run(self, world: World) -> None:
         """QEMU killed once in the patched run, of a good patch and of a bad one."""
@@ -444,7 +457,7 @@ class TestSuite:
 
     def test_a_crash_counts_at_once(self, world: World) -> None:
         world.after, world.patched_again = [{"a": "crash"}], [{"a": "passed"}] * 3
-        assert kinds(world.judge()) == [Kind.CRASH]
+        assert kinds(world.judge()) == [FindingKind.CRASH]
         assert not any("again" in step for step in world.done)
 
     def test_a_run_that_is_lost_is_run_once_more(self, world: World) -> None:
@@ -471,7 +484,7 @@ class TestBase:
         world.after = [{"a": "product", "b": "passed"}]
         world.canary = {"a": "passed"}
         result = world.judge()
-        assert (result.decision, kinds(result)) == (Decision.REJECTED, [Kind.TEST])
+        assert (result.decision, kinds(result)) == (Decision.REJECTED, [FindingKind.TEST])
 
     @pytest.mark.parametrize("trouble", ["infrastructure", "lost"])
     def test_what_infrastructure_failed_is_never_stored(self, world: World, trouble: str) -> None:

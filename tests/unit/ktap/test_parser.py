@@ -16,10 +16,10 @@ from harness.ktap import (
     MISSING,
     TOTALS,
     UNPLANNED,
+    KtapOutcome,
     KtapReport,
     KtapTest,
     NoKtap,
-    Outcome,
     parse_ktap,
 )
 from harness.ktap.parser import DEEPEST
@@ -118,7 +118,7 @@ def test_kselftest_nests_by_hashes() -> None:
         "selftests: mm: slow: TIMEOUT",
     ]
     first, second, _, last = report.tests
-    assert (first.outcome, first.reason) == (Outcome.FAIL, "exit=1")
+    assert (first.outcome, first.reason) == (KtapOutcome.FAIL, "exit=1")
     assert first.children[2].reason == "hugetlb: no pages"
     assert first.children[0].diagnostics[-1] == "mapped at 0x1000"
     assert "ok 1 is no result: nothing announced it" in second.diagnostics
@@ -211,26 +211,28 @@ def test_an_indented_document_is_a_document() -> None:
 @pytest.mark.parametrize(
     ("line", "outcome", "directive", "reason", "name"),
     [
-        ("ok 1 a", Outcome.PASS, "", "", "a"),
-        ("ok 1 - a", Outcome.PASS, "", "", "a"),
-        ("ok 1", Outcome.PASS, "", "", "test 1"),
-        ("ok 1 a # rcode=0", Outcome.PASS, "", "rcode=0", "a"),
-        ("ok 1 a #1 and C#", Outcome.PASS, "", "", "a #1 and C#"),
-        ("not ok 1 a", Outcome.FAIL, "", "", "a"),
-        ("ok 1 a # SKIP no device", Outcome.SKIP, "SKIP", "no device", "a"),
-        ("not ok 1 a # skip", Outcome.SKIP, "SKIP", "", "a"),
-        ("ok 1 a #SKIP: why", Outcome.SKIP, "SKIP", "why", "a"),
-        ("not ok 1 a # TODO later", Outcome.XFAIL, "TODO", "later", "a"),
-        ("ok 1 a # TODO later", Outcome.PASS, "TODO", "later", "a"),
-        ("ok 1 # XFAIL a known bug", Outcome.XFAIL, "XFAIL", "a known bug", "test 1"),
-        ("not ok 1 a # TIMEOUT 30 seconds", Outcome.TIMEOUT, "TIMEOUT", "30 seconds", "a"),
-        ("not ok 1 a # ERROR no memory", Outcome.ERROR, "ERROR", "no memory", "a"),
-        ("not ok 1 # error a message", Outcome.ERROR, "ERROR", "a message", "test 1"),
-        ("not ok 1 a # UNHEARD of", Outcome.FAIL, "", "UNHEARD of", "a"),
-        ("ok 1 bell\a and \x1b", Outcome.PASS, "", "", "bell\ufffd and \ufffd"),
+        ("ok 1 a", KtapOutcome.PASS, "", "", "a"),
+        ("ok 1 - a", KtapOutcome.PASS, "", "", "a"),
+        ("ok 1", KtapOutcome.PASS, "", "", "test 1"),
+        ("ok 1 a # rcode=0", KtapOutcome.PASS, "", "rcode=0", "a"),
+        ("ok 1 a #1 and C#", KtapOutcome.PASS, "", "", "a #1 and C#"),
+        ("not ok 1 a", KtapOutcome.FAIL, "", "", "a"),
+        ("ok 1 a # SKIP no device", KtapOutcome.SKIP, "SKIP", "no device", "a"),
+        ("not ok 1 a # skip", KtapOutcome.SKIP, "SKIP", "", "a"),
+        ("ok 1 a #SKIP: why", KtapOutcome.SKIP, "SKIP", "why", "a"),
+        ("not ok 1 a # TODO later", KtapOutcome.XFAIL, "TODO", "later", "a"),
+        ("ok 1 a # TODO later", KtapOutcome.PASS, "TODO", "later", "a"),
+        ("ok 1 # XFAIL a known bug", KtapOutcome.XFAIL, "XFAIL", "a known bug", "test 1"),
+        ("not ok 1 a # TIMEOUT 30 seconds", KtapOutcome.TIMEOUT, "TIMEOUT", "30 seconds", "a"),
+        ("not ok 1 a # ERROR no memory", KtapOutcome.ERROR, "ERROR", "no memory", "a"),
+        ("not ok 1 # error a message", KtapOutcome.ERROR, "ERROR", "a message", "test 1"),
+        ("not ok 1 a # UNHEARD of", KtapOutcome.FAIL, "", "UNHEARD of", "a"),
+        ("ok 1 bell\a and \x1b", KtapOutcome.PASS, "", "", "bell\ufffd and \ufffd"),
     ],
 )
-def test_a_result_line(line: str, outcome: Outcome, directive: str, reason: str, name: str) -> None:
+def test_a_result_line(
+    line: str, outcome: KtapOutcome, directive: str, reason: str, name: str
+) -> None:
     test = only(line)
     assert (test.outcome, test.directive, test.reason, test.name) == (
         outcome,
@@ -303,7 +305,7 @@ def test_a_plan_may_come_last() -> None:
 def test_a_parent_that_passes_over_a_failed_child_fails() -> None:
     report = parse_ktap(KUNIT.replace("not ok 1 cma_alloc", "ok 1 cma_alloc"))
     parent = report.tests[0]
-    assert parent.outcome is Outcome.FAIL
+    assert parent.outcome is KtapOutcome.FAIL
     assert parent.problems == ("its result is ok although 1 of the 3 tests within it failed",)
     assert "cma_alloc: FAIL" in outline(report)
 
@@ -326,12 +328,12 @@ def test_a_failure_without_a_number_is_not_lost() -> None:
 
 def test_nothing_but_a_skip_is_a_skip_with_the_reason() -> None:
     (test,) = parse_ktap("TAP version 13\n1..0 # SKIP no hugetlb\n").tests
-    assert (test.outcome, test.reason) == (Outcome.SKIP, "no hugetlb")
+    assert (test.outcome, test.reason) == (KtapOutcome.SKIP, "no hugetlb")
 
 
 def test_a_version_line_alone_is_a_failure() -> None:
     (test,) = parse_ktap("TAP version 13\n").tests
-    assert test.outcome is Outcome.MISSING
+    assert test.outcome is KtapOutcome.MISSING
 
 
 @pytest.mark.parametrize(
@@ -387,12 +389,12 @@ def test_a_module_of_an_old_kernel_prints_no_version_line() -> None:
 words = st.text("abcxyz0189-_:()=ü", min_size=1, max_size=8).filter(lambda word: word != "-")
 reasons = st.one_of(st.just(""), words)
 LEAVES = {
-    ("ok", ""): Outcome.PASS,
-    ("not ok", ""): Outcome.FAIL,
-    ("ok", "SKIP"): Outcome.SKIP,
-    ("not ok", "TODO"): Outcome.XFAIL,
-    ("not ok", "TIMEOUT"): Outcome.TIMEOUT,
-    ("not ok", "ERROR"): Outcome.ERROR,
+    ("ok", ""): KtapOutcome.PASS,
+    ("not ok", ""): KtapOutcome.FAIL,
+    ("ok", "SKIP"): KtapOutcome.SKIP,
+    ("not ok", "TODO"): KtapOutcome.XFAIL,
+    ("not ok", "TIMEOUT"): KtapOutcome.TIMEOUT,
+    ("not ok", "ERROR"): KtapOutcome.ERROR,
 }
 said = st.lists(words.map(lambda word: f"said {word}"), max_size=2).map(tuple)
 
@@ -407,7 +409,7 @@ def leaves(draw: st.DrawFn) -> KtapTest:
 def parents(draw: st.DrawFn, tests: st.SearchStrategy[KtapTest]) -> KtapTest:
     children = numbered(draw(st.lists(tests, min_size=1, max_size=3)))
     failed = any(child.outcome.failed for child in children)
-    outcome = Outcome.FAIL if failed else Outcome.PASS
+    outcome = KtapOutcome.FAIL if failed else KtapOutcome.PASS
     return KtapTest(draw(words), outcome, 0, "", "", draw(said), children)
 
 
@@ -430,7 +432,7 @@ def rendered(
             inner = rendered(test.children, indent, named, planned, test.name)
             lines += [f"{indent}{line}" for line in inner.splitlines()]
         lines += [f"# {line}" for line in test.diagnostics]
-        word = "ok" if test.outcome in (Outcome.PASS, Outcome.SKIP) else "not ok"
+        word = "ok" if test.outcome in (KtapOutcome.PASS, KtapOutcome.SKIP) else "not ok"
         more = " ".join(filter(None, [test.directive, test.reason]))
         lines.append(f"{word} {test.number} {test.name}" + (f" # {more}" if more else ""))
     return "\n".join(lines)
@@ -559,7 +561,7 @@ def test_a_program_s_words_are_no_results(words: str) -> None:
 def test_a_program_that_gives_up_has_failed(text: str, before: str) -> None:
     report = parse_ktap(f"{before}{text}\n")
     (bail,) = (case for case in report.cases() if case.test.name == BAIL_OUT)
-    assert bail.test.outcome is Outcome.ERROR
+    assert bail.test.outcome is KtapOutcome.ERROR
     assert bail.test.outcome.failed
     assert "no memory" not in text or bail.test.reason == "no memory"
 

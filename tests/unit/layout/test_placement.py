@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from harness.memory.ranges import AddressRange
-from tests.cma.layout import Area, Boot, Layout, Placement, place
+from tests.cma.layout import Area, Boot, ExpectedPlacement, Layout, place
 from tests.cma.layout.model import MIB, window
 from tests.cma.layout.placement import lowmem_end
 from tests.cma.layout.table import LAYOUTS, PORTABLE
@@ -18,11 +18,13 @@ NEW = Boot((6, 12), 0x609BDA08, 2 * MIB)
 DEFAULT = Area("linux,cma", windows=window(0x69000000, 8 * MIB), default=True)
 
 
-def placed(*areas: Area, append: str = "", memory_mib: int = 512, boot: Boot = OLD) -> Placement:
+def placed(
+    *areas: Area, append: str = "", memory_mib: int = 512, boot: Boot = OLD
+) -> ExpectedPlacement:
     return place(Layout("test", "", areas, memory_mib, append), boot)
 
 
-def only(result: Placement, name: str) -> tuple[int, int]:
+def only(result: ExpectedPlacement, name: str) -> tuple[int, int]:
     return result.areas[name].start, result.areas[name].size
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.machine.consolelog import Severity, judge_log
-from harness.machine.kernelwords import Kind
+from harness.machine.kernelwords import CrashKind
 
 BOOT = [
     "Booting Linux on physical CPU 0x0",
@@ -82,7 +82,7 @@ def test_a_log_is_read_in_each_form(form: Callable[..., str]) -> None:
     assert [(pool.name, pool.base) for pool in log.kernel.pools] == [("BiscuitOS_cma", 0x69800000)]
     log = judge_log(form(*BOOT, *WARNING, *DIVISION, "goes on"))
     assert log.exit_status == 1
-    assert [item.kind for item in log.findings] == [Kind.WARNING, Kind.WARNING]
+    assert [item.kind for item in log.findings] == [CrashKind.WARNING, CrashKind.WARNING]
     assert [len(item.lines) for item in log.findings] == [6, 4]
     assert log.findings[0].lines[0].endswith(WARNING[0])
     assert log.findings[0].line == 7
@@ -100,7 +100,7 @@ def test_a_panic_is_fatal_and_one_finding_with_its_cause() -> None:
     ]
     (finding,) = judge_log(console(*BOOT, *oops)).findings
     assert finding.severity is Severity.FATAL
-    assert finding.kinds == (Kind.OOPS, Kind.OOPS, Kind.PANIC)
+    assert finding.kinds == (CrashKind.OOPS, CrashKind.OOPS, CrashKind.PANIC)
     assert len(finding.lines) == len(oops)
 
 

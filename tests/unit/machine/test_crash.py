@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.machine.crash import Crash, CrashWatcher, Kind
+from harness.machine.crash import Crash, CrashKind, CrashWatcher
 from harness.machine.transcript import Stream
 
 BOOT = "[    0.000000] Booting Linux on physical CPU 0x0\n"
@@ -17,53 +17,53 @@ CUT = "[    5.000000] ------------[ cut here ]------------\n"
 END = "[    5.000009] ---[ end trace 0000000000000000 ]---\n"
 
 HEADS = {
-    "Kernel panic - not syncing: sysrq triggered crash": Kind.PANIC,
-    "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b": Kind.PANIC,
-    "Unable to handle kernel NULL pointer dereference at virtual address 00000000": Kind.OOPS,
-    "Unable to handle kernel paging request at virtual address dead0000": Kind.OOPS,
-    "Internal error: Oops: 817 [#1] SMP ARM": Kind.OOPS,
-    "Unhandled fault: imprecise external abort (0x406) at 0x00000000": Kind.OOPS,
-    "Unhandled prefetch abort: unknown 16 (0x210) at 0x00000000": Kind.OOPS,
-    "Bad mode in data abort handler detected": Kind.OOPS,
-    "Internal error: Oops - undefined instruction: 0 [#1] SMP ARM": Kind.UNDEFINED_INSTRUCTION,
-    "kernel BUG at mm/cma.c:123!": Kind.BUG,
-    "Internal error: Oops - BUG: 0 [#1] SMP ARM": Kind.BUG,
-    "BUG: sleeping function called from invalid context at mm/cma.c:1": Kind.BUG,
-    "BUG: scheduling while atomic: sh/50/0x00000002": Kind.BUG,
-    "BUG: Bad page state in process sh  pfn:69800": Kind.BUG,
-    "BUG: KASAN: slab-out-of-bounds in cma_alloc+0x1a4/0x2e0": Kind.BUG,
-    "BUG: KFENCE: use-after-free read in cma_release+0x18/0x40": Kind.BUG,
-    "BUG kmalloc-64 (Tainted: G    B      O      ): Poison overwritten": Kind.BUG,
-    "BUG: using smp_processor_id() in preemptible [00000000] code: sh/50": Kind.BUG,
-    "list_del corruption. prev->next should be c2a0, but was c2b0": Kind.BUG,
-    "mm/memory.c:412: bad pmd 6a0c1831.": Kind.BUG,
-    "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:50]": Kind.LOCKUP,
-    "rcu: INFO: rcu_sched self-detected stall on CPU": Kind.RCU_STALL,
-    "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:": Kind.RCU_STALL,
-    "INFO: rcu_preempt detected stalls on CPUs/tasks:": Kind.RCU_STALL,
-    "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 0-... }": Kind.RCU_STALL,
-    "rcu: rcu_sched kthread starved for 2101 jiffies! g-1187 f0x0 RCU_GP_WAIT_FQS": Kind.RCU_STALL,
-    "INFO: task insmod:51 blocked for more than 10 seconds.": Kind.HUNG_TASK,
-    "INFO: task insmod:51 blocked in I/O wait for more than 10 seconds.": Kind.HUNG_TASK,
-    "INFO: task two words:51 blocked for more than 122 seconds.": Kind.HUNG_TASK,
-    "watchdog: Watchdog detected hard LOCKUP on cpu 1": Kind.LOCKUP,
-    "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 33s!": Kind.LOCKUP,
-    "Memory cgroup out of memory: Killed process 50 (sh)": Kind.OOM,
-    "UBSAN: Undefined behaviour in mm/cma.c:1:2": Kind.UBSAN,
-    "UBSAN: array-index-out-of-bounds in mm/cma.c:860:27": Kind.UBSAN,
-    "sh invoked oom-killer: gfp_mask=0x140dca, order=0, oom_score_adj=0": Kind.OOM,
-    "WARNING: CPU: 0 PID: 51 at mm/page_alloc.c:5534 __alloc_pages+0x1a4/0x1b8": Kind.WARNING,
-    "WARNING: mm/cma.c:812 at cma_alloc+0x1c/0x20, CPU#0: insmod/51": Kind.WARNING,
-    "WARNING: possible circular locking dependency detected": Kind.WARNING,
-    "WARNING: suspicious RCU usage": Kind.WARNING,
-    "[ INFO: possible recursive locking detected ]": Kind.WARNING,
-    "[ BUG: Invalid wait context ]": Kind.WARNING,
-    "Division by zero in kernel.": Kind.WARNING,
-    'irq 27: nobody cared (try booting with the "irqpoll" option)': Kind.WARNING,
-    "INFO: trying to register non-static key.": Kind.WARNING,
-    "insmod: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL)": Kind.WARNING,
-    "refcount_t: underflow; use-after-free.": Kind.WARNING,
-    "sysfs: cannot create duplicate filename '/class/misc/CMA_demo'": Kind.WARNING,
+    "Kernel panic - not syncing: sysrq triggered crash": CrashKind.PANIC,
+    "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b": CrashKind.PANIC,
+    "Unable to handle kernel NULL pointer dereference at virtual address 00000000": CrashKind.OOPS,
+    "Unable to handle kernel paging request at virtual address dead0000": CrashKind.OOPS,
+    "Internal error: Oops: 817 [#1] SMP ARM": CrashKind.OOPS,
+    "Unhandled fault: imprecise external abort (0x406) at 0x00000000": CrashKind.OOPS,
+    "Unhandled prefetch abort: unknown 16 (0x210) at 0x00000000": CrashKind.OOPS,
+    "Bad mode in data abort handler detected": CrashKind.OOPS,
+    "Internal error: Oops - undefined instruction: 0 [#1] SMP ARM": CrashKind.UNDEFINED_INSTRUCTION,
+    "kernel BUG at mm/cma.c:123!": CrashKind.BUG,
+    "Internal error: Oops - BUG: 0 [#1] SMP ARM": CrashKind.BUG,
+    "BUG: sleeping function called from invalid context at mm/cma.c:1": CrashKind.BUG,
+    "BUG: scheduling while atomic: sh/50/0x00000002": CrashKind.BUG,
+    "BUG: Bad page state in process sh  pfn:69800": CrashKind.BUG,
+    "BUG: KASAN: slab-out-of-bounds in cma_alloc+0x1a4/0x2e0": CrashKind.BUG,
+    "BUG: KFENCE: use-after-free read in cma_release+0x18/0x40": CrashKind.BUG,
+    "BUG kmalloc-64 (Tainted: G    B      O      ): Poison overwritten": CrashKind.BUG,
+    "BUG: using smp_processor_id() in preemptible [00000000] code: sh/50": CrashKind.BUG,
+    "list_del corruption. prev->next should be c2a0, but was c2b0": CrashKind.BUG,
+    "mm/memory.c:412: bad pmd 6a0c1831.": CrashKind.BUG,
+    "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:50]": CrashKind.LOCKUP,
+    "rcu: INFO: rcu_sched self-detected stall on CPU": CrashKind.RCU_STALL,
+    "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:": CrashKind.RCU_STALL,
+    "INFO: rcu_preempt detected stalls on CPUs/tasks:": CrashKind.RCU_STALL,
+    "rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: { 0-... }": CrashKind.RCU_STALL,
+    "rcu: rcu_sched kthread starved for 2101 jiffies! g-1187 f0x0": CrashKind.RCU_STALL,
+    "INFO: task insmod:51 blocked for more than 10 seconds.": CrashKind.HUNG_TASK,
+    "INFO: task insmod:51 blocked in I/O wait for more than 10 seconds.": CrashKind.HUNG_TASK,
+    "INFO: task two words:51 blocked for more than 122 seconds.": CrashKind.HUNG_TASK,
+    "watchdog: Watchdog detected hard LOCKUP on cpu 1": CrashKind.LOCKUP,
+    "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 33s!": CrashKind.LOCKUP,
+    "Memory cgroup out of memory: Killed process 50 (sh)": CrashKind.OOM,
+    "UBSAN: Undefined behaviour in mm/cma.c:1:2": CrashKind.UBSAN,
+    "UBSAN: array-index-out-of-bounds in mm/cma.c:860:27": CrashKind.UBSAN,
+    "sh invoked oom-killer: gfp_mask=0x140dca, order=0, oom_score_adj=0": CrashKind.OOM,
+    "WARNING: CPU: 0 PID: 51 at mm/page_alloc.c:5534 __alloc_pages+0x1a4/0x1b8": CrashKind.WARNING,
+    "WARNING: mm/cma.c:812 at cma_alloc+0x1c/0x20, CPU#0: insmod/51": CrashKind.WARNING,
+    "WARNING: possible circular locking dependency detected": CrashKind.WARNING,
+    "WARNING: suspicious RCU usage": CrashKind.WARNING,
+    "[ INFO: possible recursive locking detected ]": CrashKind.WARNING,
+    "[ BUG: Invalid wait context ]": CrashKind.WARNING,
+    "Division by zero in kernel.": CrashKind.WARNING,
+    'irq 27: nobody cared (try booting with the "irqpoll" option)': CrashKind.WARNING,
+    "INFO: trying to register non-static key.": CrashKind.WARNING,
+    "insmod: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL)": CrashKind.WARNING,
+    "refcount_t: underflow; use-after-free.": CrashKind.WARNING,
+    "sysfs: cannot create duplicate filename '/class/misc/CMA_demo'": CrashKind.WARNING,
 }
 HARMLESS = (
     "lkdtm: No crash points registered, enable through debugfs",
@@ -149,7 +149,7 @@ def test_a_warning_that_becomes_a_panic_is_fatal_and_keeps_its_cause() -> None:
         "[    5.000002] Kernel panic - not syncing: panic_on_warn set ...\n"
     )
     assert crash is not None
-    assert (crash.kind, crash.fatal) == (Kind.WARNING, True)
+    assert (crash.kind, crash.fatal) == (CrashKind.WARNING, True)
     assert "then panic" in crash.describe()
 
 
@@ -172,7 +172,7 @@ def test_several_threads_that_take_a_crash_get_the_same_one() -> None:
     for thread in threads:
         thread.join(10)
     taken.append(watcher.take())  # of one that looked before the first was done, and asks after it
-    assert [crash.kinds for crash in taken] == [(Kind.BUG,)] * 4
+    assert [crash.kinds for crash in taken] == [(CrashKind.BUG,)] * 4
 
 
 def test_the_end_of_a_trace_is_waited_for() -> None:

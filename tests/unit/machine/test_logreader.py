@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.machine.kernelwords import Kind
+from harness.machine.kernelwords import CrashKind
 from harness.machine.logreader import Head, LogReader
 
 BOOT = "Booting Linux on physical CPU 0x0"
@@ -35,7 +35,7 @@ def heads(*lines: str, reader: LogReader | None = None) -> list[Head]:
     return [head for number, line in enumerate(lines) for head in reader.feed(line, number)]
 
 
-def kinds(*lines: str) -> list[Kind]:
+def kinds(*lines: str) -> list[CrashKind]:
     return [head.kind for head in heads(*lines)]
 
 
@@ -44,7 +44,7 @@ def kinds(*lines: str) -> list[Kind]:
 def test_a_stack_without_known_words_is_a_report(stack: list[str], stamp: bool) -> None:
     lines = [BOOT, "something never heard of happened", *stack, "cma: all is well"]
     (head,) = heads(*(stamped(*lines) if stamp else lines))
-    assert head.kind is Kind.BACKTRACE
+    assert head.kind is CrashKind.BACKTRACE
     assert head.start == 1
     if stamp:
         assert head.text == "something never heard of happened"
@@ -52,7 +52,7 @@ def test_a_stack_without_known_words_is_a_report(stack: list[str], stamp: bool) 
 
 def test_frames_alone_are_enough() -> None:
     (head,) = heads(*stamped(BOOT, "odd", *STACK[2:]))
-    assert (head.kind, head.text) == (Kind.BACKTRACE, "odd")
+    assert (head.kind, head.text) == (CrashKind.BACKTRACE, "odd")
 
 
 def test_a_line_long_before_a_stack_is_not_its_reason() -> None:
@@ -79,20 +79,20 @@ def test_the_stack_of_known_words_is_no_second_report(head: str) -> None:
 
 def test_a_second_stack_is_a_second_report() -> None:
     lines = stamped(BOOT, "Division by zero in kernel.", *STACK, "unheard of", *STACK, "and on")
-    assert kinds(*lines) == [Kind.WARNING, Kind.BACKTRACE]
+    assert kinds(*lines) == [CrashKind.WARNING, CrashKind.BACKTRACE]
 
 
 def test_several_stacks_of_a_stall_are_one_report() -> None:
     head = "rcu: INFO: rcu_sched self-detected stall on CPU"
     assert kinds(*stamped(BOOT, head, *STACK, "NMI backtrace for cpu 1", *STACK)) == [
-        Kind.RCU_STALL
+        CrashKind.RCU_STALL
     ]
 
 
 def test_a_report_ends_with_its_mark() -> None:
     head = "WARNING: CPU: 0 PID: 1 at mm/cma.c:1"
     lines = stamped(BOOT, head, *STACK, END, "unheard of", *STACK)
-    assert kinds(*lines) == [Kind.WARNING, Kind.BACKTRACE]
+    assert kinds(*lines) == [CrashKind.WARNING, CrashKind.BACKTRACE]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_report_ends_with_its_mark() -> None:
 def test_a_stack_that_somebody_asked_for_is_no_report(asked: str) -> None:
     assert kinds(*stamped(BOOT, asked, *STACK, "task:sh state:S", *OLD_STACK)) == []
     late = stamped("unheard of", *STACK, at=60)
-    assert kinds(*stamped(BOOT, asked, *STACK), *late) == [Kind.BACKTRACE]
+    assert kinds(*stamped(BOOT, asked, *STACK), *late) == [CrashKind.BACKTRACE]
 
 
 def test_a_panic_that_somebody_asked_for_is_one() -> None:
     lines = ("sysrq: Trigger a crash", "Kernel panic - not syncing: sysrq triggered crash", *STACK)
-    assert kinds(*stamped(BOOT, *lines)) == [Kind.PANIC]
+    assert kinds(*stamped(BOOT, *lines)) == [CrashKind.PANIC]
 
 
 # Consoles without time stamps, shared with programs
@@ -155,15 +155,15 @@ def test_the_kernel_s_own_words_are_a_report_without_stamps(line: str) -> None:
 def test_words_of_both_are_the_kernel_s_with_its_marks_around_them() -> None:
     cut = "------------[ cut here ]------------"
     (marked,) = heads(BOOT, cut, "WARNING: never heard of")
-    assert (marked.kind, marked.start) == (Kind.WARNING, 1)
+    assert (marked.kind, marked.start) == (CrashKind.WARNING, 1)
     (proved,) = heads(BOOT, "BUG: never heard of", "more on it", *STACK, "and on")
-    assert (proved.kind, proved.text, proved.start) == (Kind.BUG, "BUG: never heard of", 1)
+    assert (proved.kind, proved.text, proved.start) == (CrashKind.BUG, "BUG: never heard of", 1)
 
 
 def test_a_program_s_words_long_before_a_stack_are_not_its_head() -> None:
     between = [f"{number}" for number in range(60)]
     (head,) = heads(BOOT, "WARNING: of a program", *between, *STACK)
-    assert head.kind is Kind.BACKTRACE
+    assert head.kind is CrashKind.BACKTRACE
 
 
 # Faults of programs
@@ -190,14 +190,14 @@ def test_a_program_that_faults_is_no_report_with_its_registers_either(fault: lis
     reader = LogReader()
     lines = stamped(BOOT, *fault, CPU, *REGISTERS, "random: crng init done")
     assert heads(*lines, reader=reader) == []
-    assert [head.kind for head in reader.process_faults] == [Kind.PROCESS_FAULT]
+    assert [head.kind for head in reader.process_faults] == [CrashKind.PROCESS_FAULT]
 
 
 @pytest.mark.parametrize("after", ["Internal error: : 1018 [#1] SMP ARM", END])
 def test_the_same_fault_in_the_kernel_is_an_oops(after: str) -> None:
     reader = LogReader()
     (head, *_more) = heads(*stamped(BOOT, *SIGBUS, after), reader=reader)
-    assert (head.kind, head.start) == (Kind.OOPS, 1)
+    assert (head.kind, head.start) == (CrashKind.OOPS, 1)
     assert head.text.startswith("Unhandled fault: external abort")
     assert reader.process_faults == []
 

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.stall import INTERVAL, LIMIT, Sample, Stalls, StallWatch, look, shared, stolen
+from harness.machine.stall import (
+    INTERVAL,
+    LIMIT,
+    Stalls,
+    StallSample,
+    StallWatch,
+    look,
+    shared,
+    stolen,
+)
 
 
 class Host:
@@ -21,7 +30,7 @@ class Host:
         self.now = 100.0
         self.busy = 0.0
         self.theft = 0.0
-        self.sample: Sample | None = Sample(False, 0.0)
+        self.sample: StallSample | None = StallSample(False, 0.0)
         self.watch = StallWatch(
             lambda: self.now, lambda: self.busy, lambda: self.theft, lambda pid: self.sample
         )
@@ -50,14 +59,14 @@ def test_a_host_that_is_well_voids_nothing(host: Host) -> None:
 
 
 def test_a_stopped_qemu_is_noticed(host: Host) -> None:
-    host.sample = Sample(True, 0.0)
+    host.sample = StallSample(True, 0.0)
     for _ in range(int(26 / INTERVAL)):
         host.tick()
     assert host.stalls.reason() == "QEMU was stopped for 26.0 s"
 
 
 def test_a_short_stop_is_none(host: Host) -> None:
-    host.sample = Sample(True, 0.0)
+    host.sample = StallSample(True, 0.0)
     host.tick()
     assert 0 < host.stalls.stopped < LIMIT
     assert host.stalls.reason() == ""
@@ -125,5 +134,5 @@ def test_what_proc_says() -> None:
 def test_a_proc_without_schedstat_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     (tmp_path / "7" / "task" / "7").mkdir(parents=True)
     (tmp_path / "7" / "stat").write_text("7 (a) b) T 1 7")
-    assert look(7, tmp_path) == Sample(True, 0.0)
+    assert look(7, tmp_path) == StallSample(True, 0.0)
     assert stolen(tmp_path) == 0.0

@@ -13,8 +13,8 @@ from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError
 from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
-from harness.mutants.report import Table, as_json, exit_status, summary
-from harness.mutants.runner import NotGreen, Result, Runner, Status
+from harness.mutants.report import ResultTable, as_json, exit_status, summary
+from harness.mutants.runner import MutantStatus, NotGreen, Result, Runner
 from harness.testrun.result import FAILED, NOTHING, PASSED, CaseResult, SuiteResult
 from harness.testrun.suite import Suite
 
@@ -97,31 +97,33 @@ def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Re
 @pytest.mark.parametrize(
     ("outcomes", "status"),
     [
-        ([RED], Status.CAUGHT),
-        ([outcome(FAILED, "crash")], Status.CAUGHT),
-        ([outcome(FAILED, "timeout")], Status.CAUGHT),
-        ([GREEN, GREEN, RED, RED, GREEN], Status.ELSEWHERE),
-        ([GREEN, GREEN, RED, GREEN], Status.UNSTABLE),
-        ([GREEN, GREEN, RED, RED, RED], Status.UNSTABLE),
-        ([GREEN, GREEN, GREEN], Status.SURVIVED),
-        ([GREEN, RED], Status.INFRASTRUCTURE),
-        ([NONE], Status.NO_TEST),
-        ([HOST, RED], Status.CAUGHT),
-        ([HOST, HOST], Status.INFRASTRUCTURE),
-        ([GREEN, GREEN, HOST, HOST], Status.INFRASTRUCTURE),
-        ([outcome(3), outcome(3)], Status.INFRASTRUCTURE),
-        ([outcome(-9, "product"), GREEN, GREEN, GREEN], Status.SURVIVED),
+        ([RED], MutantStatus.CAUGHT),
+        ([outcome(FAILED, "crash")], MutantStatus.CAUGHT),
+        ([outcome(FAILED, "timeout")], MutantStatus.CAUGHT),
+        ([GREEN, GREEN, RED, RED, GREEN], MutantStatus.ELSEWHERE),
+        ([GREEN, GREEN, RED, GREEN], MutantStatus.UNSTABLE),
+        ([GREEN, GREEN, RED, RED, RED], MutantStatus.UNSTABLE),
+        ([GREEN, GREEN, GREEN], MutantStatus.SURVIVED),
+        ([GREEN, RED], MutantStatus.INFRASTRUCTURE),
+        ([NONE], MutantStatus.NO_TEST),
+        ([HOST, RED], MutantStatus.CAUGHT),
+        ([HOST, HOST], MutantStatus.INFRASTRUCTURE),
+        ([GREEN, GREEN, HOST, HOST], MutantStatus.INFRASTRUCTURE),
+        ([outcome(3), outcome(3)], MutantStatus.INFRASTRUCTURE),
+        ([outcome(-9, "product"), GREEN, GREEN, GREEN], MutantStatus.SURVIVED),
     ],
 )
 def test_what_comes_of_a_mutant(
-    tmp_path: Path, outcomes: list[SuiteResult], status: Status
+    tmp_path: Path, outcomes: list[SuiteResult], status: MutantStatus
 ) -> None:
     suite = FakeSuite(*outcomes)
     result, done = run(tmp_path, suite)
     assert result.status is status
     assert suite.outcomes == [], "all runs were asked for"
     assert done == ["apply", "build", "restore"]
-    assert result.test == ("test_x" if status in (Status.CAUGHT, Status.ELSEWHERE) else result.test)
+    assert result.test == (
+        "test_x" if status in (MutantStatus.CAUGHT, MutantStatus.ELSEWHERE) else result.test
+    )
 
 
 def test_all_tests_are_run_where_the_named_ones_pass_and_first_without_the_mutant(
@@ -137,15 +139,15 @@ def test_all_tests_are_run_where_the_named_ones_pass_and_first_without_the_mutan
 @pytest.mark.parametrize(
     ("outcomes", "status"),
     [
-        ([GREEN], Status.PASSED),
-        ([RED], Status.FALSE_ALARM),
-        ([HOST, GREEN], Status.PASSED),
-        ([HOST, HOST], Status.INFRASTRUCTURE),
-        ([NONE], Status.FALSE_ALARM),
+        ([GREEN], MutantStatus.PASSED),
+        ([RED], MutantStatus.FALSE_ALARM),
+        ([HOST, GREEN], MutantStatus.PASSED),
+        ([HOST, HOST], MutantStatus.INFRASTRUCTURE),
+        ([NONE], MutantStatus.FALSE_ALARM),
     ],
 )
 def test_what_comes_of_a_harmless_change(
-    tmp_path: Path, outcomes: list[SuiteResult], status: Status
+    tmp_path: Path, outcomes: list[SuiteResult], status: MutantStatus
 ) -> None:
     result, _ = run(tmp_path, FakeSuite(*outcomes), mutant(harmless=True))
     assert result.status is status
@@ -158,7 +160,7 @@ def changes(count: int) -> list[Mutant]:
 def test_harmless_changes_that_pass_together_are_run_once(tmp_path: Path) -> None:
     suite, patch_tree = FakeSuite(GREEN), FakeWorkshop()
     results = list(runner(tmp_path, patch_tree, suite).run(changes(4)))
-    assert [result.status for result in results] == [Status.PASSED] * 4
+    assert [result.status for result in results] == [MutantStatus.PASSED] * 4
     assert patch_tree.done == ["apply"] * 4 + ["build", "restore"]
 
 
@@ -167,10 +169,10 @@ def test_the_one_that_is_not_harmless_is_found_among_many(tmp_path: Path) -> Non
     suite = FakeSuite(RED, RED, GREEN, RED, GREEN)
     results = list(runner(tmp_path, FakeWorkshop(), suite).run(changes(4)))
     assert {result.mutant.name: result.status for result in results} == {
-        "h0": Status.PASSED,
-        "h1": Status.FALSE_ALARM,
-        "h2": Status.PASSED,
-        "h3": Status.PASSED,
+        "h0": MutantStatus.PASSED,
+        "h1": MutantStatus.FALSE_ALARM,
+        "h2": MutantStatus.PASSED,
+        "h3": MutantStatus.PASSED,
     }
     assert suite.outcomes == []
 
@@ -188,24 +190,24 @@ def test_changes_that_do_not_apply_together_are_tried_apart(tmp_path: Path) -> N
     suite = FakeSuite(GREEN, GREEN)
     results = list(runner(tmp_path, Clash(), suite).run(changes(3)))
     assert [result.mutant.name for result in results] == ["h0", "h1", "h2"]
-    assert {result.status for result in results} == {Status.PASSED}
+    assert {result.status for result in results} == {MutantStatus.PASSED}
 
 
 def test_changes_that_do_not_build_together_are_tried_apart(tmp_path: Path) -> None:
     patch_tree = FakeWorkshop(BuildError("error"), "build")
     results = list(runner(tmp_path, patch_tree, FakeSuite()).run(changes(2)))
-    assert [result.status for result in results] == [Status.DOES_NOT_BUILD] * 2
+    assert [result.status for result in results] == [MutantStatus.DOES_NOT_BUILD] * 2
 
 
 @pytest.mark.parametrize(
     ("error", "fails_at", "status"),
     [
-        (PatchError("Hunk #1 FAILED"), "apply", Status.DOES_NOT_APPLY),
-        (BuildError("cma.c:1: error"), "build", Status.DOES_NOT_BUILD),
+        (PatchError("Hunk #1 FAILED"), "apply", MutantStatus.DOES_NOT_APPLY),
+        (BuildError("cma.c:1: error"), "build", MutantStatus.DOES_NOT_BUILD),
     ],
 )
 def test_a_mutant_that_cannot_be_tried_is_told_and_taken_off(
-    tmp_path: Path, error: Exception, fails_at: str, status: Status
+    tmp_path: Path, error: Exception, fails_at: str, status: MutantStatus
 ) -> None:
     patch_tree = FakeWorkshop(error, fails_at)
     (result,) = runner(tmp_path, patch_tree, FakeSuite()).run([mutant()])
@@ -217,7 +219,7 @@ def test_a_mutant_that_cannot_be_tried_is_told_and_taken_off(
 def test_a_mutant_for_other_kernels_is_left_alone_and_not_counted(tmp_path: Path) -> None:
     patch_tree = FakeWorkshop()
     (result,) = runner(tmp_path, patch_tree, FakeSuite()).run([mutant(kernels=("6.12",))])
-    assert result.status is Status.OTHER_KERNEL
+    assert result.status is MutantStatus.OTHER_KERNEL
     assert patch_tree.done == []
     assert summary([result]) == "0 of 0 mutants caught, 0 of 0 harmless passed"
 
@@ -244,37 +246,41 @@ def test_without_a_mutant_only_the_named_tests_are_run_unless_one_is_harmless(
     assert suite.asked == ["(test_x)", ""]
 
 
-def result(status: Status, harmless: bool = False) -> Result:
+def result(status: MutantStatus, harmless: bool = False) -> Result:
     return Result(mutant(harmless=harmless), status, 1.0, 2.0, "test_x", "product", "why")
 
 
 @pytest.mark.parametrize(
     ("statuses", "expected"),
     [
-        ([Status.CAUGHT, Status.ELSEWHERE, Status.OTHER_KERNEL], 0),
-        ([Status.CAUGHT, Status.SURVIVED], 1),
-        ([Status.CAUGHT, Status.DOES_NOT_APPLY], 1),
-        ([Status.CAUGHT, Status.DOES_NOT_BUILD], 1),
-        ([Status.CAUGHT, Status.NO_TEST], 1),
-        ([Status.SURVIVED, Status.INFRASTRUCTURE], 3),
-        ([Status.CAUGHT, Status.UNSTABLE], 3),
+        ([MutantStatus.CAUGHT, MutantStatus.ELSEWHERE, MutantStatus.OTHER_KERNEL], 0),
+        ([MutantStatus.CAUGHT, MutantStatus.SURVIVED], 1),
+        ([MutantStatus.CAUGHT, MutantStatus.DOES_NOT_APPLY], 1),
+        ([MutantStatus.CAUGHT, MutantStatus.DOES_NOT_BUILD], 1),
+        ([MutantStatus.CAUGHT, MutantStatus.NO_TEST], 1),
+        ([MutantStatus.SURVIVED, MutantStatus.INFRASTRUCTURE], 3),
+        ([MutantStatus.CAUGHT, MutantStatus.UNSTABLE], 3),
     ],
 )
-def test_the_exit_status(statuses: list[Status], expected: int) -> None:
+def test_the_exit_status(statuses: list[MutantStatus], expected: int) -> None:
     assert exit_status([result(status) for status in statuses]) == expected
 
 
 def test_the_summary_counts_what_was_caught_and_says_where() -> None:
-    results = [result(Status.CAUGHT), result(Status.ELSEWHERE), result(Status.DOES_NOT_BUILD)]
-    results += [result(Status.PASSED, True), result(Status.FALSE_ALARM, True)]
+    results = [
+        result(MutantStatus.CAUGHT),
+        result(MutantStatus.ELSEWHERE),
+        result(MutantStatus.DOES_NOT_BUILD),
+    ]
+    results += [result(MutantStatus.PASSED, True), result(MutantStatus.FALSE_ALARM, True)]
     assert summary(results) == (
         "2 of 3 mutants caught, 1 of 2 harmless passed (1 caught by another test than named)"
     )
 
 
 def test_the_table_and_the_json_have_the_test_that_caught_it() -> None:
-    caught = result(Status.CAUGHT)
-    line = Table([caught.mutant]).line(caught)
+    caught = result(MutantStatus.CAUGHT)
+    line = ResultTable([caught.mutant]).line(caught)
     assert "test_x (product)" in line
     assert "it breaks" in line
     content = as_json([caught], kernel="6.1")

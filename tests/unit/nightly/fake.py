@@ -8,19 +8,19 @@ from pathlib import Path
 
 from harness.gate.sample import Sample
 from harness.nightly.attempt import Attempt, MutantResult
-from harness.nightly.book import Book, Night
+from harness.nightly.book import Book, NightIdentity
 from harness.nightly.database import Database
-from harness.nightly.job import Job, Kind, Status
+from harness.nightly.job import Job, JobKind, JobStatus
 from harness.nightly.shard import plan_digest, share_out
 from harness.testrun.result import CaseResult, Outcome
 
 COMMIT = "c" * 40
-PASSED, FAILED = Attempt(Status.PASSED, 1.0), Attempt(Status.FAILED, 1.0)
-HOST = Attempt(Status.INFRASTRUCTURE, 1.0, "the host is full")
+PASSED, FAILED = Attempt(JobStatus.PASSED, 1.0), Attempt(JobStatus.FAILED, 1.0)
+HOST = Attempt(JobStatus.INFRASTRUCTURE, 1.0, "the host is full")
 
 
-def job(name: str = "6.1/512M/cma", kind: Kind = Kind.TESTS, kernel: str = "6.1") -> Job:
-    return Job(name, kind, kernel, 60.0, 512 if kind is not Kind.MUTANTS else None, "cma")
+def job(name: str = "6.1/512M/cma", kind: JobKind = JobKind.TESTS, kernel: str = "6.1") -> Job:
+    return Job(name, kind, kernel, 60.0, 512 if kind is not JobKind.MUTANTS else None, "cma")
 
 
 TEST = "tests/test_x.py::test_y"
@@ -31,13 +31,13 @@ def with_test(outcome: Outcome, test: str = TEST, **more: str) -> Attempt:
     verdict = more.get("verdict", "product" if outcome == "failed" else "")
     status = FAILED.status if outcome == "failed" else PASSED.status
     if verdict == "infrastructure":
-        status = Status.INFRASTRUCTURE
+        status = JobStatus.INFRASTRUCTURE
     result = CaseResult(test, outcome, verdict, more.get("message", ""), 0.5)
     return Attempt(status, 2.0, results=(result,))
 
 
 def measured(value: float, name: str = "boot", unit: str = "ms") -> Attempt:
-    return Attempt(Status.PASSED, 3.0, samples=(Sample(name, unit, value),))
+    return Attempt(JobStatus.PASSED, 3.0, samples=(Sample(name, unit, value),))
 
 
 def mutated(**statuses: str) -> Attempt:
@@ -46,7 +46,7 @@ def mutated(**statuses: str) -> Attempt:
         for name, status in statuses.items()
     )
     bad = any(result.status == "SURVIVED" for result in results)
-    return Attempt(Status.FAILED if bad else Status.PASSED, 4.0, mutants=results)
+    return Attempt(JobStatus.FAILED if bad else JobStatus.PASSED, 4.0, mutants=results)
 
 
 def add_night(
@@ -60,7 +60,7 @@ def add_night(
 ) -> None:
     """Writes a night (or a shard of it) with all attempts of each job."""
     shares = share_out(list(jobs), shard[1])
-    night = Night(name, project, plan_digest(shares), shard[1], len(jobs))
+    night = NightIdentity(name, project, plan_digest(shares), shard[1], len(jobs))
     with Database(path, create=True) as database:
         book = Book(database, night, shard[0], {"QEMU": "7.2"})
         for one in book.open(shares[shard[0] - 1]):
@@ -119,7 +119,7 @@ class Kept:
     """A recorder that only remembers."""
 
     def __init__(self) -> None:
-        self.attempts: list[tuple[str, int, Status, bool]] = []
+        self.attempts: list[tuple[str, int, JobStatus, bool]] = []
 
     def record(self, job: Job, number: int, attempt: Attempt, *, last: bool) -> None:
         self.attempts.append((job.name, number, attempt.status, last))

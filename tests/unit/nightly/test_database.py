@@ -15,21 +15,21 @@ import pytest
 from harness.errors import UserError
 from harness.gate.sample import Sample
 from harness.nightly.attempt import Attempt, MutantResult
-from harness.nightly.book import Book, Night, last_seconds
+from harness.nightly.book import Book, NightIdentity, last_seconds
 from harness.nightly.database import SCHEMA, Database
 from harness.nightly.history import load
-from harness.nightly.job import Kind, Status
+from harness.nightly.job import JobKind, JobStatus
 from harness.testrun.result import CaseResult
 from tests.unit.nightly.fake import COMMIT, HOST, PASSED, add_night, job, measured, with_test
 
-NIGHT = Night("n", COMMIT, "plan", 1, 2)
+NIGHT = NightIdentity("n", COMMIT, "plan", 1, 2)
 
 
 def test_everything_of_a_night_comes_back(tmp_path: Path) -> None:
     log, transcript = tmp_path / "n" / "log.txt", tmp_path / "n" / "t" / "transcript.txt"
     wrong = CaseResult("tests/t.py::x", "failed", "crash", "oops\nmore", 1.5, transcript)
     one = Attempt(
-        Status.FAILED,
+        JobStatus.FAILED,
         12.5,
         "",
         log,
@@ -44,7 +44,7 @@ def test_everything_of_a_night_comes_back(tmp_path: Path) -> None:
     assert night.hosts == {1: {"QEMU": "7.2"}}
     found = night.jobs["6.1/512M/cma"]
     assert (found.kind, found.kernel, found.memory_mib) == ("tests", "6.1", 512)
-    assert (found.status, found.attempts, found.seconds) == (Status.FAILED, 2, 13.5)
+    assert (found.status, found.attempts, found.seconds) == (JobStatus.FAILED, 2, 13.5)
     assert found.artifact == "n/log.txt"
     relative = dataclasses.replace(wrong, artifact=Path("n/t/transcript.txt"))
     assert found.tests["tests/t.py::x"].last == relative
@@ -58,11 +58,11 @@ def test_a_night_that_was_ended_early_is_gone_on_with(tmp_path: Path) -> None:
     jobs = {first: [PASSED], second: [PASSED]}
     add_night(tmp_path / "db", "n", jobs, only=[first])
     with Database(tmp_path / "db") as database:
-        assert load(database, 1)[0].jobs["b"].status is Status.NOT_RUN
+        assert load(database, 1)[0].jobs["b"].status is JobStatus.NOT_RUN
     add_night(tmp_path / "db", "n", {**jobs, first: [HOST]})
     with Database(tmp_path / "db") as database:
         (night,) = load(database, 5)
-    assert [found.status for found in night.jobs.values()] == [Status.PASSED, Status.PASSED]
+    assert [found.status for found in night.jobs.values()] == [JobStatus.PASSED, JobStatus.PASSED]
 
 
 def test_another_night_of_the_same_name_is_refused(tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_a_writer_that_dies_leaves_whole_attempts_only(tmp_path: Path) -> None:
     with Database(tmp_path / "db") as database:
         assert database.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         (night,) = load(database, 1)
-    assert [found.status for found in night.jobs.values()] == [Status.PASSED, Status.NOT_RUN]
+    assert [found.status for found in night.jobs.values()] == [JobStatus.PASSED, JobStatus.NOT_RUN]
     assert len(night.jobs["a"].tests) == 1
 
 
 def test_the_last_durations_are_those_of_jobs_that_came_to_their_end(tmp_path: Path) -> None:
-    one, two = job("a"), job("m", Kind.MEASURE)
+    one, two = job("a"), job("m", JobKind.MEASURE)
     add_night(tmp_path / "db", "1", {one: [with_test("passed")], two: [measured(1)]})
     add_night(tmp_path / "db", "2", {one: [HOST, with_test("failed")], two: [HOST, HOST]})
     with Database(tmp_path / "db") as database:

@@ -19,7 +19,7 @@ from harness.nightly.history import (
     load,
     trends,
 )
-from harness.nightly.job import Kind, Status
+from harness.nightly.job import JobKind, JobStatus
 from tests.unit.nightly.fake import COMMIT, TEST, add_night, job, measured, mutated, with_test
 
 P, F, X, S = (with_test(word) for word in ("passed", "failed", "xfailed", "skipped"))
@@ -100,8 +100,8 @@ def test_only_the_last_nights_count(tmp_path: Path) -> None:
 def test_a_trend_has_a_series_for_each_system(tmp_path: Path) -> None:
     for number, value in enumerate((1300.0, 1400.0)):
         jobs = {
-            job("a", Kind.MEASURE): [measured(value)],
-            job("m", Kind.MUTANTS): [mutated(x="caught")],
+            job("a", JobKind.MEASURE): [measured(value)],
+            job("m", JobKind.MUTANTS): [mutated(x="caught")],
         }
         add_night(tmp_path / "db", f"n{number}", jobs)
     with Database(tmp_path / "db") as database:
@@ -114,9 +114,9 @@ def test_a_trend_has_a_series_for_each_system(tmp_path: Path) -> None:
 def test_the_kill_rate_counts_mutants_of_which_something_is_known(tmp_path: Path) -> None:
     given = {"a": "caught", "b": "caught elsewhere", "c": "SURVIVED"}
     unknown = {"d": "infrastructure", "e": "unstable test", "f": "other kernel"}
-    one, two = job("m", Kind.MUTANTS), job("n", Kind.MUTANTS)
+    one, two = job("m", JobKind.MUTANTS), job("n", JobKind.MUTANTS)
     harmless = MutantResult("h", "nothing", "harmless", "FALSE ALARM")
-    others = Attempt(Status.FAILED, mutants=(*mutated(g="caught").mutants, harmless))
+    others = Attempt(JobStatus.FAILED, mutants=(*mutated(g="caught").mutants, harmless))
     jobs = {one: [mutated(**given, **unknown)], two: [others]}
     add_night(tmp_path / "db", "n", jobs, project=COMMIT)
     with Database(tmp_path / "db") as database:
@@ -126,7 +126,7 @@ def test_the_kill_rate_counts_mutants_of_which_something_is_known(tmp_path: Path
 
 def test_the_second_attempt_at_a_mutant_counts(tmp_path: Path) -> None:
     first, second = mutated(a="infrastructure", b="caught"), mutated(a="caught")
-    add_night(tmp_path / "db", "n", {job("m", Kind.MUTANTS): [first, second]})
+    add_night(tmp_path / "db", "n", {job("m", JobKind.MUTANTS): [first, second]})
     with Database(tmp_path / "db") as database:
         (rate,) = kill_rates(load(database, 1)[0])
     assert (rate.killed, rate.of) == (2, 2)

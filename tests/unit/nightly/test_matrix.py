@@ -10,7 +10,7 @@ import pytest
 from harness.cli.nightly import MATRIX
 from harness.errors import UserError
 from harness.host.project import ROOT
-from harness.nightly.job import GROUPS, Job, Kind
+from harness.nightly.job import GROUPS, Job, JobKind
 from harness.nightly.matrix import read_matrix
 
 RUN = '[[run]]\nkernels = ["6.1"]\ntests = ["cma"]\n'
@@ -40,7 +40,7 @@ def test_kernels_memory_and_groups_are_multiplied(tmp_path: Path) -> None:
     ]
     job = jobs[-1]
     assert (job.kernel, job.memory_mib, job.group) == ("6.12", 512, "harness")
-    assert (job.expression, job.timeout, job.kind) == ("not slow", 120.0, Kind.TESTS)
+    assert (job.expression, job.timeout, job.kind) == ("not slow", 120.0, JobKind.TESTS)
 
 
 def test_without_memory_the_tests_decide_and_the_name_says_none(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_no_file_is_told(tmp_path: Path) -> None:
 
 def test_the_project_s_own_matrix_is_good_and_covers_all_groups() -> None:
     jobs = read_matrix(MATRIX)
-    assert {job.group for job in jobs if job.kind is Kind.TESTS} == set(GROUPS)
-    assert {job.kind for job in jobs} == set(Kind)
+    assert {job.group for job in jobs if job.kind is JobKind.TESTS} == set(GROUPS)
+    assert {job.kind for job in jobs} == set(JobKind)
     assert {job.kernel for job in jobs} == {"6.1", "6.12"}
 
 

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import NightRun, load
-from harness.nightly.job import Job, Status
+from harness.nightly.job import Job, JobStatus
 from harness.nightly.merge import Merged, merge
 from tests.unit.nightly.fake import PASSED, add_night, job, with_test
 
@@ -38,7 +38,7 @@ def test_the_shards_become_one_night(tmp_path: Path) -> None:
     assert merge(shards(tmp_path), tmp_path / "all") == Merged(("n",), 2, 0)
     (night,) = nights(tmp_path / "all")
     assert sorted(night.jobs) == list("abcde")
-    assert {found.status for found in night.jobs.values()} == {Status.PASSED}
+    assert {found.status for found in night.jobs.values()} == {JobStatus.PASSED}
     assert all(len(found.tests) == 1 for found in night.jobs.values())
     assert (sorted(night.hosts), night.missing) == ([1, 2], 0)
 
@@ -107,17 +107,19 @@ def test_a_shard_that_was_gone_on_with_replaces_what_was_known(tmp_path: Path) -
     with Database(path) as database, database.transaction() as connection:
         connection.execute("UPDATE shards SET ended = '2000-01-01'")
     merge([path], tmp_path / "all")
-    assert Status.NOT_RUN in {found.status for found in nights(tmp_path / "all")[0].jobs.values()}
+    assert JobStatus.NOT_RUN in {
+        found.status for found in nights(tmp_path / "all")[0].jobs.values()
+    }
     add_night(path, "n", JOBS)
     assert merge([path], tmp_path / "all") == Merged(("n",), 1, 0)
     (night,) = nights(tmp_path / "all")
-    assert {found.status for found in night.jobs.values()} == {Status.PASSED}
+    assert {found.status for found in night.jobs.values()} == {JobStatus.PASSED}
     assert merge([path], tmp_path / "all") == Merged(("n",), 0, 1)
 
 
 def test_artifacts_are_found_from_the_merged_database(tmp_path: Path) -> None:
     log = tmp_path / "n-1" / "n" / "log.txt"
-    jobs = {job(): [Attempt(Status.PASSED, log=log)]}
+    jobs = {job(): [Attempt(JobStatus.PASSED, log=log)]}
     merge(shards(tmp_path, 1, jobs=jobs), tmp_path / "deep" / "all")
     (night,) = nights(tmp_path / "deep" / "all")
     assert night.jobs["6.1/512M/cma"].artifact == "../n-1/n/log.txt"

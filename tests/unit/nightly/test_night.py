@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.nightly.job import Job, Kind, Status
-from harness.nightly.night import Night
+from harness.nightly.job import Job, JobKind, JobStatus
+from harness.nightly.night import NightRun
 from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, Kept, job
 
 PLACE = Path("artifacts")
@@ -20,7 +20,7 @@ def run(
 ) -> Kept:
     kept = Kept()
     said: list[str] = []
-    night = Night(starter, kept, PLACE, workers, said.append, lambda seconds: None)
+    night = NightRun(starter, kept, PLACE, workers, said.append, lambda seconds: None)
     night.run(jobs, unbuilt or {})
     return kept
 
@@ -36,8 +36,8 @@ def test_a_job_that_infrastructure_ends_is_run_once_more_and_that_is_recorded() 
     starter = FakeStarter(a=[HOST, PASSED])
     kept = run(starter, job("a"))
     assert kept.attempts == [
-        ("a", 1, Status.INFRASTRUCTURE, False),
-        ("a", 2, Status.PASSED, True),
+        ("a", 1, JobStatus.INFRASTRUCTURE, False),
+        ("a", 2, JobStatus.PASSED, True),
     ]
     assert starter.started == [
         ("a", PLACE / "a" / "attempt-1", None),
@@ -52,13 +52,13 @@ def test_it_is_not_run_a_third_time() -> None:
 
 def test_the_product_s_fault_is_not_tried_again() -> None:
     kept = run(FakeStarter(a=[FAILED, PASSED]), job("a"), job("b"))
-    assert ("a", 1, Status.FAILED, True) in kept.attempts
+    assert ("a", 1, JobStatus.FAILED, True) in kept.attempts
     assert len(kept.attempts) == 2
 
 
 def test_nothing_runs_beside_a_measurement() -> None:
     starter = FakeStarter()
-    jobs = [job("a"), job("m", Kind.MEASURE), job("b"), job("n", Kind.MEASURE), job("c")]
+    jobs = [job("a"), job("m", JobKind.MEASURE), job("b"), job("n", JobKind.MEASURE), job("c")]
     run(starter, *jobs, workers=4)
     assert [names for names in starter.together if names & {"m", "n"}] == [{"m"}, {"n"}]
     assert [name for name, _, _ in starter.started] == ["a", "m", "b", "n", "c"]
@@ -66,7 +66,7 @@ def test_nothing_runs_beside_a_measurement() -> None:
 
 def test_mutants_of_one_kernel_wait_for_each_other_and_others_do_not_wait() -> None:
     starter = FakeStarter()
-    jobs = [job("m", Kind.MUTANTS), job("n", Kind.MUTANTS), job("o", Kind.MUTANTS, "6.12")]
+    jobs = [job("m", JobKind.MUTANTS), job("n", JobKind.MUTANTS), job("o", JobKind.MUTANTS, "6.12")]
     run(starter, *jobs, job("a"), workers=3)
     assert starter.together[0] == {"m"}
     assert {"m", "o", "a"} in starter.together
@@ -77,16 +77,16 @@ def test_jobs_of_a_kernel_that_was_not_built_are_recorded_and_not_started() -> N
     starter = FakeStarter()
     kept = run(starter, job("a"), job("b", kernel="6.12"), unbuilt={"6.12": "no space left"})
     assert [name for name, _, _ in starter.started] == ["a"]
-    assert ("b", 2, Status.INFRASTRUCTURE, True) in kept.attempts
+    assert ("b", 2, JobStatus.INFRASTRUCTURE, True) in kept.attempts
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError()])
 def test_whatever_ends_the_night_no_job_runs_on_and_results_are_kept(error: BaseException) -> None:
     starter = FakeStarter(b=[error])
     kept = Kept()
-    night = Night(starter, kept, PLACE, 3, lambda text: None, lambda seconds: None)
+    night = NightRun(starter, kept, PLACE, 3, lambda text: None, lambda seconds: None)
     with pytest.raises(type(error)):
         night.run([job("a"), job("b"), job("c"), job("d")], {})
-    assert kept.attempts == [("a", 1, Status.PASSED, True)]
+    assert kept.attempts == [("a", 1, JobStatus.PASSED, True)]
     assert starter.stopped == ["b", "c"]
     assert starter.now == []

@@ -16,7 +16,7 @@ from harness.imageset.model import ImageSet
 from harness.mutants import patchfile
 from harness.nightly import processes
 from harness.nightly.attempt import Attempt
-from harness.nightly.job import Job, Kind, Status
+from harness.nightly.job import Job, JobKind, JobStatus
 from harness.nightly.processes import Process, Processes, read_mutants, read_samples, read_tests
 from tests.unit.nightly.fake import job, mutated
 
@@ -58,7 +58,7 @@ def test_pytest_is_told_kernel_memory_and_expression(
 def test_mutants_at_random_are_the_same_in_all_parts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    one = dataclasses.replace(job(kind=Kind.MUTANTS), sample=8, only=("app-*",))
+    one = dataclasses.replace(job(kind=JobKind.MUTANTS), sample=8, only=("app-*",))
     commands = []
     for part in (1, 2):
         words = words_of(monkeypatch, tmp_path, dataclasses.replace(one, part=(part, 2)))
@@ -72,7 +72,7 @@ def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     names = [m.name for m in patchfile.select(patchfile.read_all(), ["app-d*"])]
-    one = dataclasses.replace(job(kind=Kind.MUTANTS), only=("app-d*",))
+    one = dataclasses.replace(job(kind=JobKind.MUTANTS), only=("app-d*",))
     before = mutated(**{names[0]: "caught", names[1]: "infrastructure"})
     words = words_of(monkeypatch, tmp_path, one, before)
     assert words.endswith(" ".join(f"--only {name}" for name in names[1:]))
@@ -82,26 +82,26 @@ def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known(
 @pytest.mark.parametrize(
     ("cases", "exit_status", "status"),
     [
-        (["", "<skipped/>", KNOWN], 0, Status.PASSED),
-        ([KNOWN], 0, Status.PASSED),
-        (["", CRASH], 1, Status.FAILED),
-        ([CRASH, HOST], 1, Status.FAILED),
-        (["", HOST], 1, Status.INFRASTRUCTURE),
-        (["<skipped/>"], 0, Status.EMPTY),
-        ([], 5, Status.EMPTY),
-        ([""], 3, Status.INFRASTRUCTURE),
-        ([""], -15, Status.INFRASTRUCTURE),
+        (["", "<skipped/>", KNOWN], 0, JobStatus.PASSED),
+        ([KNOWN], 0, JobStatus.PASSED),
+        (["", CRASH], 1, JobStatus.FAILED),
+        ([CRASH, HOST], 1, JobStatus.FAILED),
+        (["", HOST], 1, JobStatus.INFRASTRUCTURE),
+        (["<skipped/>"], 0, JobStatus.EMPTY),
+        ([], 5, JobStatus.EMPTY),
+        ([""], 3, JobStatus.INFRASTRUCTURE),
+        ([""], -15, JobStatus.INFRASTRUCTURE),
     ],
 )
 def test_what_came_of_the_tests(
-    tmp_path: Path, cases: list[str], exit_status: int, status: Status
+    tmp_path: Path, cases: list[str], exit_status: int, status: JobStatus
 ) -> None:
     left(tmp_path, *cases)
     assert read_tests(tmp_path, exit_status).status is status
 
 
 def test_pytest_that_left_nothing_is_infrastructure(tmp_path: Path) -> None:
-    assert read_tests(tmp_path, 1).status is Status.INFRASTRUCTURE
+    assert read_tests(tmp_path, 1).status is JobStatus.INFRASTRUCTURE
 
 
 def test_only_failed_tests_keep_their_transcripts(tmp_path: Path) -> None:
@@ -126,16 +126,16 @@ def test_only_failed_tests_keep_their_transcripts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statuses", "exit_status", "status"),
     [
-        (["caught", "passed", "other kernel"], 0, Status.PASSED),
-        (["caught", "SURVIVED"], 1, Status.FAILED),
-        (["SURVIVED", "infrastructure"], 3, Status.FAILED),
-        (["caught", "unstable test"], 3, Status.INFRASTRUCTURE),
-        (["caught"], -15, Status.INFRASTRUCTURE),
-        ([], 3, Status.INFRASTRUCTURE),
+        (["caught", "passed", "other kernel"], 0, JobStatus.PASSED),
+        (["caught", "SURVIVED"], 1, JobStatus.FAILED),
+        (["SURVIVED", "infrastructure"], 3, JobStatus.FAILED),
+        (["caught", "unstable test"], 3, JobStatus.INFRASTRUCTURE),
+        (["caught"], -15, JobStatus.INFRASTRUCTURE),
+        ([], 3, JobStatus.INFRASTRUCTURE),
     ],
 )
 def test_what_came_of_the_mutants(
-    tmp_path: Path, statuses: list[str], exit_status: int, status: Status
+    tmp_path: Path, statuses: list[str], exit_status: int, status: JobStatus
 ) -> None:
     given = mutated(**{f"m{number}": word for number, word in enumerate(statuses)})
     content = {"mutants": [dataclasses.asdict(mutant) for mutant in given.mutants]}
@@ -147,7 +147,7 @@ def test_what_came_of_the_mutants(
 
 def test_half_a_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "mutants.json").write_text('{"mutants": [{')
-    assert read_mutants(tmp_path, 3) == Attempt(Status.INFRASTRUCTURE)
+    assert read_mutants(tmp_path, 3) == Attempt(JobStatus.INFRASTRUCTURE)
 
 
 def test_what_was_measured_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_what_was_measured_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert measure.main(words, how) == 0
     assert asked == [images, 256, tmp_path]
     assert read_samples(tmp_path, 0) == Attempt(
-        Status.PASSED, samples=(Sample("boot", "ms", 1300.5),)
+        JobStatus.PASSED, samples=(Sample("boot", "ms", 1300.5),)
     )
-    assert read_samples(tmp_path / "none", 3).status is Status.INFRASTRUCTURE
-    assert read_samples(tmp_path / "none", 1).status is Status.FAILED
+    assert read_samples(tmp_path / "none", 3).status is JobStatus.INFRASTRUCTURE
+    assert read_samples(tmp_path / "none", 1).status is JobStatus.FAILED
 
 
 def ended(process: Process) -> Attempt:
@@ -183,7 +183,7 @@ def ended(process: Process) -> Attempt:
 def test_a_job_says_why_it_ended_by_infrastructure(tmp_path: Path) -> None:
     process = Process(job(), [sys.executable, "-c", "exit('no space left')"], tmp_path)
     attempt = ended(process)
-    assert attempt.status is Status.INFRASTRUCTURE
+    assert attempt.status is JobStatus.INFRASTRUCTURE
     assert attempt.message == "exit status 1\nno space left"
     assert attempt.log == tmp_path / "log.txt"
 
@@ -191,6 +191,6 @@ def test_a_job_says_why_it_ended_by_infrastructure(tmp_path: Path) -> None:
 def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     one = dataclasses.replace(job(), timeout=0.3)
     attempt = ended(Process(one, ["sleep", "600"], tmp_path))
-    assert attempt.status is Status.INFRASTRUCTURE
+    assert attempt.status is JobStatus.INFRASTRUCTURE
     assert "not done after 0 minutes, and ended" in attempt.message
     assert attempt.seconds < 20

@@ -15,7 +15,7 @@ import pytest
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import Trend, load
-from harness.nightly.job import Kind, Status
+from harness.nightly.job import JobKind, JobStatus
 from harness.nightly.plot import BOTTOM, HEIGHT, TOP, plot, ticks
 from harness.nightly.report import headline, write_report
 from harness.testrun.result import CaseResult
@@ -67,9 +67,9 @@ def a_history(path: Path) -> None:
     result = CaseResult(
         f"tests/x.py::{EVIL}", "failed", "product", f"{EVIL}\nand\nmore", 1.0, wrong
     )
-    failed = Attempt(Status.FAILED, 5.0, results=(result,), log=path.parent / "gone.txt")
+    failed = Attempt(JobStatus.FAILED, 5.0, results=(result,), log=path.parent / "gone.txt")
     cma, layouts = job(), job("6.1/layouts")
-    measure, mutants = job("6.1/512M/measure", Kind.MEASURE), job("6.1/mutants", Kind.MUTANTS)
+    measure, mutants = job("6.1/512M/measure", JobKind.MEASURE), job("6.1/mutants", JobKind.MUTANTS)
     harness = job("6.1/harness")
     for number in range(3):
         jobs = {

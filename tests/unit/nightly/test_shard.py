@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.nightly.job import Job, Kind
+from harness.nightly.job import Job, JobKind
 from harness.nightly.shard import plan_digest, share_out
 from tests.unit.nightly.fake import job
 
@@ -23,7 +23,7 @@ def test_every_job_is_in_one_share_and_equal_arguments_give_equal_shares(
     jobs: int, count: int, seed: int
 ) -> None:
     dice = random.Random(seed)
-    made = [job(f"job-{n}", dice.choice(list(Kind))) for n in range(jobs)]
+    made = [job(f"job-{n}", dice.choice(list(JobKind))) for n in range(jobs)]
     known = {one.name: dice.random() * 1000 for one in made if dice.random() < 0.5}
     shares = share_out(made, count, known)
     assert len(shares) == count

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.imageset.features import Feature
-from harness.pytest_plugin.marks import KINDS
+from harness.pytest_plugin.marks import MACHINE_KINDS
 
 pytest_plugins = ["pytester"]
 
@@ -78,7 +78,7 @@ def test_the_mark_of_a_module_or_a_class_is_told_with_each_of_its_tests(
 
 def test_right_marks_are_taken(project: pytest.Pytester) -> None:
     good = [f"needs({', '.join(map(repr, (str(feature) for feature in Feature)))})", "every_kernel"]
-    good += [f"machine({kind!r})" for kind in KINDS] + ['machine("cold", append="quiet")']
+    good += [f"machine({kind!r})" for kind in MACHINE_KINDS] + ['machine("cold", append="quiet")']
     project.makepyfile(marked(*good))
     result = project.runpytest_inprocess()
     result.assert_outcomes(skipped=len(good))

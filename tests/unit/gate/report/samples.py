@@ -9,13 +9,13 @@ from pathlib import Path
 
 from harness.gate.result import (
     Area,
-    Change,
     Decision,
     Finding,
+    FindingKind,
     GateResult,
-    Kind,
-    Measure,
-    Patch,
+    InputPatch,
+    Measurement,
+    ResultChange,
     Stage,
     TestChange,
 )
@@ -25,7 +25,7 @@ from harness.testrun.result import CaseResult, Outcome
 MIB = 1 << 20
 
 
-def changed(test: str, change: Change, verdict: str = "", message: str = "") -> TestChange:
+def changed(test: str, change: ResultChange, verdict: str = "", message: str = "") -> TestChange:
     """A test that changed: it fails where it has a verdict."""
     outcome: Outcome = "failed" if verdict else "passed"
     return TestChange(CaseResult(test, outcome, verdict, message), change)
@@ -80,16 +80,21 @@ physical 0x69100000
 
 FINDINGS = (
     Finding(
-        Kind.COMPILER_WARNING,
+        FindingKind.COMPILER_WARNING,
         "mm/cma.c:431:6: warning: unused variable 'ret' [-Wunused-variable]",
         "mm/cma.c: In function 'cma_alloc':\nmm/cma.c:431:6: warning: unused variable 'ret'"
         "\n  431 |  int ret;\n      |      ^~~",
         ARTIFACTS / "build" / "patched.log",
     ),
     Finding(
-        Kind.TEST, WRONG_AREA, EXPLANATION, ARTIFACTS / "suite/transcript.txt", EXCERPT, WRONG_AREA
+        FindingKind.TEST,
+        WRONG_AREA,
+        EXPLANATION,
+        ARTIFACTS / "suite/transcript.txt",
+        EXCERPT,
+        WRONG_AREA,
     ),
-    Finding(Kind.REGRESSION, "latency: one page", "12.0 us -> 15.6 us, the limit is +10 %"),
+    Finding(FindingKind.REGRESSION, "latency: one page", "12.0 us -> 15.6 us, the limit is +10 %"),
 )
 
 
@@ -98,15 +103,17 @@ def accepted() -> GateResult:
     return GateResult(
         decision=Decision.ACCEPTED,
         reason="120 tests pass, no new warning, no regression",
-        patches=(Patch("0001-mm-cma.patch", "mm: cma: say the area's name", "A. Dev", ("a.c",)),),
+        patches=(
+            InputPatch("0001-mm-cma.patch", "mm: cma: say the area's name", "A. Dev", ("a.c",)),
+        ),
         base="Linux 6.1.192",
         release="6.1.192",
         tests_run=120,
         tests_passed=120,
         tests_of=120,
         measures=(
-            Measure("boot", "ms", 612.3, 613.0, 1.05),
-            Measure("kernel size", "bytes", 4912344, 4912344),
+            Measurement("boot", "ms", 612.3, 613.0, 1.05),
+            Measurement("kernel size", "bytes", 4912344, 4912344),
         ),
         map_before=BEFORE,
         map_after=BEFORE,
@@ -123,29 +130,33 @@ def rejected() -> GateResult:
         decision=Decision.REJECTED,
         reason="1 test newly fails, and 2 more findings",
         patches=(
-            Patch(
+            InputPatch(
                 "0001-mm-cma-take-the-default-area.patch",
                 "mm: cma: take the default area where the name is not known",
                 "A. Developer",
                 ("linux/mm/cma.c", "linux/include/linux/cma.h"),
             ),
-            Patch("0002-module.patch", "module: ask for it", "B. Reviewer", ("images/module/c.c",)),
+            InputPatch(
+                "0002-module.patch", "module: ask for it", "B. Reviewer", ("images/module/c.c",)
+            ),
         ),
         findings=FINDINGS,
         tests_passed=117,
         tests_of=402,
         tests=(
-            changed(WRONG_AREA, Change.NEWLY_FAILS, "product", "WrongArea: in linux,cma"),
-            changed("tests/cma/test_big.py::test_64", Change.NEWLY_PASSES),
-            changed("tests/cma/test_a.py::test_known", Change.STILL_FAILS, "product", "as known"),
-            changed("tests/cma/test_a.py::test_new", Change.NEW),
-            changed("tests/cma/test_a.py::test_old", Change.GONE),
+            changed(WRONG_AREA, ResultChange.NEWLY_FAILS, "product", "WrongArea: in linux,cma"),
+            changed("tests/cma/test_big.py::test_64", ResultChange.NEWLY_PASSES),
+            changed(
+                "tests/cma/test_a.py::test_known", ResultChange.STILL_FAILS, "product", "as known"
+            ),
+            changed("tests/cma/test_a.py::test_new", ResultChange.NEW),
+            changed("tests/cma/test_a.py::test_old", ResultChange.GONE),
         ),
         warnings_gone=("mm/cma.c:99:2: warning: 'x' is used uninitialized",),
         measures=(
             *accepted().measures,
-            Measure("latency: one page", "us", 12.0, 15.6, 1.10),
-            Measure("pages left behind", "pages", 0, 4),
+            Measurement("latency: one page", "us", 12.0, 15.6, 1.10),
+            Measurement("pages left behind", "pages", 0, 4),
         ),
         map_after=AFTER,
         transcript_diff=(
@@ -171,26 +182,26 @@ def hostile() -> GateResult:
     return GateResult(
         decision=Decision.REJECTED,
         reason=TRAP,
-        patches=(Patch(TRAP, HOSTILE_LINES, TRAP, (TRAP, "javascript:alert(1)")),),
+        patches=(InputPatch(TRAP, HOSTILE_LINES, TRAP, (TRAP, "javascript:alert(1)")),),
         base=TRAP,
         release=TRAP,
         findings=(
             Finding(
-                Kind.TEST,
+                FindingKind.TEST,
                 TRAP,
                 HOSTILE_LINES,
                 ARTIFACTS / 'a"><script>:?#.txt',
                 HOSTILE_LINES,
                 TRAP,
             ),
-            Finding(Kind.CRASH, HOSTILE_LINES, TRAP, Path("javascript:alert(1)")),
+            Finding(FindingKind.CRASH, HOSTILE_LINES, TRAP, Path("javascript:alert(1)")),
         ),
         tests_run=3,
-        tests=tuple(changed(TRAP, change, TRAP, HOSTILE_LINES) for change in Change),
+        tests=tuple(changed(TRAP, change, TRAP, HOSTILE_LINES) for change in ResultChange),
         warnings_gone=(TRAP,),
         measures=(
-            Measure(TRAP, TRAP, 1.0, 2.0, 1.5),
-            Measure("no number", "ms", float("nan"), float("inf"), 1.1),
+            Measurement(TRAP, TRAP, 1.0, 2.0, 1.5),
+            Measurement("no number", "ms", float("nan"), float("inf"), 1.1),
         ),
         map_before=(RAM, area(TRAP, 0x69000000, MIB)),
         map_after=(RAM, area(TRAP, 0x6A000000, MIB), area(HOSTILE_LINES, 0x6B000000, 4096)),
@@ -209,7 +220,9 @@ def infrastructure() -> GateResult:
         reason="QEMU does not start, twice",
         patches=accepted().patches,
         base="Linux 6.1.192",
-        findings=(Finding(Kind.INFRASTRUCTURE, "qemu-system-arm: no space left", "on device"),),
+        findings=(
+            Finding(FindingKind.INFRASTRUCTURE, "qemu-system-arm: no space left", "on device"),
+        ),
         map_before=BEFORE,
         stages=(Stage("apply", 0.1, 0.1), Stage("build", 48.0, 0.4)),
     )
@@ -222,7 +235,9 @@ def not_judged() -> GateResult:
         reason="0001-mm-cma.patch does not apply",
         patches=accepted().patches,
         base="Linux 6.1.192",
-        findings=(Finding(Kind.APPLY, "mm/cma.c: hunk 2 of 3", "error: patch failed: mm/cma.c:9"),),
+        findings=(
+            Finding(FindingKind.APPLY, "mm/cma.c: hunk 2 of 3", "error: patch failed: mm/cma.c:9"),
+        ),
     )
 
 

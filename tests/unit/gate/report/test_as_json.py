@@ -9,7 +9,7 @@ import pytest
 
 from harness.gate.report import as_json
 from harness.gate.report.as_json import render
-from harness.gate.result import Change
+from harness.gate.result import ResultChange
 from tests.unit.gate.report import samples
 
 
@@ -54,7 +54,7 @@ def test_its_values() -> None:
 
 def test_a_failing_test_has_the_verdict_of_its_change() -> None:
     finding = samples.rejected().findings[1]
-    change = samples.changed(finding.title, Change.NEWLY_FAILS, "timeout")
+    change = samples.changed(finding.title, ResultChange.NEWLY_FAILS, "timeout")
     result = dataclasses.replace(samples.rejected(), findings=(finding,), tests=(change,))
     assert as_json.as_json(result)["findings"][0]["verdict"] == "timeout"
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness.gate.report import html, svg
 from harness.gate.report.svg import _spread
-from harness.gate.result import Finding, Kind
+from harness.gate.result import Finding, FindingKind
 from harness.report.page import STYLE
 from tests.unit.gate.report import samples
 from tests.unit.gate.report.samples import MIB, RAM, area
@@ -146,7 +146,7 @@ def test_artifacts_below_the_page_are_links() -> None:
 
 
 def test_no_link_leads_out_of_the_artifacts() -> None:
-    finding = Finding(Kind.CRASH, "x", artifact=samples.ARTIFACTS / ".." / "secret")
+    finding = Finding(FindingKind.CRASH, "x", artifact=samples.ARTIFACTS / ".." / "secret")
     result = dataclasses.replace(samples.rejected(), findings=(finding,))
     page = Page(html.render(result, samples.ARTIFACTS))
     assert all(item["href"].startswith("#") for item in page.all("a"))

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from harness.gate.report import junit
-from harness.gate.result import Change, Decision, Finding, GateResult, Kind, TestChange
+from harness.gate.result import Decision, Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.testrun.result import CaseResult
 from tests.unit.gate.report import samples
 
@@ -119,8 +119,8 @@ def test_each_test_is_there_once_whether_it_changed_or_not() -> None:
 
 def test_what_the_base_fails_now_too_is_no_failure_of_the_patch() -> None:
     test = CaseResult("tests/cma/test_a.py::test_x", "failed", "product", "wrong")
-    finding = Finding(Kind.INFRASTRUCTURE, "test_x: the base fails it too", test=test.test)
-    changes = (TestChange(test, Change.NEWLY_FAILS),)
+    finding = Finding(FindingKind.INFRASTRUCTURE, "test_x: the base fails it too", test=test.test)
+    changes = (TestChange(test, ResultChange.NEWLY_FAILS),)
     result = dataclasses.replace(
         samples.infrastructure(), cases=(test,), tests=changes, findings=(finding,)
     )
@@ -131,7 +131,7 @@ def test_what_the_base_fails_now_too_is_no_failure_of_the_patch() -> None:
 
 
 def test_a_failure_s_text_is_bounded() -> None:
-    finding = Finding(Kind.TEST, "t", "x" * 10**6, test="t")
-    change = TestChange(CaseResult("t", "failed", "product", "y"), Change.NEWLY_FAILS)
+    finding = Finding(FindingKind.TEST, "t", "x" * 10**6, test="t")
+    change = TestChange(CaseResult("t", "failed", "product", "y"), ResultChange.NEWLY_FAILS)
     result = dataclasses.replace(samples.rejected(), tests=(change,), findings=(finding,))
     assert len(junit.render(result)) < 10**5

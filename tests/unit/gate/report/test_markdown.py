@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.gate.report import markdown
 from harness.gate.report.markdown import code, fenced, inline
-from harness.gate.result import Change, Finding, Kind
+from harness.gate.result import Finding, FindingKind, ResultChange
 from tests.unit.gate.report import samples
 
 
@@ -111,10 +111,12 @@ def test_an_acceptance_has_nothing_to_unfold() -> None:
 
 def test_it_fits_in_a_comment() -> None:
     findings = tuple(
-        Finding(Kind.BUILD, f"error {n}", ("x" * 900 + "\n") * 90, excerpt="y ``````\n" * 9000)
+        Finding(
+            FindingKind.BUILD, f"error {n}", ("x" * 900 + "\n") * 90, excerpt="y ``````\n" * 9000
+        )
         for n in range(50)
     )
-    tests = tuple(samples.changed("t" * 500, Change.NEW) for _ in range(900))
+    tests = tuple(samples.changed("t" * 500, ResultChange.NEW) for _ in range(900))
     result = dataclasses.replace(samples.rejected(), findings=findings, tests=tests)
     text = markdown.render(result)
     assert len(text) < 65_536

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from harness.gate.report import facts, text
-from harness.gate.result import Change, Decision, Finding, Kind, Measure
+from harness.gate.result import Decision, Finding, FindingKind, Measurement, ResultChange
 from tests.unit.gate.report import samples
 
 ACCEPTED = """\
@@ -57,8 +57,8 @@ def test_a_failing_test_is_told_once() -> None:
 
 
 def test_long_parts_are_cut_and_say_so() -> None:
-    finding = Finding(Kind.BUILD, "no", "\n".join(map(str, range(30))))
-    tests = tuple(samples.changed(f"t{n}", Change.NEWLY_FAILS, "crash") for n in range(12))
+    finding = Finding(FindingKind.BUILD, "no", "\n".join(map(str, range(30))))
+    tests = tuple(samples.changed(f"t{n}", ResultChange.NEWLY_FAILS, "crash") for n in range(12))
     result = dataclasses.replace(samples.accepted(), findings=(finding,) * 12, tests=tests)
     shown = text.render(result)
     assert "    23\n    … 6 more lines\n" in shown
@@ -82,16 +82,19 @@ def test_no_map_is_not_a_map_without_areas() -> None:
 @pytest.mark.parametrize(
     ("measure", "shown"),
     [
-        (Measure("a", "ms", 612.3, 612.31), "a 612.3 ms -> 612.3 ms (+0.002 %)"),
-        (Measure("a", "bytes", 1_000_000, 999_000), "a 1,000,000 bytes -> 999,000 bytes (-0.1 %)"),
-        (Measure("a", "us", 0.0421, 0.05), "a 0.0421 us -> 0.05 us (+18.8 %)"),
-        (Measure("a", "pages", 0, 4), "a 0 pages -> 4 pages (from 0)"),
-        (Measure("a", "ms", 20, 20), "a 20.0 ms -> 20.0 ms (as before)"),
+        (Measurement("a", "ms", 612.3, 612.31), "a 612.3 ms -> 612.3 ms (+0.002 %)"),
         (
-            Measure("a", "ms", 20, 30, 1.2),
+            Measurement("a", "bytes", 1_000_000, 999_000),
+            "a 1,000,000 bytes -> 999,000 bytes (-0.1 %)",
+        ),
+        (Measurement("a", "us", 0.0421, 0.05), "a 0.0421 us -> 0.05 us (+18.8 %)"),
+        (Measurement("a", "pages", 0, 4), "a 0 pages -> 4 pages (from 0)"),
+        (Measurement("a", "ms", 20, 20), "a 20.0 ms -> 20.0 ms (as before)"),
+        (
+            Measurement("a", "ms", 20, 30, 1.2),
             "a 20.0 ms -> 30.0 ms (+50.0 %), above the limit of +20.0 %",
         ),
     ],
 )
-def test_a_measure_on_a_line(measure: Measure, shown: str) -> None:
+def test_a_measure_on_a_line(measure: Measurement, shown: str) -> None:
     assert facts.measure_line(measure) == shown
