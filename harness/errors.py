@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import enum
 
+from harness.plaintext import clean
+
 
 class Verdict(enum.Enum):
     """Who is at fault when something does not pass. Only ``INFRASTRUCTURE`` is ever tried again."""
@@ -24,10 +26,14 @@ class Verdict(enum.Enum):
 class HarnessError(Exception):
     """Base of all errors that the harness raises on purpose.
 
-    ``str(error)`` is the message for the user: what was wrong, where, and what to do about it.
+    ``str(error)`` is the message for the user: what was wrong, where, and what to do about it. It
+    may quote a guest or a patch, so it is cleaned for a terminal.
     """
 
     verdict = Verdict.INFRASTRUCTURE
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class UserError(HarnessError):

@@ -22,6 +22,7 @@ from harness.memory.judge import Placement
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
+from harness.plaintext import line
 
 LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)))
 """What a machine leaves in its directory."""
@@ -79,7 +80,7 @@ def _judged(
     report["release"] = guest.release()
     report["allocation"] = _range(region.phys)
     if not output.as_json:
-        print(f"CMA region: {region.title}".rstrip())
+        print(line(f"CMA region: {region.title}"))
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
         print(render_map(memory_map, [region.phys], expected=guest.area, ascii_only=ascii_only))
     try:

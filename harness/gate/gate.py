@@ -43,11 +43,11 @@ from harness.gate.result import (
 )
 from harness.host.confine import Means
 from harness.host.output import claim, set_aside
-from harness.host.plaintext import counted
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
+from harness.plaintext import counted
 from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import Suite
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from harness.errors import HarnessError, UserError, Verdict
+from harness.plaintext import CleanStream, clean
 
 INFRASTRUCTURE = 3
 INTERRUPTED, TERMINATED, NO_READER = 130, 143, 141
@@ -47,9 +48,11 @@ def run_command(call: Callable[[], int], on_error: Callable[[], object] | None =
     open_standard_streams()
     handler = signal.signal(signal.SIGTERM, _terminate)
     hook, threading.excepthook = threading.excepthook, _thread_failed
+    stdout, sys.stdout = sys.stdout, CleanStream(sys.stdout)
     try:
         return _run(call, on_error)
     finally:
+        sys.stdout = stdout
         threading.excepthook = hook
         signal.signal(signal.SIGTERM, handler)
 
@@ -124,7 +127,7 @@ def _end(on_error: Callable[[], object] | None, text: str, status: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         if on_error is not None:
             on_error()
-        print(text, file=sys.stderr, flush=True)
+        print(clean(text), file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -154,4 +157,4 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     if failed.exc_value is not None and failed.exc_type is not SystemExit:
         with contextlib.suppress(OSError, ValueError):
-            print(unexpected(failed.exc_value), file=sys.stderr)
+            print(clean(unexpected(failed.exc_value)), file=sys.stderr)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from harness.plaintext import clean, line
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -42,7 +44,7 @@ class LineProgress:
     def say(self, text: str) -> None:
         """Writes `text`."""
         stream = self._stream or sys.stderr
-        print(text, file=stream, flush=True)
+        print(clean(text), file=stream, flush=True)
 
     @contextlib.contextmanager
     def steps(self, title: str, total: int) -> Iterator[Advance]:
@@ -72,14 +74,14 @@ class BarProgress:
 
     def say(self, text: str) -> None:
         """Writes `text`."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(clean(text), markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def steps(self, title: str, total: int) -> Iterator[Advance]:
         """Shows a bar with steps done of steps known and the time."""
         begun = time.monotonic()
         with self._bar() as bar:
-            task = bar.add_task(title, total=total)
+            task = bar.add_task(line(title), total=total)
 
             def advance(done: int) -> None:
                 bar.update(task, completed=done, total=max(total, done))

@@ -54,6 +54,10 @@ class Crash:
         return f"the guest's kernel reports a {self.kind.value}{then}: {self.head}\n{self.trace}"
 
 
+TRACE_MAX = 32 * 1024
+"""Bytes that are told of a trace. A kernel that warns without end must not fill the reports."""
+
+
 class CrashWatcher:
     """Reads a kernel log as it grows. `head_seen` turns true at the first line of a crash."""
 
@@ -108,7 +112,7 @@ class CrashWatcher:
         until = time.monotonic() + LONGEST
         while True:
             size = len(self._log)
-            ended = END.search(self._log.text(start)) is not None
+            ended = END.search(self._log.text(start, start + TRACE_MAX)) is not None
             quiet = 0.05 if ended else QUIET
             left = min(self._last + quiet, until) - time.monotonic()
             if left <= 0 or self._log.closed:
@@ -117,7 +121,9 @@ class CrashWatcher:
                 self._log.wait(size, left)
             except (pexpect.TIMEOUT, pexpect.EOF):
                 continue
-        trace = self._symbolise(self._log.text(start).rstrip())
+        trace = self._symbolise(self._log.text(start, start + TRACE_MAX).rstrip())
+        if (more := len(self._log) - start - TRACE_MAX) > 0:
+            trace += f"\n… {more} bytes more; the transcript has them"
         with self._taking:
             if self._heads:
                 kinds = tuple(head.kind for head in self._heads)

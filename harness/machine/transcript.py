@@ -18,13 +18,13 @@ import pexpect
 from pexpect.spawnbase import SpawnBase
 
 from harness.machine.deadline import Deadline
+from harness.plaintext import clean
 
 if TYPE_CHECKING:
     BytesSpawn = SpawnBase[bytes]
 else:  # generic in its stubs only
     BytesSpawn = SpawnBase
 
-ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()=>][0-9A-B]?|[\x00\x07]")
 CHUNK = 4096
 """Bytes that a cursor takes at once. pexpect searches only the window's tail of each piece, so a
 piece must not exceed the window."""
@@ -32,8 +32,8 @@ WINDOW = 2 * CHUNK
 
 
 def readable(data: bytes) -> str:
-    """Text for a person: decoded with replacement, terminal escapes and carriage returns gone."""
-    return ESCAPES.sub(b"", data).decode("utf-8", "replace").replace("\r", "")
+    """Text for a person: decoded with replacement, and cleaned (`harness.plaintext`)."""
+    return clean(data.translate(None, b"\0\a").decode("utf-8", "replace"))
 
 
 class Changes(threading.Condition):

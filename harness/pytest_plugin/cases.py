@@ -16,6 +16,7 @@ from harness.machine.channel import CommandResult
 from harness.machine.config import MachineConfig
 from harness.machine.crash import STAMP
 from harness.machine.machine import Machine
+from harness.plaintext import clean
 from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.junit import PROPERTY, case_of
 from harness.pytest_plugin.session import Session
@@ -78,7 +79,7 @@ class CaseReporter:
             self._named.append(f"{rest[True]} of the {rest.total()} after the first {MOST}")
         if notes:
             more = f" (and {len(notes) - 5} more)" if len(notes) > 5 else ""
-            warnings.warn(f"KTAP: {'; '.join(notes[:5])}{more}", stacklevel=3)
+            warnings.warn(clean(f"KTAP: {'; '.join(notes[:5])}{more}"), stacklevel=3)
 
     def _one(self, case: Case, verdict: Verdict) -> None:
         self._total += 1

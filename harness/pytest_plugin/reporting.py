@@ -9,9 +9,13 @@ import pytest
 
 from harness.errors import HarnessError, Verdict
 from harness.machine.errors import HostStalled
+from harness.plaintext import clean, shortened
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, KtapFailed
 from harness.pytest_plugin.session import session_of
+
+MOST_LINES = 1000
+"""Lines of one section of a report; the transcript has all of them."""
 
 
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
@@ -44,10 +48,22 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
         lines += [machine.last_words(12)]
     report.sections.append(("guest", "\n".join(lines)))
+    _make_fit(report)
     if session_of(item.config).settings.shell and item.stash[BOOTS].machines:
         from harness.pytest_plugin.terminal import open_shell
 
         open_shell(item.config, item.stash[BOOTS].machines[-1])
+
+
+def _make_fit(report: pytest.TestReport) -> None:
+    """Cleans what a report says, as it may quote a guest, and keeps it at a bearable length.
+
+    A report that needs neither stays as pytest made it, with its colours.
+    """
+    text = report.longreprtext
+    if (fit := shortened(clean(text), MOST_LINES)) != text:
+        report.longrepr = fit
+    report.sections = [(name, shortened(clean(text), MOST_LINES)) for name, text in report.sections]
 
 
 def _stalled(item: pytest.Item) -> str:

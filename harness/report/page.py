@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.host.plaintext import clean, line
+from harness.plaintext import clean, line
 
 _HERE = Path(__file__).parent
 STYLE = _HERE / "style.css"

@@ -52,8 +52,8 @@ from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
 from harness.gate.result import Area, Finding, GateResult, Measurement
 from harness.host.files import write_text
-from harness.host.plaintext import encodable
 from harness.memory.ranges import AddressRange
+from harness.plaintext import encodable
 
 SCHEMA = 1
 

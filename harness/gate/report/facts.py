@@ -15,7 +15,7 @@ from harness.gate.result import (
     ResultChange,
     TestChange,
 )
-from harness.host.plaintext import counted, line
+from harness.plaintext import counted, line
 
 NOT_JUDGED = "not judged"
 _VERDICTS = {

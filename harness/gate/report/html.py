@@ -12,7 +12,7 @@ from markupsafe import Markup
 from harness.gate.report import facts, svg
 from harness.gate.report.mapdiff import Fate, differences
 from harness.gate.result import Decision, Finding, GateResult, Measurement, ResultChange
-from harness.host.plaintext import first, last
+from harness.plaintext import first, last
 from harness.report import page
 from harness.report.element import element
 

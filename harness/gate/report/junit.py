@@ -15,7 +15,7 @@ import junitparser
 
 from harness.gate.report import facts
 from harness.gate.result import Decision, Finding, FindingKind, GateResult, ResultChange, TestChange
-from harness.host.plaintext import clean, cut, line
+from harness.plaintext import clean, cut, line
 from harness.testrun.junit import VERDICT, CaseElement, SuiteElement, render_suite
 from harness.testrun.result import CaseResult
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
 from harness.gate.result import Finding, GateResult, ResultChange
-from harness.host.plaintext import clean, counted, cut, first, last, line
+from harness.plaintext import clean, counted, cut, first, last, line
 
 _MOST = 60_000
 """Characters. GitHub takes 65,536 in a comment."""

@@ -15,8 +15,8 @@ from markupsafe import Markup
 from harness.board import RAM_START
 from harness.gate.report.mapdiff import Difference, Fate, differences
 from harness.gate.result import Area, GateResult
-from harness.host.plaintext import cut, line
 from harness.memory.ranges import AddressRange, human_size
+from harness.plaintext import cut, line
 from harness.report.element import element, join
 
 _WIDTH = 360

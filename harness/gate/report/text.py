@@ -6,7 +6,7 @@ from __future__ import annotations
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
 from harness.gate.result import GateResult, ResultChange
-from harness.host.plaintext import counted, cut, first, line
+from harness.plaintext import counted, cut, first, line
 
 _WIDTH = 200
 _PATCHES = 4
