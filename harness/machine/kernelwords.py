@@ -130,10 +130,13 @@ DUMP = re.compile(r"^CPU: \d+ (UID: \d+ )?PID: \d+ Comm: ")
 TRACE = re.compile(r"^(Call trace|Backtrace): *$|^(Call trace|Backtrace): \S|^stack backtrace:$")
 """A stack follows. Programs print such lines too."""
 FRAME = re.compile(
-    r"^ *(?:\[<[0-9a-f]+>\] )?(?:\(\S+\) from \[<|Function entered at \[<|\[<[0-9a-f]+>\] \S+\+0x"
-    r"|[\w.$]+(?: from [\w.$]+)?\+0x[0-9a-f]+/0x[0-9a-f]+)"
+    r"^ *(?:\[<[0-9a-f]+>\] )?"
+    r"(?:\([^()]+\) from \[<|Function entered at \[<|\[<[0-9a-f]+>\] \S+\+0x"
+    r"|[\w.$]+(?: \[\w+\])?(?: from [\w.$]+)?\+0x[0-9a-f]+/0x[0-9a-f]+)"
+    r"|^ r\d+:[0-9a-f]{8}|^Exception stack\(|^[0-9a-f]{4}:(?: +[0-9a-f]{8})+|^Code: "
 )
-"""One frame, as ``dump_backtrace_entry()`` in ``arch/arm/kernel/traps.c`` and its older forms."""
+"""One frame, as ``dump_backtrace_entry()`` in ``arch/arm/kernel/traps.c`` and its older forms, and
+the registers and words that stand between frames."""
 OWN_FRAME = re.compile(
     r"\b(unwind_backtrace|dump_backtrace|show_stack|dump_stack(_lvl)?)\)?(\+0x\S+)?"
     r"( \[\w+\])?\)? from "

@@ -12,7 +12,16 @@ import dataclasses
 import re
 
 from harness.memory import wordings
-from harness.memory.model import Based, Claim, Coverage, Failure, Placed, Reading, RoundedSize
+from harness.memory.model import (
+    Based,
+    Claim,
+    Coverage,
+    Exists,
+    Failure,
+    Placed,
+    Reading,
+    RoundedSize,
+)
 from harness.memory.ranges import AddressRange, InvalidRange
 
 MIB = 1 << 20
@@ -82,6 +91,8 @@ class KernelLog:
                 )
             elif pool.range is not None:
                 claims.append(Placed(pool.name, pool.range, where))
+            elif not pool.base:  # early 6.15 logs what was asked for, and that was anywhere
+                claims.append(Exists(pool.name, where))
             else:
                 claims.append(Based(pool.name, pool.base, pool.size, where))
         notes += self.gaps

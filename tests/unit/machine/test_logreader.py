@@ -50,6 +50,30 @@ def test_a_stack_without_known_words_is_a_report(stack: list[str], stamp: bool) 
         assert head.text == "something never heard of happened"
 
 
+FRAME_POINTERS = [
+    "CPU: 0 PID: 0 Comm: swapper/0 Tainted: G           O      5.0.21-v7l+ #16",
+    "Hardware name: BCM2835",
+    "Backtrace: ",
+    "[<c020d470>] (dump_backtrace) from [<c020d788>] (show_stack+0x20/0x24)",
+    " r7:ffffffff r6:00000000 r5:600e0193 r4:c1093934",
+    "[<c020d768>] (show_stack) from [<c098ffb4>] (dump_stack+0xcc/0x110)",
+    " r10:c1001da0 r9:00000632 r8:c09ac4e0 r7:00000009 r6:c0b8cc44 r5:00000000",
+    " r4:00000000 r3:e5f4e179",
+    "[<c098fee8>] (dump_stack) from [<bf000254>] (cma_ioctl+0x64/0xb0 [cma])",
+    "Exception stack(0xc1001f48 to 0xc1001f90)",
+    "1f40:                   00000000 00000000 c1001fb8 c0219ec0 c1000000 c1007b2c",
+    "[<bf0001f0>] (cma_ioctl [cma]) from [<c02824a0>] (vfs_ioctl+0x88/0x258)",
+]
+
+
+@pytest.mark.parametrize("stamp", [True, False])
+def test_registers_between_the_frames_do_not_end_a_stack(stamp: bool) -> None:
+    warning = "WARNING: CPU: 0 PID: 0 at kernel/locking/rtmutex.c:1586 x+0x1/0x2"
+    lines = [BOOT, "/ # " + warning, *FRAME_POINTERS, "and on", "an unknown thing", *STACK]
+    found = kinds(*(stamped(*lines) if stamp else lines))
+    assert found == [CrashKind.WARNING, CrashKind.BACKTRACE]
+
+
 def test_frames_alone_are_enough() -> None:
     (head,) = heads(*stamped(BOOT, "odd", *STACK[2:]))
     assert (head.kind, head.text) == (CrashKind.BACKTRACE, "odd")

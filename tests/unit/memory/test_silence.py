@@ -9,6 +9,7 @@ from harness.memory import (
     AreaNotCreated,
     CannotPlace,
     Coverage,
+    Exists,
     KernelLog,
     Reading,
     parse_dmesg,
@@ -196,6 +197,11 @@ def test_the_words_of_7_3_name_the_area() -> None:
     assert [failure.area for failure in log.failures] == ["BiscuitOS_cma"]
     with pytest.raises(AreaNotCreated, match="not enough space"):
         ask(log)
+
+
+def test_a_base_of_0_is_what_was_asked_for_and_no_address() -> None:
+    log = parse_dmesg(BOOT + "cma: Reserved 64 MiB at 0x00000000\n")
+    assert log.reading().claims == (Exists("reserved", "dmesg line 2"),)
 
 
 def test_each_wording_has_versions_in_order() -> None:
