@@ -11,19 +11,22 @@ from typing import IO
 
 from harness.board import COMMANDS, LOG
 from harness.cli.systems import System
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
+from harness.host.command import exit_status
 from harness.host.output import claim, set_aside
 from harness.host.project import ARTIFACTS
+from harness.imageset.features import Feature
 from harness.imageset.model import APP
 from harness.machine.machine import STDERR, Machine
 from harness.memory.errors import MisplacedAllocation
-from harness.memory.judge import Placement
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
 from harness.plaintext import line
 
+_WORDS = ("expected", "found")
+"""Keys of the report that are for the last line alone."""
 LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)))
 """What a machine leaves in its directory."""
 
@@ -43,9 +46,10 @@ class Output:
 
 
 def run(system: System, output: Output) -> int:
-    """Does the main job on a machine that is booted for it; returns 0.
+    """Does the main job on a machine that is booted for it; returns the exit status.
 
-    Raises a `HarnessError` that says what is wrong. A misplaced allocation is drawn before that.
+    A failure is told, with a misplaced allocation drawn, and its last line begins with FAIL. Raises
+    `UserError` for what was given, and with JSON any `HarnessError`.
     """
     artifacts = output.artifacts.absolute()
     claim(artifacts)
@@ -55,30 +59,54 @@ def run(system: System, output: Output) -> int:
         with Machine(system.config, artifacts, output.live, gdb=output.gdb) as machine:
             machine.start()
             machine.open()
-            placement = _judged(machine, system, output, report)
+            _judged(machine, system, output, report)
             machine.settle()
     except HarnessError as error:
         if output.as_json:
             report |= {"verdict": error.verdict.value, "message": str(error)}
-            print(json.dumps(report, indent=2))
-        raise
+            print(json.dumps(_public(report), indent=2))
+            raise
+        if isinstance(error, UserError):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"FAIL {_fields(system, report, 'does not hold')}: {_kind(error)}")
+        return exit_status(error)
     if output.as_json:
-        print(json.dumps(report | {"verdict": "pass"}, indent=2))
+        print(json.dumps(_public(report) | {"verdict": "pass"}, indent=2))
     else:
-        print(f"PASS {placement} ({APP}, Linux {report['release']})")
+        print(f"PASS {_fields(system, report, 'holds')}")
     return 0
 
 
-def _judged(
-    machine: Machine, system: System, output: Output, report: dict[str, object]
-) -> Placement:
+def _kind(error: HarnessError) -> str:
+    return f"{type(error).__name__} ({error.verdict.value})"
+
+
+def _fields(system: System, report: dict[str, object], verb: str) -> str:
+    """What was asked and found; ``?`` for what is not known."""
+    place, allocation = report.get("expected", "?"), report.get("found")
+    holds = f"{verb} {allocation}" if allocation else "holds ?"
+    release = report.get("release") or system.images.release or "?"
+    return f"{system.area} {place} {holds} ({APP}, Linux {release})"
+
+
+def _public(report: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in report.items() if name not in _WORDS}
+
+
+def _judged(machine: Machine, system: System, output: Output, report: dict[str, object]) -> None:
     guest = Guest(machine, system.area)
     memory_map = guest.memory_map()
     report["map"] = described(memory_map)
-    guest.insmod()
-    region = guest.run_app()[0]
+    report["expected"] = str(memory_map.area(guest.area).range)
     report["release"] = guest.release()
+    guest.insmod()
+    images = system.images
+    if Feature.AGENT not in images.features or "module" in images.foreign:
+        print(f"loaded {guest.module_source()}", file=sys.stderr)
+    region = guest.run_app()[0]
     report["allocation"] = _range(region.phys)
+    report["found"] = str(region.phys)
     if not output.as_json:
         print(line(f"CMA region: {region.title}"))
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
@@ -90,7 +118,6 @@ def _judged(
             print(f"the same machine again:\n  {machine.command()}")
         raise
     report["placement"] = {"area": placement.area.name, "offset": placement.offset}
-    return placement
 
 
 def described(memory_map: MemoryMap) -> dict[str, object]:

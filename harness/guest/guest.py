@@ -20,6 +20,7 @@ from harness.guest.ssh.service import Ssh
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
 from harness.imageset.model import APP, ImageSet
+from harness.imageset.module import MARKS
 from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
 from harness.machine.machine import Machine
@@ -47,6 +48,15 @@ esac; done </proc/misc"""
 """Makes the driver's device nodes (their number, from 2 on, at the end of the name) that are not
 there, or are those of another time.
 """
+FIND = """\
+if [ -f {path} ]; then echo {path}; else
+  for m in {marks}; do
+    for f in $(find /lib/modules/{release} -name '*.ko' 2>/dev/null); do
+      grep -q $m $f && echo $f && break 2
+    done
+  done
+fi; :"""
+"""Prints where the driver is in a guest, found by what it is (`harness.imageset.module.MARKS`)."""
 TIMEOUT = 10.0
 """Seconds that a command gets unless the test says otherwise; a guest answers in milliseconds."""
 
@@ -70,6 +80,8 @@ class Guest:
         self.held_output = ""
         """What the application of the last `holding` printed from its start to its end."""
         self._provided: dict[str, str] = {}
+        self._brought: dict[str, Path] = {}
+        self._module_name = ""
         self._debug_dirs: dict[str, str] = {}
         self._ssh = Ssh(machine)
 
@@ -173,9 +185,35 @@ class Guest:
         return self.read_text("/proc/sys/kernel/osrelease").strip()
 
     def module_path(self) -> str:
-        """Where ``cma.ko`` is in the guest; it is put there where the root image has none."""
-        path = f"/lib/modules/{self.release()}/extra/cma.ko"
-        return self._provide(path, "module", self.images.module, 0o644)
+        """Where the driver is in the guest; it is put there where the root image has none."""
+        if "module" not in self._provided:
+            release = self.release()
+            path = f"/lib/modules/{release}/extra/cma.ko"
+            if "module" not in self.images.foreign:
+                marks = " ".join(MARKS)
+                found = self.run(FIND.format(path=path, release=release, marks=marks)).text.strip()
+                path = found or path
+            self._provide(path, "module", self.images.module, 0o644)
+        return self._provided["module"]
+
+    def module_name(self) -> str:
+        """The driver's name among the loaded modules, whatever its file is called."""
+        if not self._module_name:
+            self._module_name = "cma"
+            ours = Feature.AGENT in self.images.features and "module" not in self.images.foreign
+            if not ours:
+                path = self.module_path()
+                command = f"tr '\\000' '\\n' <{shlex.quote(path)} | grep '^name='"
+                said = self.run(command, check=False).text.strip()
+                stem = path.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
+                self._module_name = said.partition("=")[2] or stem
+        return self._module_name
+
+    def module_source(self) -> str:
+        """Which file is loaded, for a user: the root image's, or the one brought in."""
+        path = self.module_path()
+        brought = self._brought.get("module")
+        return f"{brought}, as {path}" if brought else f"{path} of the root image"
 
     def app_path(self) -> str:
         """Where the application is in the guest; it is put there where the root image has none."""
@@ -191,14 +229,15 @@ class Guest:
                 raise UserError(
                     f"the guest has no {path}, and none was given: use --qemu-{part} FILE"
                 )
-            path = f"/tmp/{path.rsplit('/', 1)[1]}"
+            path = f"/tmp/{ours.name}"
             self.write_file(path, ours.read_bytes(), mode)
+            self._brought[part] = ours
         self._provided[part] = path
         return path
 
     def insmod(self, arguments: str = "") -> None:
-        """Loads ``cma.ko``. Raises `CommandFailed` with the kernel's reason."""
-        self.run(f"insmod {self.module_path()} {arguments}")
+        """Loads the driver. Raises `CommandFailed` with the kernel's reason."""
+        self.run(f"insmod {shlex.quote(self.module_path())} {arguments}")
         if Feature.AGENT not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
             given = re.search(r"(?:^|\s)name=(\S+)", arguments)
@@ -207,7 +246,7 @@ class Guest:
 
     def rmmod(self) -> None:
         """Unloads it."""
-        self.run("rmmod cma")
+        self.run(f"rmmod {self.module_name()}")
         if Feature.AGENT not in self.images.features:
             self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
 
@@ -269,7 +308,7 @@ class Guest:
     def main_job(self) -> MainJobResult:
         """insmod, allocate, judge: the look of an eye that this project makes a proof."""
         memory_map = self.memory_map()
-        if "cma" not in self.modules():
+        if self.module_name() not in self.modules():
             self.insmod()
         region = self.run_app()[0]
         return MainJobResult(self.judge(region.phys, memory_map), memory_map, region)

@@ -1,84 +1,186 @@
 # SPDX-License-Identifier: MIT
-"""Reads what a BiscuitOS ``RunBiscuitOS.sh`` tells QEMU; the script is never run.
+"""What a BiscuitOS ``RunBiscuitOS.sh`` tells QEMU: bash itself is asked.
 
-BiscuitOS writes it with variables in variables (``rootfstype=${FS_TYPE}`` in ``CMDLINE``, which
-is in ``-append "${CMDLINE}"``), and users edit it. So the arguments of the QEMU command count,
-with the variables put in, and after them the variables alone. What only a shell could know (a
-command's output, a positional parameter) is not guessed.
+Users edit that script, and only bash knows what an edit means. So it is run as it is, confined
+(`harness.host.confine`), with stand-ins for QEMU, ``sudo`` and what else starts programs: they
+start nothing, and QEMU's prints its arguments. A script that only defines ``do_running``, as
+BiscuitOS's own documentation calls it, has that called.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
-from collections.abc import Mapping
+import secrets
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
-_ASSIGNMENT = re.compile(
-    r"""^\s*(?:export\s+)?([A-Za-z_]\w*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;&|]*))""",
-    re.MULTILINE,
-)
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
-_QEMU = re.compile(r"\s-(?:append|initrd|kernel|M)\s")
-_SIZE = re.compile(r"(?:size=)?(\d+)([MGmg]?)")
-_DEPTH = 8
-"""Variables in variables; more is a loop."""
+from harness.board import MACHINE, RAM_MIB
+from harness.errors import HarnessError, UserError
+from harness.host import confine
+
+SECONDS = 20.0
+"""For a script that needs milliseconds."""
+_QEMU = re.compile(r"(?:^|[\s:])(/\S*/qemu-system-[\w-]+): (?:No such file|Permission denied)")
+"""Bash on a QEMU that is not there: the next run has a stand-in of that name."""
+_TRIES = 4
+_MARK = "\x01"
+_SIZE = re.compile(r"(?:size=)?(\d+)([KMGT]?)B?(?:,.*)?", re.IGNORECASE)
+_TAKEN = frozenset({"-M", "-machine", "-m", "-kernel", "-dtb", "-append", "-initrd", "-drive"})
+_SHOWN = frozenset({"-nographic", "-D", "-serial", "-display", "-monitor", "-s", "-S", "-device"})
+"""What changes nothing that is tested here, or has its place here anyway."""
+_FLAGS = frozenset({"-nographic", "-s", "-S", "-no-reboot", "-enable-kvm", "-nodefaults"})
+
+# File descriptor 9 is ours; what the script prints itself is for nobody.
+_STANDINS = r"""
+exec 9>&1 1>/dev/null
+_h_qemu() { _h_called=1; { printf '%s\0' "$_h_mark" "$@" "$_h_mark"; } >&9; return 0; }
+_h_start() {
+  local word
+  while [ $# -gt 0 ]; do
+    word=$1; shift
+    case ${word##*/} in qemu-system-*) _h_qemu "$@"; return;; esac
+  done
+  return 0
+}
+qemu-system-arm() { _h_qemu "$@"; }
+sudo() { _h_start "$@"; }
+exec() { [ $# -eq 0 ] && return; _h_start "$@"; builtin exit 0; }
+nohup() { _h_start "$@"; }; nice() { _h_start "$@"; }; env() { _h_start "$@"; }
+setsid() { _h_start "$@"; }; stdbuf() { _h_start "$@"; }; taskset() { _h_start "$@"; }
+timeout() { _h_start "$@"; }; xterm() { _h_start "$@"; }; gnome-terminal() { _h_start "$@"; }
+sleep() { :; }
+_h_end() {
+  trap - EXIT; set +eu
+  if [ -z "$_h_called" ] && declare -F do_running >/dev/null; then do_running; fi
+  wait
+}
+trap _h_end EXIT
+"""
 
 
-class RunScript:
-    """One script; every answer is None where the script does not say it plainly."""
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What the script starts. A path is as the script has it."""
 
-    def __init__(self, text: str) -> None:
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-        # A command over several lines is one.
-        plain = re.sub(r"\\\n", " ", "\n".join(lines))
-        commands = [line for line in plain.splitlines() if _QEMU.search(line)]
-        # u-boot is started without a kernel command line; what starts Linux for debugging or with
-        # a network comes after what just starts it.
-        commands.sort(key=lambda line: "-append" not in line.split())
-        self._command = commands[0] if commands else ""
-        self._variables: dict[str, str] = {}
-        for name, double, single, bare in _ASSIGNMENT.findall(plain):
-            self._variables[name] = double or single or bare
+    append: str
+    """The kernel command line."""
+    memory_mib: int | None
+    """RAM in MiB; None where the script does not say."""
+    kernel: Path | None = None
+    dtb: Path | None = None
+    initrd: Path | None = None
+    disks: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be known, or is not taken over, a line each."""
 
-    @property
-    def append(self) -> str | None:
-        """The kernel command line."""
-        return self._first(*self._arguments("append"), self._variables.get("CMDLINE"))
 
-    @property
-    def memory_mib(self) -> int | None:
-        """RAM in MiB."""
-        given = self._first(*self._arguments("m"), self._variables.get("RAM_SIZE"))
-        match = _SIZE.fullmatch(given) if given else None
-        if match is None:
-            return None
-        return int(match[1]) * (1024 if match[2].upper() == "G" else 1)
+def read_script(path: Path) -> Launch:
+    """What a script starts when it is called without arguments.
 
-    @property
-    def ramdisk(self) -> bool:
-        """Whether the root image is given to QEMU as an initrd, and no disk is given."""
-        return any(self._arguments("initrd")) and not any(
-            "BiscuitOS.img" in drive for drive in self._arguments("drive")
+    Raises `UserError` where that is no vexpress-a9 with a kernel command line, with what bash said
+    of it; `HarnessError` where nothing can be confined on this host.
+    """
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return launch(text, path)
+
+
+def launch(text: str, path: Path) -> Launch:
+    """The same for a script's text; `path` is what it takes for its own."""
+    names: list[str] = []
+    for _ in range(_TRIES):
+        calls, complaints = _run(text, path, names)
+        missing = [found for line in complaints if (found := _missing(line)) not in ("", *names)]
+        if not missing:
+            break
+        names += dict.fromkeys(missing)
+    said = [line for line in complaints if not _missing(line)]
+    linux = [call for call in calls if "-append" in call]
+    if not linux:
+        raise UserError(
+            f"{path}: bash comes to no QEMU command with -append in it"
+            + "".join(f"\n  {line}" for line in said[:5])
+            + "\n  make it start the system when it is called without arguments"
         )
-
-    def _arguments(self, option: str) -> list[str]:
-        """What follows ``-option`` in the QEMU command, in order."""
-        pattern = rf"""\s-{option}\s+(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S+))"""
-        found = re.findall(pattern, self._command)
-        return [double or single or bare for double, single, bare in found]
-
-    def _first(self, *values: str | None) -> str | None:
-        """The first value that is known whole."""
-        plain = (expand(value, self._variables) for value in values if value)
-        return next((value for value in plain if value), None)
+    notes = [f"bash says: {line}" for line in said[:5]]
+    if any(call != linux[0] for call in linux[1:]):
+        notes.append(f"it starts QEMU {len(linux)} times, in different ways: the first is taken")
+    return _read(linux[0], path, notes)
 
 
-def expand(value: str, variables: Mapping[str, str]) -> str | None:
-    """The value with the script's variables put in; None where something remains to a shell."""
-    for _ in range(_DEPTH):
-        names = {a or b for a, b in _VARIABLE.findall(value)}
-        if not names <= variables.keys():
-            return None
-        if not names:
-            return None if re.search(r"[$`]", value) else value
-        value = _VARIABLE.sub(lambda match: variables[match[1] or match[2]], value)
-    return None
+def _missing(line: str) -> str:
+    match = _QEMU.search(line)
+    return match[1] if match else ""
+
+
+def _run(text: str, path: Path, names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """The arguments of each QEMU that the script starts, and what bash complains of."""
+    mark = _MARK + secrets.token_hex(8)
+    own = "".join(f'function {name} () {{ _h_qemu "$@"; }}\n' for name in names)
+    begin = f"_h_mark=$'{mark}'; _h_called=\n{_STANDINS}{own}"
+    # The text must not stay a positional parameter: the script is called without arguments.
+    body = f'{begin}\n_h_text=$1; set --; eval "$_h_text"'
+    words = ["bash", "--norc", "-c", body, str(path), text]
+    try:
+        # What it looks at in its own tree it shall find.
+        done = confine.run(words, [path.parent] if os.access(path.parent, os.R_OK) else [], SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path}: it does not come to an end within {SECONDS:.0f} s") from None
+    except confine.NoMeans as error:
+        raise HarnessError(f"{path} is run confined, which fails on this host: {error}") from None
+    calls: list[list[str]] = []
+    for part in done.stdout.decode(errors="replace").split(f"{mark}\0")[1::2]:
+        calls.append(part.split("\0")[:-1])
+    complaints = done.stderr.decode(errors="replace").splitlines()
+    return calls, [line.removeprefix(f"{path}: ") for line in complaints if line.strip()]
+
+
+def _read(call: Sequence[str], path: Path, notes: list[str]) -> Launch:
+    """A QEMU command's arguments."""
+    values: dict[str, list[str]] = {}
+    words = list(call)
+    while words:
+        name = words.pop(0)
+        if name.startswith("--"):
+            name = name[1:]
+        has_value = words and name not in _FLAGS and name.startswith("-")
+        value = words.pop(0) if has_value else ""
+        values.setdefault(name, []).append(value)
+        if name not in _TAKEN | _SHOWN:
+            notes.append(f"not taken over: {name} {value}".rstrip())
+    machine = [*values.get("-M", []), *values.get("-machine", [])]
+    kind = machine[0].partition(",")[0].removeprefix("type=") if machine else ""
+    if kind and kind != MACHINE:
+        raise UserError(f"{path} starts QEMU's machine {kind}; here there is {MACHINE} alone")
+
+    def last(name: str) -> Path | None:
+        return Path(values[name][-1]) if name in values else None
+
+    files = (re.search(r"(?:^|,)file=([^,]+)", drive) for drive in values.get("-drive", []))
+    return Launch(
+        append=values["-append"][-1],
+        memory_mib=_memory(values["-m"][-1], path) if "-m" in values else None,
+        kernel=last("-kernel"),
+        dtb=last("-dtb"),
+        initrd=last("-initrd"),
+        disks=tuple(Path(match[1]) for match in files if match),
+        notes=tuple(notes),
+    )
+
+
+def _memory(value: str, path: Path) -> int:
+    """RAM in MiB (QEMU's ``-m``: MiB without a unit). Raises `UserError`."""
+    match = _SIZE.fullmatch(value)
+    unit = {"K": 1, "": 1 << 10, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
+    mib = int(match[1]) * unit[match[2].upper()] >> 10 if match else 0
+    if mib not in RAM_MIB:
+        raise UserError(
+            f"{path}: -m {value or '(nothing)'} (RAM_SIZE): vexpress-a9 takes"
+            f" {RAM_MIB[0]} to {RAM_MIB[-1]} MiB"
+        )
+    return mib

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import pexpect
 
+from harness.errors import UserError
 from harness.machine.channel import Channel, CommandResult, Guard, timed_out
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
@@ -38,6 +39,12 @@ driver drains it (pl011_enable_interrupts()), and QEMU fills it as fast.
 """
 STARTED = re.compile(rb"Run \S+ as init process|[Pp]ress Enter|[#$] \x1b\[6n|login: ")
 """What a guest prints once its console was opened for reading."""
+LOGIN = re.compile(rb"login: *\r*\n|Password: ")
+"""A question for a user's name, of which the answer was nothing, and the one that follows it."""
+ASKS_FOR_LOGIN = (
+    "the root image asks for a login on ttyAMA0, and nobody is here to give one: start a shell"
+    " there in its /etc/inittab (::respawn:-/bin/sh, or getty -n -l /bin/sh)"
+)
 BLOCK = 24 * 1024
 """Bytes of a file that go to the guest at once; the answer to them says that they were taken."""
 LINE = 1020
@@ -119,13 +126,14 @@ class ShellChannel(Channel):
         if self._booting:
             self._await_driver(start, deadline)
             self._booting = False
-        here = re.compile(rb"@%s here42" % nonce.encode())
+        here = re.compile(rb"@%s here42|%s" % (nonce.encode(), LOGIN.pattern))
         while True:
             self._say("", deadline)
             self._say(f"stty -echo; PS1=; printf '@%s here%s\\n' {nonce} $((6*7))", deadline)
             cursor = Cursor(self._line.stream, start, self._guard)
             try:
-                cursor.find(here, min(KNOCK, deadline.remaining))
+                if b"here42" not in cursor.find(here, min(KNOCK, deadline.remaining)).group():
+                    raise UserError(ASKS_FOR_LOGIN)
                 break
             except pexpect.TIMEOUT:
                 if deadline.expired:

@@ -250,7 +250,7 @@ def load_and_unload(guest: Guest, times: int, arguments: str = "") -> None:
     """In one shell loop."""
     guest.run(
         f"i=0; while [ $i -lt {times} ]; do insmod {guest.module_path()} {arguments}"
-        f" && rmmod cma || break; i=$((i+1)); done; [ $i = {times} ]",
+        f" && rmmod {guest.module_name()} || break; i=$((i+1)); done; [ $i = {times} ]",
         LONG,
     )
 

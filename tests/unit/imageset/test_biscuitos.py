@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -21,7 +22,7 @@ ROOT=/home/user/BiscuitOS
 RAM_SIZE=256
 #CMDLINE="root=/dev/ram0 rw"
 CMDLINE="earlycon root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 init=/linuxrc loglevel=8"
-qemu-system-arm -M vexpress-a9 -m ${RAM_SIZE}M -device virtio-blk-device,drive=hd0
+qemu-system-arm -M vexpress-a9 -m ${RAM_SIZE}M -append "${CMDLINE}"
 """
 
 
@@ -44,7 +45,7 @@ def tree(tmp_path: Path) -> Path:
     for name, file in (("module", "cma.ko"), ("app", "CMA_area_app-0.0.1")):
         package = root / "package" / f"CMA_area_{name}-0.0.1" / f"CMA_area_{name}-0.0.1"
         package.mkdir(parents=True)
-        (package / file).write_bytes(b"built")
+        (package / file).write_bytes(b"\0CMA_demo\0")
     (root / "RunBiscuitOS.sh").write_text(SCRIPT)
     return root
 
@@ -128,7 +129,7 @@ def test_without_a_script_a_file_system_is_a_disk(tree: Path) -> None:
 
 
 def test_a_script_may_load_the_image_as_a_ramdisk(tree: Path) -> None:
-    text = "# -device virtio-blk-device\nqemu-system-arm -initrd $ROOT/BiscuitOS.img\n"
+    text = "# -drive x\nqemu-system-arm -initrd $ROOT/BiscuitOS.img -append root=/dev/ram0\n"
     (tree / "RunBiscuitOS.sh").write_text(text)
     found = find(tree)
     assert found.ramdisk
@@ -136,7 +137,7 @@ def test_a_script_may_load_the_image_as_a_ramdisk(tree: Path) -> None:
 
 
 def test_what_is_no_file_system_is_a_ramdisk(tree: Path) -> None:
-    (tree / "Hardware" / "BiscuitOS.img").write_bytes(b"\x1f\x8b\x08" + bytes(2048))
+    (tree / "Hardware" / "BiscuitOS.img").write_bytes(gzip.compress(EXT4))
     assert find(tree).ramdisk
 
 
@@ -208,7 +209,7 @@ def test_a_file_system_as_initrd_is_mounted_as_a_ramdisk(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(b"QFI\xfb" + bytes(2048), "qemu-img convert"), (bytes(4096), "no ext4 file system")],
+    [(b"QFI\xfb" + bytes(2048), "qemu-img convert"), (bytes(4096), "a root disk is a raw ext4")],
 )
 def test_a_disk_that_is_none_is_told_before_the_boot(
     tmp_path: Path, content: bytes, what: str
@@ -217,3 +218,62 @@ def test_a_disk_that_is_none_is_told_before_the_boot(
     disk.write_bytes(content)
     with pytest.raises(UserError, match=what):
         preflight.with_given(built(tmp_path), {"disk": disk})
+
+
+def test_a_moved_tree_whose_link_is_broken_gets_the_hint(tree: Path, tmp_path: Path) -> None:
+    link = tree / "linux" / "linux"
+    link.rename(tmp_path / "kernel")
+    link.symlink_to("/home/somebody/kernel")
+    for directory in (tree, tree.parent):
+        with pytest.raises(UserError, match=r"link to /home/somebody/kernel.*ln -sfn"):
+            find(directory)
+
+
+def test_an_image_that_is_nothing_is_refused(tree: Path) -> None:
+    (tree / "Hardware" / "BiscuitOS.img").write_bytes(b"\xa5" * 70000)
+    with pytest.raises(UserError, match="neither a file system nor an initramfs"):
+        find(tree)
+
+
+def test_what_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", refuse)
+        with pytest.raises(UserError, match=r"cannot read .*: Permission denied"):
+            find(tree)
+    (tree / "linux" / "linux" / ".config").mkdir()
+    (tree / "RunBiscuitOS.sh").unlink()
+    (tree / "RunBiscuitOS.sh").mkdir()
+    assert find(tree).append, "a directory is no script"
+
+
+@pytest.mark.parametrize("name", ["CMA_area_module-0.0.1.ko", "areas.ko"])
+def test_the_driver_is_found_by_what_it_is(tree: Path, name: str) -> None:
+    package = tree / "package" / "CMA_area_module-0.0.1" / "CMA_area_module-0.0.1"
+    (package / "cma.ko").unlink()
+    (package / "other.ko").write_bytes(b"\0hello\0")
+    (package / name).write_bytes(b"\0CMA_demo\0find_cma_by_name\0")
+    (package / "base.ko").write_bytes(b"\0CMA_demo\0dma_alloc_from_contiguous\0")
+    found = find(tree)
+    assert found.module == package / name
+
+
+def test_what_the_script_starts_is_taken_also_in_a_copy_of_the_tree(tree: Path) -> None:
+    kernel = tree / "linux" / "linux" / "arch" / "arm" / "boot" / "mine"
+    kernel.write_bytes(packed())
+    (tree / "Hardware" / "other.img").write_bytes(EXT4)
+    there = "/home/user/BiscuitOS/output/linux-5.0-arm32"
+    (tree / "RunBiscuitOS.sh").write_text(
+        f"ROOT={there}\nqemu-system-arm -kernel $ROOT/linux/linux/arch/arm/boot/mine"
+        " -dtb $ROOT/nowhere.dtb -drive file=$ROOT/Hardware/other.img,id=hd0 -append x\n"
+    )
+    found = find(tree)
+    assert (found.kernel, found.image.name) == (kernel, "other.img")
+    assert found.dtb.name == "vexpress-v2p-ca9.dtb"
+    assert found.notes == (
+        f"RunBiscuitOS.sh: -dtb {there}/nowhere.dtb is not there; what is built in the tree is"
+        " taken",
+    )
+    assert any("nowhere.dtb" in line for line in found.said())

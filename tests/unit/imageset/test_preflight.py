@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.imageset import preflight, ramdisk, zimage
+from harness.imageset import module, preflight, ramdisk, rootimage, zimage
 from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from tests.unit.memory.builders import BISCUITOS, build_dtb
@@ -71,18 +71,18 @@ def test_a_file_that_is_no_kernel_is_named_for_what_it_is(
 
 
 def test_a_truncated_initramfs_is_refused(tmp_path: Path) -> None:
-    whole = ramdisk.NEWC + bytes(104) + preflight.TRAILER + bytes(500)
+    whole = ramdisk.NEWC + bytes(104) + rootimage.TRAILER + bytes(500)
     path = tmp_path / "initrd"
     path.write_bytes(whole)
-    preflight.check_initrd(path)
+    rootimage.check_initrd(path)
     path.write_bytes(whole[:100])
     with pytest.raises(UserError, match="truncated"):
-        preflight.check_initrd(path)
+        rootimage.check_initrd(path)
     path.write_bytes(gzip.compress(whole))
-    preflight.check_initrd(path)
+    rootimage.check_initrd(path)
     path.write_bytes(gzip.compress(whole)[:-12])
     with pytest.raises(UserError, match="truncated"):
-        preflight.check_initrd(path)
+        rootimage.check_initrd(path)
 
 
 def elf(path: Path, machine: int) -> Path:
@@ -94,13 +94,13 @@ def elf(path: Path, machine: int) -> Path:
 
 def test_a_module_for_another_architecture_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not for ARM"):
-        preflight.module_vermagic(elf(tmp_path / "x86.ko", 62))
+        module.module_vermagic(elf(tmp_path / "x86.ko", 62))
     with pytest.raises(UserError, match="no vermagic"):
-        preflight.module_vermagic(elf(tmp_path / "arm.ko", 40))
+        module.module_vermagic(elf(tmp_path / "arm.ko", 40))
     text = tmp_path / "text.ko"
     text.write_text("no module at all")
     with pytest.raises(UserError, match="not an ELF"):
-        preflight.module_vermagic(text)
+        module.module_vermagic(text)
 
 
 def two_areas(directory: Path) -> Path:
@@ -115,25 +115,25 @@ MAGIC = "6.1.192 SMP mod_unload ARMv7 p2v8 "
 def test_a_module_for_another_kernel_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "module_vermagic", lambda path: MAGIC)
+    monkeypatch.setattr(module, "module_vermagic", lambda path: MAGIC)
     kernel = packed(tmp_path / "zImage", gzip.compress(BANNER))
-    preflight.check_module(tmp_path / "cma.ko", "6.1.192", kernel)
+    module.check_module(tmp_path / "cma.ko", "6.1.192", kernel)
     with pytest.raises(UserError, match=r"6\.1\.192, the kernel is 6\.12\.117"):
-        preflight.check_module(tmp_path / "cma.ko", "6.12.117", kernel)
+        module.check_module(tmp_path / "cma.ko", "6.12.117", kernel)
 
 
 def test_a_module_for_another_configuration_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "module_vermagic", lambda path: MAGIC)
+    monkeypatch.setattr(module, "module_vermagic", lambda path: MAGIC)
     same = packed(tmp_path / "same", gzip.compress(BANNER + MAGIC.encode() + b"\0"))
-    preflight.check_module(tmp_path / "cma.ko", "6.1.192", same)
+    module.check_module(tmp_path / "cma.ko", "6.1.192", same)
     words = b"6.1.192 SMP preempt mod_unload ARMv7 p2v8 \0"
     other = packed(tmp_path / "other", gzip.compress(BANNER + words))
     with pytest.raises(
         UserError, match=r"configured as `6[.]1[.]192 SMP mod_unload ARMv7 p2v8`, and"
     ):
-        preflight.check_module(tmp_path / "cma.ko", "6.1.192", other)
+        module.check_module(tmp_path / "cma.ko", "6.1.192", other)
 
 
 DRIVERS = b"virtio-mmio\0virtio_blk\0ext4\0RAMDISK: "
@@ -178,8 +178,9 @@ def test_a_stale_module_in_the_package_matters_only_where_it_is_needed(
     kernel = packed(tmp_path / "zImage", gzip.compress(BANNER + DRIVERS))
     disk = tmp_path / "root.img"
     disk.write_bytes(bytes(0x438) + b"\x53\xef" + bytes(64))
-    monkeypatch.setattr(preflight, "module_vermagic", lambda path: MAGIC)
-    monkeypatch.setattr(preflight, "_has_driver", lambda images, release: installed)
+    monkeypatch.setattr(module, "module_vermagic", lambda path: MAGIC)
+    there = "/lib/modules/5.0.0-cma/extra/it.ko" if installed else ""
+    monkeypatch.setattr(preflight, "installed_driver", lambda root, release: there)
     images = ImageSet(kernel, two_areas(tmp_path), disk=disk, module=tmp_path / "cma.ko")
     if installed:
         preflight.check(images, "BiscuitOS_cma", images.append)

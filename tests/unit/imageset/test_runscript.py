@@ -1,28 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""What RunBiscuitOS.sh says of QEMU's arguments, in the forms in which it is written."""
+"""What RunBiscuitOS.sh starts, as it is written and as its users edit it: bash knows."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from harness.imageset.runscript import RunScript
+from harness.errors import UserError
+from harness.imageset.runscript import Launch, launch, read_script
 
 HEAD = """#!/bin/bash
 ROOT=/home/user/BiscuitOS/output/linux-5.0-arm32
 QEMUT=${ROOT}/qemu-system/qemu-system/arm-softmmu/qemu-system-arm
 ARCH=arm
 FS_TYPE=ext4
-FS_TYPE_TOOLS=mkfs.ext4
-ROOTFS_SIZE=150
 RAM_SIZE=512
 LINUX_DIR=${ROOT}/linux/linux/arch
+CMDLINE="earlycon root=/dev/vda rw rootfstype=${FS_TYPE} console=ttyAMA0 loglevel=8"
 """
-DISK = (
-    HEAD
-    + """CMDLINE="earlycon root=/dev/vda rw rootfstype=${FS_TYPE} console=ttyAMA0 loglevel=8"
+RUN = """
 do_running()
 {
 	[ ${1}X = "debug"X ] && ARGS+="-s -S "
+	ARGS+="-D ${ROOT}/qemu-system/BiscuitOS-QEMU.log "
 	sudo ${QEMUT} ${ARGS} \\
 	-M vexpress-a9 \\
 	-m ${RAM_SIZE}M \\
@@ -35,71 +36,134 @@ do_running()
 	-append "${CMDLINE}"
 }
 """
-)
-RAMDISK = (
-    HEAD
-    + """CMDLINE="earlycon root=/dev/ram0 rw rootfstype=${FS_TYPE} console=ttyAMA0 loglevel=8"
-do_uboot()
-{
-	${QEMUT} -M vexpress-a9 -kernel ${UBOOT}/u-boot -m 256 -nographic
-}
-do_running()
-{
-	${QEMUT} \\
-	-M vexpress-a9 \\
-	-m ${RAM_SIZE}M \\
-	-device virtio-blk-device,drive=hd1 \\
-	-drive file=${ROOT}/Hardware/Freeze.img,format=raw,id=hd1 \\
-	-append "${CMDLINE}" \\
-	-initrd ${ROOT}/Hardware/BiscuitOS.img
-}
+DISPATCH = """
+case $1 in
+	"pack") sudo mkfs.ext4 ${ROOT}/Hardware/BiscuitOS.img ;;
+	"uboot") do_uboot ;;
+	*) do_running $1 $2 ;;
+esac
 """
+LINE = "earlycon root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 loglevel=8"
+PLACE = Path("/tree/RunBiscuitOS.sh")
+
+
+def ask(text: str) -> Launch:
+    return launch(text, PLACE)
+
+
+@pytest.mark.parametrize("end", ["", DISPATCH, "do_running\n", "exit 0\n"])
+def test_a_script_as_it_is_generated(end: str) -> None:
+    found = ask(HEAD + RUN + end)
+    assert (found.append, found.memory_mib, found.initrd) == (LINE, 512, None)
+    assert found.kernel is not None
+    assert found.kernel.name == "zImage"
+    assert [disk.name for disk in found.disks] == ["Freeze.img", "BiscuitOS.img"]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        ('CMDLINE+=" cma=32M"', f"{LINE} cma=32M"),
+        ('CMDLINE="${CMDLINE} cma=32M"', f"{LINE} cma=32M"),
+        ("CMDLINE=$CMDLINE' cma=32M'", f"{LINE} cma=32M"),
+        ('export CMDLINE="$CMDLINE"" "cma=32M', f"{LINE} cma=32M"),
+        ("CMDLINE=\"$(echo ${CMDLINE} | sed 's/earlycon //')\"", LINE.removeprefix("earlycon ")),
+        ('CMDLINE="${CMDLINE/loglevel=8/loglevel=4}"', LINE.replace("=8", "=4")),
+        ("[ -n \"$NOWHERE\" ] && CMDLINE+=' quiet'", LINE),
+        ("if true; then CMDLINE+=' quiet'; fi", f"{LINE} quiet"),
+        ('#CMDLINE="root=/dev/nfs"', LINE),
+        ('for word in a b; do CMDLINE+=" $word"; done', f"{LINE} a b"),
+        ("read -r -d '' MORE <<'END'\nquiet\nEND\nCMDLINE+=\" ${MORE}\"", f"{LINE} quiet"),
+    ],
 )
+def test_an_edit_means_what_bash_makes_of_it(edit: str, line: str) -> None:
+    assert ask(f"{HEAD}{edit}\n{RUN}").append == line
 
 
-def test_a_root_disk_with_variables_in_variables() -> None:
-    script = RunScript(DISK)
-    assert script.append == ("earlycon root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 loglevel=8")
-    assert script.memory_mib == 512
-    assert not script.ramdisk
+def test_a_function_s_own_variables_are_nobody_else_s() -> None:
+    other = 'do_small()\n{\n\tlocal RAM_SIZE=256\n\tlocal CMDLINE="root=/dev/nfs"\n}\n'
+    found = ask(HEAD + other + RUN)
+    assert (found.append, found.memory_mib) == (LINE, 512)
 
 
-def test_a_ramdisk_beside_another_disk_and_a_boot_loader() -> None:
-    script = RunScript(RAMDISK)
-    assert script.ramdisk
-    assert script.append is not None
-    assert "root=/dev/ram0 rw rootfstype=ext4" in script.append
-    assert script.memory_mib == 512, "and not what u-boot gets"
+@pytest.mark.parametrize(
+    "start",
+    [
+        "${QEMUT}",
+        "exec ${QEMUT}",
+        "sudo -E nice -n 5 ${QEMUT}",
+        "exec qemu-system-arm",
+        "qemu-system-arm",
+        "/opt/qemu/bin/qemu-system-arm",
+        "env LANG=C ${QEMUT}",
+    ],
+)
+def test_qemu_is_started_in_many_ways(start: str) -> None:
+    assert ask(HEAD + RUN.replace("sudo ${QEMUT}", start) + "do_running").append == LINE
 
 
-def test_the_command_s_own_arguments_come_before_the_variables() -> None:
-    text = DISK.replace('"${CMDLINE}"', "'root=/dev/vda cma=16M'").replace("${RAM_SIZE}M", "1G")
-    script = RunScript(text)
-    assert script.append == "root=/dev/vda cma=16M"
-    assert script.memory_mib == 1024
+@pytest.mark.parametrize("tail", [" &\nwait", " | tee log", " 2>&1 >/dev/null", " || exit 1"])
+def test_what_comes_after_qemu_does_not_matter(tail: str) -> None:
+    text = HEAD + RUN.replace('"${CMDLINE}"', '"${CMDLINE}"' + tail)
+    assert ask(text).append == LINE
 
 
-def test_a_line_in_a_comment_says_nothing() -> None:
-    script = RunScript(DISK.replace("CMDLINE=", '#CMDLINE="root=/dev/nfs"\nCMDLINE='))
-    assert script.append is not None
-    assert "nfs" not in script.append
+def test_u_boot_is_not_linux() -> None:
+    uboot = "do_uboot() { sudo ${QEMUT} -M vexpress-a9 -kernel u-boot -m 256 -nographic; }\n"
+    assert ask(HEAD + uboot + RUN + "do_uboot; do_running\n").memory_mib == 512
 
 
-@pytest.mark.parametrize("value", ["root=$1", "root=$(rootdev)", "root=`rootdev`", "$NOWHERE x"])
-def test_what_only_a_shell_could_know_is_not_guessed(value: str) -> None:
-    script = RunScript(f'CMDLINE="{value}"\nqemu-system-arm -M x -append "$CMDLINE"\n')
-    assert script.append is None
+@pytest.mark.parametrize(
+    ("given", "mib"),
+    [("256", 256), ("size=1G", 1024), ("512M", 512), ("524288K", 512), ("1g", 1024)],
+)
+def test_ram_in_all_its_units(given: str, mib: int) -> None:
+    assert ask(f"qemu-system-arm -M vexpress-a9 -m {given} -append x\n").memory_mib == mib
 
 
-def test_variables_in_a_circle_end() -> None:
-    assert RunScript("CMDLINE=$A\nA=$B\nB=$A\n").append is None
+@pytest.mark.parametrize("given", ["2048", "32M", "lots", "''"])
+def test_ram_that_the_board_does_not_take_is_refused(given: str) -> None:
+    with pytest.raises(UserError, match="64 to 1024 MiB"):
+        ask(f"qemu-system-arm -M vexpress-a9 -m {given} -append x\n")
 
 
-@pytest.mark.parametrize(("given", "mib"), [("256", 256), ("size=1G", 1024), ("$X", None)])
-def test_ram_in_all_its_units(given: str, mib: int | None) -> None:
-    assert RunScript(f"qemu-system-arm -M vexpress-a9 -m {given} -append x\n").memory_mib == mib
+def test_what_bash_could_not_know_is_said() -> None:
+    found = ask(f'{HEAD}CMDLINE+="$(rootdev)"\n{RUN}')
+    assert found.append == LINE
+    assert len(found.notes) == 1
+    assert "rootdev: command not found" in found.notes[0]
 
 
-def test_no_script_says_nothing() -> None:
-    script = RunScript("")
-    assert (script.append, script.memory_mib, script.ramdisk) == (None, None, False)
+def test_what_is_not_taken_over_is_said() -> None:
+    found = ask(HEAD + RUN.replace("-nographic", "-nographic -smp 2 -cpu cortex-a15"))
+    assert found.notes == ("not taken over: -smp 2", "not taken over: -cpu cortex-a15")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no QEMU command with -append"),
+        ("if [\n", "no QEMU command with -append(.|\n)*syntax error"),
+        ("qemu-system-arm -M virt -append x", "machine virt; here there is vexpress-a9 alone"),
+    ],
+)
+def test_a_script_that_cannot_be_used_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ask(text)
+
+
+def test_the_script_touches_nothing(tmp_path: Path) -> None:
+    victim = tmp_path / "precious"
+    victim.write_text("here")
+    (tmp_path / "RunBiscuitOS.sh").write_text(
+        f"rm -rf {tmp_path}/*; sudo rm -rf {tmp_path}/*; echo gone >{victim}\n" + HEAD + RUN
+    )
+    assert read_script(tmp_path / "RunBiscuitOS.sh").append == LINE
+    assert victim.read_text() == "here"
+
+
+def test_a_script_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.imageset.runscript.SECONDS", 0.3)
+    with pytest.raises(UserError, match="does not come to an end"):
+        ask("while :; do :; done")
