@@ -137,9 +137,15 @@ class PatchTree:
 
     def _close(self) -> None:
         """Nobody but us gets to what is built here, and those who build it."""
-        bare = self._sandbox is not None and check().means is Means.BARE
-        for place in (self.root.parent, self.root):
-            place.chmod(0o711 if bare and confine.other_uid() is not None else 0o700)
+        self.root.chmod(0o700)
+        if (
+            self._sandbox is not None
+            and confine.other_uid() is not None
+            and check().means is Means.BARE
+        ):
+            # Where nothing can be mounted, the other uid has to pass; it can list nothing.
+            for place in (self.root, *self.root.parents[:2]):
+                place.chmod(place.stat().st_mode & 0o7777 | 0o011)
 
     def _reset_images(self) -> None:
         remove(self.root / "images")
@@ -400,7 +406,9 @@ def open_patch_tree(
     key, built = build_kernel(cache, source, Recipe.ours(), progress)
     module = build_module(cache, built, key.slug, progress)
     parts["module"] = module
-    root = cache.directory("trees") / source.label
+    trees = cache.directory("trees")
+    trees.chmod(0o700)
+    root = trees / source.label
     with FileLock(_lock_file(cache, source.label)) as lock:
         lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))
         free = shutil.disk_usage(cache.root).free

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.builders.watch import Limits, Watcher, process_group, remove_group
+from harness.builders.watch import Limits, Watcher, process_group, process_limit, remove_group
 from harness.errors import BuildError, HarnessError
 from harness.host import confine, programs
 from harness.host.confine import Confinement, Means, NoMeans
@@ -58,7 +58,7 @@ class Sandbox:
         limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": _FILE_BYTES}
         group = process_group(self.limits.processes)
         if group is None:
-            limits |= confine.process_limit(self.limits.processes)
+            limits |= process_limit(self.limits.processes)
         program = confine.Program(
             tuple(command),
             cwd,
@@ -94,7 +94,7 @@ class Sandbox:
 
     def _require_passable(self) -> None:
         for place in self.writable:
-            barred = confine.passable(place)
+            barred = _barred(place)
             if barred is not None:
                 raise NoSandbox(
                     f"builds run as uid {confine.other_uid()} here, which cannot get to {place}:"
@@ -158,3 +158,10 @@ def check() -> Confinement:
             " seccomp profile); Landlock (Linux 5.13); root, who can become another user. For"
             " patches that you trust: --unconfined"
         ) from error
+
+
+def _barred(path: Path) -> Path | None:
+    """The first directory on the way to `path` that the other uid cannot pass; None for none."""
+    if confine.other_uid() is None:
+        return None
+    return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)

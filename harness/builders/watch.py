@@ -16,6 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.host import confine
+
 INTERVAL = 0.02
 """Seconds between two looks at what the sandbox uses."""
 END_SECONDS = 5.0
@@ -213,3 +215,16 @@ def resident(pids: Sequence[int]) -> int:
         with contextlib.suppress(OSError, IndexError, ValueError):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def process_limit(most: int) -> dict[str, int]:
+    """The limit of the processes of a confined program to `most`, where there is no control group:
+    the kernel counts all of the uid.
+    """
+    uid = confine.other_uid()
+    uid = os.getuid() if uid is None else uid
+    there = 0
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            there += entry.name.isdigit() and entry.stat().st_uid == uid
+    return {"RLIMIT_NPROC": there + most}

@@ -103,12 +103,14 @@ class Program:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The whole environment. Python writes no caches into the system."""
+        """The whole environment. Python writes no caches, git reads no settings."""
         path = os.environ.get("PATH", os.defpath)
         return {
             "PATH": path,
             "HOME": "/home",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
             **self.environment,
         }
 
@@ -236,7 +238,9 @@ def prepared(
             rules = seccomp.assemble(seccomp.questions(), architecture)
             plan |= {"ask": base64.b64encode(rules).decode(), "speak": theirs.fileno()}
             bare = how.means is Means.BARE
-            witness = Witness(ours, program.writable, "" if bare else begin)
+            witness = Witness(
+                ours, program.writable, "" if bare else begin, how.uid if bare else None
+            )
             witness.start()
         signals = how.means is not Means.BARE or how.uid is not None
         refusals = seccomp.refusals(how.asked, signals)
@@ -300,8 +304,13 @@ def run(
 
 
 def _run(
-    how: Confinement, program: Program, seconds: float, data: bytes = b""
+    how: Confinement,
+    program: Program,
+    seconds: float,
+    data: bytes = b"",
+    seen: list[str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
+    """Runs it to its end; what it tried is added to `seen`."""
     with prepared(how, program) as (argv, passed, witness):
         process = subprocess.Popen(
             argv,
@@ -321,6 +330,7 @@ def _run(
             process.wait()
             if witness is not None:
                 witness.end()
+                (seen if seen is not None else []).extend(witness.attempts)
     return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
 
@@ -341,6 +351,8 @@ def _find() -> Confinement:
         if means is Means.BARE and not (filtered and (landlock or uid is not None)):
             tried.append("no Landlock, and only root can become another user")
             break
+        if means is Means.HOST_PROC and uid is not None:
+            continue  # builds of the same uid could open each other's descriptors there
         if means is not Means.BARE and shutil.which("bwrap") is None:
             tried.append(f"{means.value}: bubblewrap is not installed")
             continue
@@ -361,31 +373,12 @@ def _complaint(how: Confinement) -> str:
         # Its own uid and its tree are there, and nothing else can be written.
         script = "set -e; echo well >made; ! (echo >/usr/made) 2>/dev/null; cat made"
         program = Program(("sh", "-c", script), place, (place,), limits={"RLIMIT_CORE": 0})
+        seen: list[str] = []
         try:
-            done = _run(how, program, _TRY_SECONDS)
+            done = _run(how, program, _TRY_SECONDS, seen=seen)
         except (OSError, subprocess.SubprocessError) as error:
             return str(error)
         if done.stdout == b"well\n" and done.returncode == 0:
-            return ""
+            return "its attempts are not seen" if how.asked and not seen else ""
         words = done.stderr.decode(errors="replace").strip().splitlines()
         return (words or [f"exit status {done.returncode}"])[-1]
-
-
-def process_limit(most: int) -> dict[str, int]:
-    """The limit of the processes of a confined program to `most`, where there is no control group:
-    the kernel counts all of the uid.
-    """
-    uid = other_uid()
-    uid = os.getuid() if uid is None else uid
-    there = 0
-    for entry in os.scandir("/proc"):
-        with contextlib.suppress(OSError):
-            there += entry.name.isdigit() and entry.stat().st_uid == uid
-    return {"RLIMIT_NPROC": there + most}
-
-
-def passable(path: Path) -> Path | None:
-    """The first directory on the way to `path` that the other uid cannot pass; None for none."""
-    if other_uid() is None:
-        return None
-    return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)

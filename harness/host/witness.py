@@ -10,6 +10,7 @@ format: seccomp_unotify(2).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -42,14 +43,23 @@ _LINKS = ("unlink", "rmdir", "rename", "mkdir", "symlink", "link", "mknod", "lch
 class Witness(threading.Thread):
     """Answers until `end`. `attempts` are a line each, in the order in which they were seen."""
 
-    def __init__(self, channel: socket.socket, writable: Sequence[Path], begin: str) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        writable: Sequence[Path],
+        begin: str,
+        uid: int | None = None,
+    ) -> None:
         """The listener comes through `channel`, which is closed at the end. All is allowed until
         somebody opens the path `begin` to write: until then it is the sandbox that is made.
+        With `uid`, this thread looks at others as that user: root in a container may look at its
+        own processes only.
         """
         super().__init__(name="witness", daemon=True)
         self._channel = channel
         self._writable = tuple(os.path.realpath(path) for path in writable)
         self._begin = begin
+        self._uid = uid
         self._ended = threading.Event()
         architecture = seccomp.machine()
         table = seccomp.numbers(architecture) if architecture else {}
@@ -67,6 +77,11 @@ class Witness(threading.Thread):
 
     def run(self) -> None:
         """Answers."""
+        if self._uid is not None:
+            # Of this thread alone: setfsuid(2), and "PTRACE_MODE_FSCREDS" in ptrace(2).
+            libc = ctypes.CDLL(None)
+            libc.setfsgid(self._uid)
+            libc.setfsuid(self._uid)
         with self._channel:
             listener = self._listener()
         if listener is None:
