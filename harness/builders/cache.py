@@ -24,13 +24,14 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from harness.builders.manifest import MANIFEST, condemned, few, sealed, write_manifest
 from harness.errors import UserError
+from harness.host.files import sync
+from harness.host.integrity import damage
 from harness.host.locking import FileLock
 
 ENVIRONMENT = "HARNESS_CACHE"
-MANIFEST = "manifest.json"
 DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
 TOUCH_SECONDS = 60.0
 
@@ -116,8 +117,16 @@ class Cache:
         """Variables for a build: where ccache keeps its files, unless the user says so."""
         return {"CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(self.root / "ccache")}
 
-    def entry(self, key: Key, build: Callable[[BuildDirectory], None], needs: int = 0) -> Path:
-        """The directory with the result for `key`, built now if the cache does not have it.
+    def entry(
+        self,
+        key: Key,
+        build: Callable[[BuildDirectory], None],
+        needs: int = 0,
+        checked: Collection[str] | None = None,
+    ) -> Path:
+        """The directory with the result for `key`, built now if the cache does not have it, or has
+        it damaged: the size and time of its files are looked at each time, of those that are named
+        in `checked` where it has too many.
 
         The result is in use, and safe from `prune`, until this process ends. `needs` is the room
         that a build takes, in bytes. Raises `UserError` where the cache cannot be written.
@@ -126,26 +135,48 @@ class Cache:
         lock_path = self.root / "locks" / f"{key.slug}.lock"
         if lock_path in _LEASES and (path / MANIFEST).exists():
             return path
+        if (lease := _LEASES.pop(lock_path, None)) is not None:
+            lease.close()  # it was found damaged since: else we would wait for ourselves
         self.directory("locks")
         with self._explained():
             lock = FileLock(lock_path)
         try:
             while True:
                 lock.shared(lambda who: self.say(f"waiting for {who}, which builds {key.name}"))
-                if (path / MANIFEST).exists():
+                if self._sound(path):
                     break
-                lock.exclusive()
-                if not (path / MANIFEST).exists():
-                    self._build(key, build, needs, lock)
+                lock.exclusive(lambda who: self.say(f"waiting for {who}, which uses {key.name}"))
+                if not self._sound(path, say=self.say):
+                    self._build(key, build, needs, lock, checked)
         except BaseException:
             lock.close()
             raise
         _touch(path / MANIFEST)
-        old = _LEASES.pop(lock_path, None)
         _LEASES[lock_path] = lock
-        if old is not None:
-            old.close()
         return path
+
+    def _sound(self, path: Path, say: Say = lambda text: None) -> bool:
+        """Whether an entry is there, finished and by the look of it undamaged."""
+        if not (path / MANIFEST).exists():
+            return False
+        try:
+            bad = damage(path, sealed(path))
+        except (OSError, ValueError):
+            bad = [MANIFEST]
+        if bad:
+            say(f"{path.name} in the cache is damaged ({few(bad)}): it is made again")
+        return not bad
+
+    def damaged(self) -> list[str]:
+        """Reads all that this process has taken from the cache, wholly; what is not what it was
+        when it was made. That is made again when it is asked for next.
+        """
+        found = []
+        for lock in list(_LEASES):
+            path = self.root / "entries" / lock.name.removesuffix(".lock")
+            if lock.parent == self.root / "locks" and (path / MANIFEST).exists():
+                found += condemned(path)
+        return found
 
     def find(self, key: Key) -> Path | None:
         """The entry's directory if it is there; neither built nor leased."""
@@ -219,7 +250,12 @@ class Cache:
             shutil.rmtree(grave, ignore_errors=True)
 
     def _build(
-        self, key: Key, build: Callable[[BuildDirectory], None], needs: int, lock: FileLock
+        self,
+        key: Key,
+        build: Callable[[BuildDirectory], None],
+        needs: int,
+        lock: FileLock,
+        checked: Collection[str] | None,
     ) -> None:
         path = self.directory("entries") / key.slug
         tmp = self.directory("tmp")
@@ -239,8 +275,9 @@ class Cache:
                 build_dir.tmp.mkdir()
                 begun = time.time()
                 build(build_dir)
-                _write_manifest(key, build_dir.out, begun)
+                write_manifest(build_dir.out, key.name, key.inputs, begun, checked)
                 build_dir.out.rename(path)
+                sync(path.parent)
         except Exception:
             raise
         except BaseException:
@@ -292,32 +329,6 @@ class Cache:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:.0f} MiB"
-
-
-def disk_size(path: Path) -> int:
-    """Bytes that a tree takes on disk, a file with several links counted once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            status = os.lstat(os.path.join(directory, name))  # noqa: PTH118 (80,000 files)
-            if status.st_nlink > 1:
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-            total += status.st_blocks * 512
-    return total
-
-
-def _write_manifest(key: Key, out: Path, begun: float) -> None:
-    content: dict[str, Any] = {
-        "name": key.name,
-        "inputs": dict(key.inputs),
-        "created": time.time(),
-        "seconds": round(time.time() - begun, 1),
-        "size": disk_size(out),
-    }
-    (out / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _read_entry(manifest: Path) -> Entry:

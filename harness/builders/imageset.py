@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from harness.builders import apt, sshd, userland
@@ -85,7 +85,13 @@ class _Recorder(Cache):
         self.offline = True
         self.slugs: set[str] = set()
 
-    def entry(self, key: Key, build: Callable[[BuildDirectory], None], needs: int = 0) -> Path:
+    def entry(
+        self,
+        key: Key,
+        build: Callable[[BuildDirectory], None],
+        needs: int = 0,
+        checked: Collection[str] | None = None,
+    ) -> Path:
         path = self.find(key)
         if path is None:
             raise _Missing(key.slug)

@@ -32,6 +32,12 @@ RECIPE = "1"
 """Part of the key: raise it when the way of building changes the result."""
 TREE_BYTES = 2200 * 2**20
 TARGETS = ("zImage", "modules")
+_OBJ = "tree/obj"
+CHECKED = (
+    "info.json",
+    *(f"{_OBJ}/{name}" for name in ("arch/arm/boot/zImage", "vmlinux", "System.map", ".config")),
+)
+"""The files of an entry that machines boot, or that are read each time."""
 _STEPS = {"6.1": 1440, "6.12": 1540}
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]*( \[M\])? +\S")
 # From 5.7 on the kernel's own host tools say what gcc 10 made the default.
@@ -127,7 +133,7 @@ def build_kernel(
             ToolRunner(build_dir, cache.compiler_environment), source, recipe, progress, cache
         ).run()
 
-    entry = cache.entry(key, build, needs=TREE_BYTES)
+    entry = cache.entry(key, build, needs=TREE_BYTES, checked=CHECKED)
     return key, KernelTree.of(entry)
 
 

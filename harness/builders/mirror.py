@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.errors import BuildError
 from harness.host import confine
+from harness.host.files import write_text
 
 EntryState = tuple[int, int, int]
 """``st_mode``, inode, change time in ns; of a directory the mode only: its entries speak for
@@ -36,7 +37,8 @@ class Mirror:
 
     def prepare(self, run: Callable[[Sequence[str | Path]], None]) -> bool:
         """Makes the copy good, or makes it; True where it had to be made. `run` runs a program."""
-        if self._record.exists() and self.place.is_dir() and not self.place.is_symlink():
+        known = self._known() is not None
+        if known and self.place.is_dir() and not self.place.is_symlink():
             self.restore()
             return False
         self.forget()
@@ -56,13 +58,16 @@ class Mirror:
         self._clean.unlink(missing_ok=True)
 
     def restore(self) -> list[str]:
-        """Makes the copy good again; the paths that were not. Unless it was lent, it is good."""
+        """Makes the copy good again; the paths that were not. Unless it was lent, it is good.
+
+        Where the record is gone or damaged nothing is done: `prepare` makes the copy anew.
+        """
+        known = self._known()
+        if known is None:
+            self.forget()
+            return []
         if self._clean.exists():
             return []
-        known: dict[str, EntryState] = {
-            path: (mode, inode, changed)
-            for path, (mode, inode, changed) in json.loads(self._record.read_text()).items()
-        }
         seen: set[str] = set()
         spoilt: set[str] = set()
         for path, entry in _walk(self.place):
@@ -77,6 +82,17 @@ class Mirror:
         self._write(known)
         return sorted(spoilt | lost)
 
+    def _known(self) -> dict[str, EntryState] | None:
+        """The record; None where it is not there, or cannot be read."""
+        try:
+            content = json.loads(self._record.read_text())
+            return {
+                str(path): (int(mode), int(inode), int(changed))
+                for path, (mode, inode, changed) in content.items()
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+
     def _copy(self, path: str) -> EntryState:
         origin, place = self.origin / path, self.place / path
         if origin.is_dir() and not origin.is_symlink():
@@ -89,9 +105,7 @@ class Mirror:
         return _state_of(info.st_mode, info.st_ino, info.st_ctime_ns)
 
     def _write(self, known: dict[str, EntryState]) -> None:
-        new = self._record.with_suffix(".new")
-        new.write_text(json.dumps(known))
-        new.replace(self._record)
+        write_text(self._record, json.dumps(known))
         self._clean.touch()
 
 

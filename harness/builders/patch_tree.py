@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.builders import cpio, userland
-from harness.builders.cache import BuildDirectory, Cache, Key, disk_size
+from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.diff import touched_files
 from harness.builders.dtb import NAME, compile_dts
 from harness.builders.imageset import rootfs_parts
@@ -37,6 +37,7 @@ from harness.builders.kernel import (
     make_words,
 )
 from harness.builders.kernel_source import KernelSource, resolve
+from harness.builders.manifest import disk_size
 from harness.builders.mirror import Mirror, below, plain_file, remove, take
 from harness.builders.module import build_module
 from harness.builders.process import ToolRunner
@@ -46,6 +47,7 @@ from harness.builders.watch import Limits, scaled
 from harness.errors import BuildError, UserError
 from harness.host import confine, project
 from harness.host.confine import Means
+from harness.host.files import write_text
 from harness.host.locking import FileLock
 from harness.host.progress import Progress
 from harness.imageset import preflight
@@ -121,9 +123,9 @@ class PatchTree:
         stamp = self.root / "stamp.json"
         wanted = {"kernel": self._slug, "uid": confine.other_uid()}
         self.log.unlink(missing_ok=True)
-        if not stamp.exists() or json.loads(stamp.read_text()) != wanted:
+        if _read_json(stamp) != wanted:
             self._mirror.forget()
-            stamp.write_text(json.dumps(wanted) + "\n")
+            write_text(stamp, json.dumps(wanted) + "\n")
         runner = self._tools(trusted=True)
 
         def copy(words: Sequence[str | Path]) -> None:
@@ -347,6 +349,14 @@ class PatchTree:
         confine.give(given)
         runner.run(["sh", "-c", '"$@" <given >made', "sh", *command], what)
         return plain_file(self.root, "tmp/made").read_bytes()
+
+
+def _read_json(path: Path) -> object:
+    """What a file holds; None where it is not there, or damaged: that is as if it were missing."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

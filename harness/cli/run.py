@@ -6,11 +6,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import options
+from harness.errors import HarnessError, Verdict
+
+if TYPE_CHECKING:
+    from harness.imageset.model import ImageSet
 
 
 @click.command(context_settings={"allow_interspersed_args": True})
@@ -45,7 +49,23 @@ def command(
     where = Output(kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None)
     if words:
         return _in_a_guest(found, where, words)
-    return run(found, where)
+    try:
+        return run(found, where)
+    except HarnessError as error:
+        if error.verdict is Verdict.INFRASTRUCTURE or not _spoilt(found.images):
+            raise
+    return run(chosen(system), where)
+
+
+def _spoilt(images: ImageSet) -> bool:
+    """Whether files of the cache are at fault, and not the system; that is said."""
+    from harness.builders.manifest import damaged_files
+    from harness.cli.systems import say
+
+    bad = damaged_files(images.files())
+    if bad:
+        say(f"damaged in the cache, so it is made again and tried again: {', '.join(bad)}")
+    return bool(bad)
 
 
 def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.builders import sandbox
 from harness.builders.cache import Cache
+from harness.builders.manifest import few
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import Contained, NoSandbox
 from harness.builders.watch import Limits
@@ -28,8 +28,9 @@ from harness.gate.findings import (
     without_log,
 )
 from harness.gate.inputs import Input
-from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, QUICK, QUICK_DRIVER, Options
+from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, Options, selection
 from harness.gate.probe import Probe
+from harness.gate.record import Decided, Record
 from harness.gate.report import REPORTS
 from harness.gate.result import (
     Decision,
@@ -38,9 +39,9 @@ from harness.gate.result import (
     GateResult,
     InputPatch,
     ResultChange,
-    Stage,
     TestChange,
 )
+from harness.host.command import unexpected
 from harness.host.confine import Means
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
@@ -56,17 +57,7 @@ _LEFT_BULKY = ("images", "cache")
 """What a run leaves in its directory, beside the reports."""
 
 
-class _Decided(Exception):
-    """There is nothing more to find out."""
-
-    def __init__(self, decision: Decision, reason: str, *findings: Finding) -> None:
-        super().__init__(reason)
-        self.decision = decision
-        self.reason = reason
-        self.findings = findings
-
-
-class Gate:
+class Gate(Record):
     """One judgement. Call `judge` once."""
 
     def __init__(self, options: Options, cache: Cache, progress: Progress) -> None:
@@ -75,13 +66,15 @@ class Gate:
         self._cache = cache
         self._progress = progress
         self._touched: list[str] = []
-        self._result = GateResult(
-            Decision.INFRASTRUCTURE,
-            "",
-            (),
-            str(options.base or ""),
-            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            artifacts=options.output,
+        super().__init__(
+            GateResult(
+                Decision.INFRASTRUCTURE,
+                "",
+                (),
+                str(options.base or ""),
+                started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+                artifacts=options.output,
+            )
         )
 
     def judge(self, inputs: Sequence[Input]) -> GateResult:
@@ -92,6 +85,17 @@ class Gate:
         claim(out)
         set_aside(out, (*_LEFT, *REPORTS), _LEFT_BULKY)
         (out / "patches").mkdir()
+        self._judge(inputs)
+        known = (Decision.ACCEPTED, Decision.NOT_JUDGED)
+        if self._result.decision not in known and (bad := self._cache.damaged()):
+            # Nobody is blamed for what damaged files did.
+            note = f"judged again, for files of the cache were damaged: {few(bad)}"
+            self._progress.say(note)
+            self._begin_again(note)
+            self._judge(inputs)
+        return self._result
+
+    def _judge(self, inputs: Sequence[Input]) -> None:
         self._add(patches=tuple(InputPatch(i.name, i.subject, i.author, i.paths) for i in inputs))
         try:
             self._confine()
@@ -100,14 +104,16 @@ class Gate:
                 before = self._probe(base, patched, patch_tree)
             self._suite(base, patched)
             self._decide(before, new_warnings)
-        except _Decided as decided:
+        except Decided as decided:
             self._finish(decided.decision, decided.reason, *decided.findings)
         except UserError:
             raise
         except HarnessError as error:
-            finding = Finding(FindingKind.INFRASTRUCTURE, str(error).partition("\n")[0], str(error))
+            finding = Finding(FindingKind.INFRASTRUCTURE, first_line(error), str(error))
             self._finish(Decision.INFRASTRUCTURE, finding.title, finding)
-        return self._result
+        except Exception as error:  # what a patch made may be like nothing that we have thought of
+            told = unexpected(error).removeprefix("error: ")
+            self._finish(Decision.INFRASTRUCTURE, told, Finding(FindingKind.INFRASTRUCTURE, told))
 
     def _confine(self) -> None:
         """Sees to it that builds can be confined here, or that they need not be."""
@@ -121,33 +127,6 @@ class Gate:
             return
         if how.means is not Means.NAMESPACES or not how.asked:
             self._note(f"the build was confined by less than all: {how}")
-
-    # What is collected
-
-    def _add(self, **fields: object) -> None:
-        self._result = dataclasses.replace(self._result, **fields)  # type: ignore[arg-type]
-
-    def _note(self, text: str) -> None:
-        self._add(notes=(*self._result.notes, text))
-
-    def _found(self, *findings: Finding) -> None:
-        self._add(findings=(*self._result.findings, *findings))
-
-    def _finish(self, decision: Decision, reason: str, *findings: Finding) -> None:
-        self._found(*findings)
-        self._add(decision=decision, reason=reason)
-
-    @contextlib.contextmanager
-    def _stage(self, name: str) -> Iterator[list[float]]:
-        """Times a step; the block adds seconds in which compilers or guests ran."""
-        others: list[float] = []
-        begun = time.monotonic()
-        try:
-            yield others
-        finally:
-            seconds = time.monotonic() - begun
-            own = max(seconds - sum(others), 0.0)
-            self._add(stages=(*self._result.stages, Stage(name, seconds, own)))
 
     # Build
 
@@ -171,7 +150,7 @@ class Gate:
         with self._stage("build") as others:
             before = shop.building
             try:
-                patched = self._make(shop, self._touched)
+                patched = self._make(shop, inputs)
             finally:
                 others.append(shop.building - before)
                 if shop.log.exists():
@@ -190,7 +169,7 @@ class Gate:
                 named = f"{patch.name} does not apply to {self._result.base}"
                 kind = FindingKind.APPLY if isinstance(error, PatchError) else FindingKind.SCOPE
                 reason = named if kind is FindingKind.APPLY else str(error)
-                raise _Decided(
+                raise Decided(
                     Decision.NOT_JUDGED, reason, Finding(kind, reason, without_log(str(error)))
                 ) from error
             touched += files
@@ -198,25 +177,35 @@ class Gate:
         self._add(patches=tuple(patches))
         return touched
 
-    def _make(self, shop: PatchTree, touched: Sequence[str]) -> ImageSet:
-        log = self._options.output / "build.log"
+    def _make(self, shop: PatchTree, inputs: Sequence[Input]) -> ImageSet:
+        log, touched = self._options.output / "build.log", self._touched
+        to = self._options.output / "images" / "patched"
         try:
-            patched = shop.build(self._options.output / "images" / "patched")
+            try:
+                patched = shop.build(to)
+            except Contained:
+                raise
+            except BuildError as error:
+                # A compiler may have been killed, or the tree spoilt: what counts comes twice.
+                self._note(f"built again in a tree made good, after: {first_line(error)}")
+                shop.restore()
+                self._apply(shop, inputs)
+                patched = shop.build(to)
         except Contained as error:
             title = f"the build was contained: {error.what}"
             finding = Finding(FindingKind.CONTAINED, title, str(error), log)
-            raise _Decided(Decision.REJECTED, title, finding) from error
+            raise Decided(Decision.REJECTED, title, finding) from error
         except BuildError as error:
             lines = without_log(str(error)).splitlines()
             title = next((line for line in lines[1:] if line.strip()), lines[0])
             finding = Finding(FindingKind.BUILD, title, "\n".join(lines), log)
-            raise _Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
+            raise Decided(Decision.REJECTED, f"it does not build: {title}", finding) from error
         except OSError as error:
             raise HarnessError(str(self._cache.explain(error))) from error
         if not in_scope(shop, touched):
             files = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
             reason = f"nothing that is built for vexpress-a9 depends on what it changes ({files})"
-            raise _Decided(Decision.NOT_JUDGED, reason, Finding(FindingKind.SCOPE, reason))
+            raise Decided(Decision.NOT_JUDGED, reason, Finding(FindingKind.SCOPE, reason))
         return patched
 
     def _compiler_warnings(self, shop: PatchTree) -> list[str]:
@@ -299,9 +288,9 @@ class Gate:
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
         if kind is FindingKind.INFRASTRUCTURE:
-            raise _Decided(Decision.INFRASTRUCTURE, finding.title, finding)
+            raise Decided(Decision.INFRASTRUCTURE, finding.title, finding)
         if isinstance(error, GuestCrash | GuestTimeout | GuestStopped):
-            raise _Decided(Decision.REJECTED, finding.title, finding)
+            raise Decided(Decision.REJECTED, finding.title, finding)
         # It boots, and something is wrong with it: the suite will say what, with its test.
         self._found(finding)
 
@@ -309,7 +298,7 @@ class Gate:
 
     def _suite(self, base: ImageSet, patched: ImageSet) -> None:
         options, out = self._options, self._options.output
-        select = self._selection()
+        select = selection(options, self._touched)
         suite = Suite(self._cache.root, out / "cache", str(options.workers))
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
         with self._stage("suite of the base") as others:
@@ -365,15 +354,6 @@ class Gate:
         if not cut:
             self._found(*verdicts.without_result(known, run.by_test))
         return failing
-
-    def _selection(self) -> Path | None:
-        """The tests for this patch."""
-        driver = any(path.startswith("images/module/") for path in self._touched)
-        if self._options.select != QUICK or not driver:
-            return self._options.select
-        both = self._options.output / "select.txt"
-        both.write_text(QUICK.read_text() + QUICK_DRIVER.read_text())
-        return both
 
     # Decision
 

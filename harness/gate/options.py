@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.builders.kernel_source import KernelSource
@@ -39,3 +40,13 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     unconfined: bool = False
     """Build without confinement, as if the patches were trusted, where this host has none."""
+
+
+def selection(options: Options, touched: Sequence[str]) -> Path | None:
+    """The file of the tests for a patch that touches these files; None: all."""
+    driver = any(path.startswith("images/module/") for path in touched)
+    if options.select != QUICK or not driver:
+        return options.select
+    both = options.output / "select.txt"
+    both.write_text(QUICK.read_text() + QUICK_DRIVER.read_text())
+    return both

@@ -60,6 +60,11 @@ class ImageSet:
     foreign: frozenset[str] = frozenset()
     """Which of ``module`` and ``app`` are not what the root image holds, and must be brought in."""
 
+    def files(self) -> list[Path]:
+        """All its files on the host."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return [value for value in values if isinstance(value, Path)]
+
     def digest(self) -> str:
         """SHA-256 over the contents of all files and the fields, as hex. Raises `UserError` on
         an unreadable file.

@@ -24,11 +24,13 @@ from typing import IO
 from filelock import FileLock
 
 from harness.errors import UserError
+from harness.host.files import sync
+from harness.host.integrity import SEAL, damage, read_seal, seal
 from harness.machine.config import MachineConfig, Storage
 from harness.machine.errors import HostStalled, MachineError
 from harness.machine.machine import Machine
 
-FORMAT = 5
+FORMAT = 6
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
@@ -124,6 +126,21 @@ def key(config: MachineConfig, point: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+def damaged(directory: Path, wholly: bool = False) -> list[str]:
+    """The files of a template that are not what they were when it was made, by their size and time;
+    `wholly`: by their contents.
+    """
+    known = read_seal(directory)
+    if known is None:
+        return [SEAL]
+    # The time of this one is that of the last use.
+    return damage(directory, {n: v for n, v in known.items() if n != META}, wholly)
+
+
+def _sound(directory: Path) -> bool:
+    return (directory / META).is_file() and not damaged(directory)
+
+
 Prepare = Callable[[Machine], None]
 
 
@@ -157,11 +174,13 @@ class TemplateStore:
         directory = self.root / name
         with contextlib.suppress(OSError):
             os.utime(directory / META)  # its age is the time since its last use
-        if not (directory / META).is_file():
+        if not _sound(directory):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f"{name}.lock"):
-                if not (directory / META).is_file():
-                    say(f"booting a template ({point})")
+                if not _sound(directory):
+                    bad = damaged(directory) if (directory / META).is_file() else []
+                    why = f": {', '.join(bad)} of the last was damaged" if bad else ""
+                    say(f"booting a template ({point}){why}")
                     self._make(config, directory, prepare, artifacts)
         return Template(config, directory)
 
@@ -207,7 +226,10 @@ class TemplateStore:
                 if why := machine.disturbed():
                     # Its clones would all be late from their start.
                     raise HostStalled(f"this host stood still while a template was made: {why}")
+            # QEMU has ended: nobody writes to its RAM any more.
+            seal(partial)
             partial.rename(directory)
+            sync(self.root)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

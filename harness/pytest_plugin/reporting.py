@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, Verdict
-from harness.machine.errors import HostStalled
 from harness.plaintext import clean, shortened
+from harness.pytest_plugin import blame
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, KtapFailed
 from harness.pytest_plugin.session import session_of
@@ -21,7 +21,8 @@ MOST_LINES = 1000
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
     """Adds sections to a failed report: whose fault it is, and how to see for oneself."""
     error = call.excinfo.value if call.excinfo is not None else None
-    stalled = _stalled(item)
+    machines = item.stash[BOOTS].machines if BOOTS in item.stash else []
+    stalled = blame.stalled(machines)
     cases = item.stash.get(CaseReporter.KEY, None)
     if cases is not None and cases.current:
         cases.explain(report, error, stalled)
@@ -39,9 +40,11 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
     if isinstance(error, HarnessError):
         told = [f"{type(error).__name__} ({verdict.value}): {error}"]
         report.longrepr = "\n".join(told + getattr(error, "__notes__", []))
-    if stalled and verdict is not Verdict.INFRASTRUCTURE:
-        verdict = Verdict.INFRASTRUCTURE
-        report.longrepr = f"{stalled}\n{report.longreprtext}"
+    if verdict is not Verdict.INFRASTRUCTURE:
+        excuse = stalled or blame.spoilt(machines)
+        if excuse:
+            verdict = Verdict.INFRASTRUCTURE
+            report.longrepr = f"{excuse}\n{report.longreprtext}"
     item.user_properties.append(("verdict", verdict.value))
     lines = [f"verdict: {verdict.value}"]
     for number, machine in enumerate(item.stash[BOOTS].machines):
@@ -64,13 +67,3 @@ def _make_fit(report: pytest.TestReport) -> None:
     if (fit := shortened(clean(text), MOST_LINES)) != text:
         report.longrepr = fit
     report.sections = [(name, shortened(clean(text), MOST_LINES)) for name, text in report.sections]
-
-
-def _stalled(item: pytest.Item) -> str:
-    """Why what a test's machines showed proves nothing; empty where it does."""
-    machines = item.stash[BOOTS].machines if BOOTS in item.stash else ()
-    reasons = list(dict.fromkeys(filter(None, (machine.disturbed() for machine in machines))))
-    if not reasons:
-        return ""
-    verdict = HostStalled.verdict.value
-    return f"{HostStalled.__name__} ({verdict}): this host stood still: {'; '.join(reasons)}"

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from harness.builders import cache as cache_module
-from harness.builders.cache import MANIFEST, BuildDirectory, Cache, Key
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.manifest import MANIFEST, damaged_files, disk_size
 from harness.errors import UserError
+from harness.host.integrity import SEAL
 from harness.host.locking import FileLock
 
 KEY = Key("thing", {"source": "1"})
@@ -138,7 +140,7 @@ def test_temporary_files_are_no_part_of_the_entry(cache: Cache) -> None:
         (build_dir.tmp / "scrap").write_text("x")
 
     path = cache.entry(KEY, build)
-    assert sorted(item.name for item in path.iterdir()) == [MANIFEST, "thing"]
+    assert sorted(item.name for item in path.iterdir()) == [SEAL, MANIFEST, "thing"]
     assert list((cache.root / "tmp").iterdir()) == []
 
 
@@ -330,13 +332,103 @@ def test_the_environment_names_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_disk_size_counts_a_hard_link_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 8192)
-    once = cache_module.disk_size(tmp_path)
+    once = disk_size(tmp_path)
     os.link(tmp_path / "a", tmp_path / "b")
-    assert cache_module.disk_size(tmp_path) == once
+    assert disk_size(tmp_path) == once
     shutil.copy(tmp_path / "a", tmp_path / "c")
-    assert cache_module.disk_size(tmp_path) == 2 * once
+    assert disk_size(tmp_path) == 2 * once
 
 
 def test_a_place_where_nothing_can_be_made_is_said_to_be_so() -> None:
     with pytest.raises(UserError, match="/proc/nowhere cannot be written"):
         Cache(Path("/proc/nowhere")).directory("locks")
+
+
+class TestDamage:
+    """What a bad disk or a wrong hand did to an entry is made again, and said."""
+
+    @pytest.fixture
+    def said(self, cache: Cache) -> list[str]:
+        found: list[str] = []
+        cache.say = found.append
+        return found
+
+    def made(self, cache: Cache, times: list[int]) -> Path:
+        def build(build_dir: BuildDirectory) -> None:
+            times.append(1)
+            write_thing(build_dir)
+            (build_dir.out / "other").write_bytes(bytes(5000))
+
+        path = cache.entry(KEY, build)
+        release_all()
+        return path
+
+    @pytest.mark.parametrize("name", ["thing", "other", MANIFEST])
+    @pytest.mark.parametrize("length", [0, 1, 3])
+    def test_a_cut_file_is_made_again(
+        self, cache: Cache, said: list[str], name: str, length: int
+    ) -> None:
+        times: list[int] = []
+        path = self.made(cache, times)
+        os.truncate(path / name, length)
+        assert self.made(cache, times) == path
+        assert len(times) == 2
+        assert (path / "thing").read_text() == "made"
+        assert said == [f"{path.name} in the cache is damaged ({name}): it is made again"]
+
+    def test_a_flipped_byte_is_found_and_an_untouched_entry_taken(
+        self, cache: Cache, said: list[str]
+    ) -> None:
+        times: list[int] = []
+        path = self.made(cache, times)
+        self.made(cache, times)
+        assert (len(times), said) == (1, [])
+        (path / "thing").write_text("mads")
+        self.made(cache, times)
+        assert len(times) == 2
+
+    def test_damage_without_a_trace_is_found_before_anybody_is_blamed(self, cache: Cache) -> None:
+        times: list[int] = []
+        path = self.made(cache, times)
+        info = (path / "thing").stat()
+        (path / "thing").write_text("mads")
+        os.utime(path / "thing", ns=(info.st_atime_ns, info.st_mtime_ns))
+        cache.entry(KEY, write_thing)
+        assert cache.damaged() == [f"{path.name}: thing"]
+        assert cache.damaged() == [], "it is no entry any more"
+        self.made(cache, times)
+        assert len(times) == 2
+        assert cache.damaged() == []
+
+    def test_the_damaged_among_some_files(self, cache: Cache, tmp_path: Path) -> None:
+        path = self.made(cache, [])
+        (tmp_path / "link").symlink_to(path / "thing")
+        assert damaged_files([tmp_path / "link", path / "other", Path("/etc/hostname")]) == []
+        (path / "other").write_bytes(b"x")
+        assert damaged_files([tmp_path / "link"]) == [], "it was not asked for"
+        assert damaged_files([path / "thing", path / "other"]) == [f"{path.name}: other"]
+        assert not (path / MANIFEST).exists()
+
+    def test_of_many_files_only_the_named_are_looked_at_each_time(
+        self, cache: Cache, said: list[str]
+    ) -> None:
+        def build(build_dir: BuildDirectory) -> None:
+            write_thing(build_dir)
+            (build_dir.out / "other").write_text("other")
+
+        path = cache.entry(KEY, build, checked=["thing", "none"])
+        release_all()
+        (path / "other").write_text("wrong")
+        cache.entry(KEY, build, checked=["thing"])
+        assert said == []
+        assert cache.damaged() == [f"{path.name}: other"]
+
+    def test_an_entry_of_an_older_harness_is_taken(self, cache: Cache, said: list[str]) -> None:
+        times: list[int] = []
+        path = self.made(cache, times)
+        content = json.loads((path / MANIFEST).read_text())
+        del content["files"]
+        (path / MANIFEST).write_text(json.dumps(content))
+        (path / "digests.json").unlink()
+        self.made(cache, times)
+        assert (len(times), said, cache.damaged()) == (1, [], [])

@@ -140,3 +140,13 @@ def test_a_plain_file_is_one_without_any_link_on_the_way(tmp_path: Path) -> None
     for path in ("link/file", "dir/too", "dir", "none"):
         with pytest.raises(BuildError, match="no plain file"):
             plain_file(tmp_path, path)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"mm": 1}', "null", '{"a": ["x", 1, 2]}'])
+def test_a_damaged_record_is_as_if_it_were_missing(mirror: Mirror, damage: str) -> None:
+    good = tree(mirror.origin)
+    (mirror.place / "mm" / "cma.c").write_text("bad")
+    (mirror.place.parent / "record.json").write_text(damage)
+    assert mirror.restore() == [], "nothing is known of what was changed"
+    assert mirror.prepare(run), "it is copied anew"
+    assert tree(mirror.place) == good

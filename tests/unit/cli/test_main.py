@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.builders import imageset
-from harness.builders.cache import MANIFEST, BuildDirectory, Cache, Key
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.manifest import MANIFEST
 from harness.cli import app as cli
 from harness.errors import BuildError, HarnessError, JudgementError, UserError
 from harness.imageset.features import Feature

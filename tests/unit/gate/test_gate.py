@@ -53,6 +53,7 @@ class World:
     tmp_path: Path
     apply: Exception | None = None
     build: Exception | None = None
+    build_fails_once: bool = False
     files: Sequence[str] = ("linux/mm/cma.c",)
     steps: Sequence[str] = ("mm/cma.o", "vmlinux")
     warnings: Sequence[str] = ()
@@ -73,7 +74,9 @@ class World:
         to.mkdir(parents=True, exist_ok=True)
         self.done.append(f"build {to.name}")
         if to.name == "patched" and self.build is not None:
-            raise self.build
+            error = self.build
+            self.build = None if self.build_fails_once else error
+            raise error
         kernel = to / "zImage"
         kernel.write_bytes(b"kernel")
         return ImageSet(kernel, kernel, release="6.1.0")
@@ -131,6 +134,9 @@ class FakeShop:
         self.building = 0.0
         self.build = world.build_set
         self.warnings_before = world.warnings_before
+
+    def restore(self) -> None:
+        self._world.done.append("made good")
 
     def apply(self, path: Path) -> list[str]:
         assert path.read_text() == "diff"
@@ -280,6 +286,53 @@ def test_what_does_not_build_is_rejected(
     assert (result.decision, kinds(result)) == (Decision.REJECTED, [kind])
     assert result.findings[0].title == title
     assert "log: " not in result.findings[0].detail
+
+
+def test_a_build_that_fails_once_is_no_fault_of_the_patch_s(world: World) -> None:
+    """Its compiler was killed, or a file of the tree was damaged."""
+    world.build, world.build_fails_once = BuildError("cc1 was killed\nKilled"), True
+    result = world.judge()
+    assert result.decision is Decision.ACCEPTED
+    assert "built again in a tree made good" in result.notes[0]
+    assert world.done[:4] == ["build base", "build patched", "made good", "build patched"]
+
+
+@pytest.mark.parametrize(
+    "error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), ValueError("odd"), KeyError("x")]
+)
+def test_what_nobody_foresaw_is_infrastructure_and_has_its_reports(
+    world: World, error: Exception
+) -> None:
+    world.build = error
+    result = world.judge()
+    assert (result.decision, kinds(result)) == (
+        Decision.INFRASTRUCTURE,
+        [FindingKind.INFRASTRUCTURE],
+    )
+    assert type(error).__name__ in result.reason
+
+
+def test_nobody_is_blamed_for_what_damaged_files_did(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [["kernel-6.1: tree/obj/vmlinux"], []]
+    monkeypatch.setattr(Cache, "damaged", lambda cache: bad.pop(0))
+    world.boots = [GuestTimeout("no answer"), GuestTimeout("no answer"), BOOT]
+    world.base_boots = [BOOT, BOOT]
+    result = world.judge()
+    assert result.decision is Decision.ACCEPTED
+    assert "files of the cache were damaged: kernel-6.1" in result.notes[0]
+    assert bad == [[]], "an acceptance blames nobody"
+
+
+def test_a_verdict_against_the_patch_looks_at_the_cache_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Cache, "damaged", lambda cache: asked.append(1) or [])  # type: ignore[func-returns-value]
+    world.after = [{"a": "product"}]
+    assert world.judge().decision is Decision.REJECTED
+    assert asked == [1]
 
 
 def test_a_full_disk_is_infrastructure(world: World) -> None:

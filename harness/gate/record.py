@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""What a gate collects on its way to a decision."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+
+from harness.gate.result import Decision, Finding, GateResult, Stage
+
+
+class Decided(Exception):
+    """There is nothing more to find out."""
+
+    def __init__(self, decision: Decision, reason: str, *findings: Finding) -> None:
+        super().__init__(reason)
+        self.decision = decision
+        self.reason = reason
+        self.findings = findings
+
+
+class Record:
+    """A result that grows."""
+
+    def __init__(self, blank: GateResult) -> None:
+        self._blank = blank
+        self._result = blank
+
+    def _begin_again(self, note: str) -> None:
+        """Forgets what was found; `note` says why."""
+        self._result = dataclasses.replace(self._blank, notes=(note,))
+
+    def _add(self, **fields: object) -> None:
+        self._result = dataclasses.replace(self._result, **fields)  # type: ignore[arg-type]
+
+    def _note(self, text: str) -> None:
+        self._add(notes=(*self._result.notes, text))
+
+    def _found(self, *findings: Finding) -> None:
+        self._add(findings=(*self._result.findings, *findings))
+
+    def _finish(self, decision: Decision, reason: str, *findings: Finding) -> None:
+        self._found(*findings)
+        self._add(decision=decision, reason=reason)
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[list[float]]:
+        """Times a step; the block adds seconds in which compilers or guests ran."""
+        others: list[float] = []
+        begun = time.monotonic()
+        try:
+            yield others
+        finally:
+            seconds = time.monotonic() - begun
+            own = max(seconds - sum(others), 0.0)
+            self._add(stages=(*self._result.stages, Stage(name, seconds, own)))
