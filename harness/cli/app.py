@@ -45,7 +45,7 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """The subcommands, found by name; a name that is nearly one is told."""
+    """The subcommands by name; for an unknown name it proposes the nearest one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the help."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The main job: boot, insmod, allocate, judge, and say it in one line."""
+"""The main job: boot, load the driver, allocate, judge; the last line of output is the verdict."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Output:
     as_json: bool = False
     """Standard output is one JSON document, not text."""
     live: IO[str] | None = None
-    """Shows the serial lines while they speak."""
+    """Shows the output of the serial lines live."""
     gdb: IO[str] | None = None
     """Is told how to attach gdb; the machine waits for it."""
 
@@ -48,7 +48,7 @@ class Output:
 def run(system: System, output: Output) -> int:
     """Does the main job on a machine that is booted for it; returns the exit status.
 
-    A failure is told, with a misplaced allocation drawn, and its last line begins with FAIL. Raises
+    A failure is printed, a misplaced allocation with a map; the last line begins with FAIL. Raises
     `UserError` for what was given, and with JSON any `HarnessError`.
     """
     artifacts = output.artifacts.absolute()

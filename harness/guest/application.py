@@ -110,7 +110,7 @@ class AppScript:
         return AddressRange.from_size(phys, length)
 
     def release(self, region: AddressRange) -> None:
-        """Gives a region back."""
+        """Releases a region."""
         self.command(f"release {region.start} {region.size}")
 
     def mmap(self, region: AddressRange) -> None:
@@ -118,7 +118,7 @@ class AppScript:
         self.command(f"mmap {region.start} {region.size}")
 
     def munmap(self, region: AddressRange) -> None:
-        """Ends what `mmap` made."""
+        """Removes the mapping that `mmap` made."""
         self.command(f"munmap {region.start}")
 
     def fill(self, nonce: int, region: AddressRange) -> None:

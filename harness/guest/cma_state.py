@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a running guest counts of its CMA memory at one moment."""
+"""The CMA counters of a running guest at one moment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class CmaState:
-    """One moment. ``areas`` and ``counters`` are by the area's name; sizes are in bytes."""
+    """The counters at one moment, by the area's name; sizes are in bytes."""
 
     areas: Mapping[str, DebugArea]
     counters: Mapping[str, CmaCounters]
@@ -48,7 +48,7 @@ class CmaState:
 
     @property
     def reserved(self) -> Mapping[str, tuple[AddressRange, ...]]:
-        """What is allocated in each area: equal before and after whatever gives all back."""
+        """What is allocated in each area: the same after code that frees all that it allocates."""
         return {name: self.allocated(name) for name in self.areas}
 
 

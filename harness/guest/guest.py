@@ -71,7 +71,7 @@ class MainJobResult:
 
 
 class Guest:
-    """A guest that answers. Every method raises the errors of `harness.machine.errors`."""
+    """A booted guest. Every method raises the errors of `harness.machine.errors`."""
 
     def __init__(self, machine: Machine, area: str = AREA) -> None:
         self.machine = machine
@@ -113,7 +113,7 @@ class Guest:
         return result.check() if check else result
 
     def _way(self, via: Via | None) -> Ssh | None:
-        """ssh, where it is wanted and to be had; None means the console."""
+        """The ssh service, where it is wanted and available; None means the console."""
         if via not in (None, "ssh", "console"):
             raise UserError(f"via={via!r} is neither 'ssh' nor 'console'")
         wanted = via != "console" and Feature.SSH in self.images.features
@@ -306,7 +306,7 @@ class Guest:
             raise
 
     def main_job(self) -> MainJobResult:
-        """insmod, allocate, judge: the look of an eye that this project makes a proof."""
+        """The main job: loads the driver, allocates, and judges where the memory is."""
         memory_map = self.memory_map()
         if self.module_name() not in self.modules():
             self.insmod()

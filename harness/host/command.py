@@ -30,7 +30,7 @@ INTERRUPTED, TERMINATED, NO_READER = 130, 143, 141
 
 
 class Terminated(BaseException):
-    """SIGTERM: unwinds like Ctrl-C, so that whatever has a life ends with it."""
+    """SIGTERM: raises like Ctrl-C, so that machines and child processes are ended."""
 
 
 def exit_status(error: HarnessError) -> int:
@@ -69,7 +69,7 @@ def _run(call: Callable[[], int], on_error: Callable[[], object] | None) -> int:
         return _end(on_error, f"error: {error}", exit_status(error))
     except BrokenPipeError as error:
         if _reader_gone():
-            # `| head` has what it wanted: nothing is left to be said.
+            # The reader (`| head`) has closed the pipe: no message.
             _discard_output()
             return NO_READER
         return _end(on_error, unexpected(error), INFRASTRUCTURE)

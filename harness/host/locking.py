@@ -99,7 +99,7 @@ class FileLock:
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
     def _sign(self) -> None:
-        # A full disk must not cost the lock: the name is for the message only.
+        # A full disk must not prevent locking: the name is for the message only.
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)

@@ -80,7 +80,7 @@ def set_aside(directory: Path, names: Sequence[str], remove: Sequence[str] = ())
         for old in _earlier(directory)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise HarnessError(f"cannot make room in {directory}: {error}") from error
+        raise HarnessError(f"cannot move earlier results out of {directory}: {error}") from error
     return to
 
 

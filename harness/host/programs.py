@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The programs of the host that builds need, and who they are."""
+"""The programs of the host that builds need, their Debian packages and versions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_installed() -> None:
 
 @functools.cache
 def toolchain() -> str:
-    """What the cross compiler and linker say of themselves. Raises `UserError` without them."""
+    """Versions of the cross compiler and linker. Raises `UserError` without them."""
     require(f"{CROSS}gcc", f"{CROSS}ld")
     words = []
     for command, first in (([f"{CROSS}gcc", "-v"], "gcc version"), ([f"{CROSS}ld", "-v"], "")):

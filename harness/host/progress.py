@@ -109,7 +109,7 @@ class BarProgress:
 
 
 class LazyProgress:
-    """Decides between bar and lines at the first word: a warm run loads neither."""
+    """Chooses bar or lines at the first message: a run that builds nothing loads neither."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream

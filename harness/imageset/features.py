@@ -2,7 +2,7 @@
 """What a system under test can offer beyond a kernel and a shell, and how that is known.
 
 This is the one place that says for each feature which part of the image set has it, by which kernel
-options or bytes it is told, and in which words a user is told that it is missing.
+options or bytes it is recognised, and how a user is told that it is missing.
 """
 
 from __future__ import annotations

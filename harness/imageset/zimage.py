@@ -177,7 +177,7 @@ def takes_vermagic(path: Path, vermagic: str) -> bool:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """The kernel in a zImage; empty where it is packed in a way that nobody here unpacks."""
+    """The kernel in a zImage; empty where its compression is not supported."""
     for magic, kind in COMPRESSED:
         at = data.find(magic)
         while at >= 0:

@@ -36,7 +36,7 @@ from harness.ktap.totals import Totals, contradiction
 from harness.memory.dmesg import strip_prefix
 
 DEEPEST = 16
-"""Levels that are told apart; the kernel has three."""
+"""Levels of nesting that are distinguished; the kernel has three."""
 TAB = 8
 
 _INDENT = re.compile(r"[ \t]*(?:# [ \t]*)*")

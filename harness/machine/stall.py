@@ -47,9 +47,10 @@ def look(pid: int, proc: Path = Path("/proc")) -> StallSample | None:
         return None
     delay = 0.0
     try:
-        for task in os.scandir(proc / str(pid) / "task"):
-            words = (Path(task.path) / "schedstat").read_text().split()
-            delay = max(delay, int(words[1]) / 1e9)
+        with os.scandir(proc / str(pid) / "task") as tasks:
+            for task in tasks:
+                words = (Path(task.path) / "schedstat").read_text().split()
+                delay = max(delay, int(words[1]) / 1e9)
     except (OSError, ValueError, IndexError):
         pass  # a kernel without CONFIG_SCHED_INFO, or a thread that has just ended
     return StallSample(state in ("T", "t"), delay)

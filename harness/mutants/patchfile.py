@@ -50,7 +50,7 @@ class Mutant:
 
     @property
     def of_kernel(self) -> bool:
-        """Whether the kernel must be made again."""
+        """Whether the kernel must be rebuilt."""
         return any(not path.startswith("images/") for path in self.files)
 
 

@@ -74,7 +74,7 @@ def exit_status(results: Sequence[Result]) -> int:
 
 
 def as_json(results: Sequence[Result], **run: Any) -> Mapping[str, Any]:
-    """The run as plain data."""
+    """The run as data for JSON."""
     return {
         **run,
         "summary": summary(results),

@@ -48,7 +48,7 @@ GOOD = {MutantStatus.CAUGHT, MutantStatus.ELSEWHERE, MutantStatus.PASSED, Mutant
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One mutant's."""
+    """The result of one mutant."""
 
     mutant: Mutant
     status: MutantStatus

@@ -42,7 +42,7 @@ CREATE TABLE jobs (
     kind TEXT NOT NULL,
     kernel TEXT NOT NULL,
     memory_mib INTEGER,          -- NULL: as the tests say
-    status TEXT NOT NULL,        -- harness.nightly.job.Status
+    status TEXT NOT NULL,        -- harness.nightly.job.JobStatus
     UNIQUE (night, name),
     FOREIGN KEY (night, shard) REFERENCES shards ON DELETE CASCADE
 ) STRICT;
@@ -136,7 +136,7 @@ class Database:
             self._make()
 
     def _make(self) -> None:
-        # A reader is not in the writer's way, and a dead writer leaves only whole transactions.
+        # Readers do not block the writer, and a killed writer leaves only whole transactions.
         self.connection.execute("PRAGMA journal_mode = WAL")
         with self.transaction():
             # Another process may have made it in between.

@@ -31,7 +31,7 @@ def comparable(commit: str) -> bool:
 
 
 def host_facts() -> dict[str, str]:
-    """Words for a reader who wonders whether two nights can be compared."""
+    """Versions of kernel, QEMU and Python, for a reader who compares two nights."""
     qemu = re.search(r"version (\S+)", _output(QEMU, "--version"))
     return {
         "QEMU": qemu[1] if qemu else "none",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the database knows of the last nights, and what is worth telling of it."""
+"""Reads the last nights from the database, and finds what changed in them."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class What(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class TestChange:
-    """A test that is worth a line."""
+    """A test whose result changed, for one line of the report."""
 
     what: What
     job: str

@@ -87,7 +87,7 @@ class MatrixTable:
         return value
 
     def end(self) -> None:
-        """Raises `UserError` for a key that nobody asked for."""
+        """Raises `UserError` for an unknown key."""
         for key in self._values:
             if key not in self._known:
                 self.fail(key, f"unknown; take {_or(sorted(self._known))}")

@@ -32,7 +32,7 @@ class Merged:
 def merge(sources: Sequence[Path], to: Path, *, partial: bool = False) -> Merged:
     """Adds all shards of `sources` to the database `to`: all of them, or none.
 
-    A shard that is there already is no fault. Raises `UserError` for two different runs of one
+    A shard that is there already is skipped. Raises `UserError` for two different runs of one
     shard, shards that do not belong together, and, unless `partial`, a night that lacks one.
     """
     for source in sources:

@@ -100,7 +100,7 @@ class NightRun:
         for work in list(waiting):
             if not self._fits(work.job):
                 if work.job.alone:
-                    return  # all behind it wait, or it would never come
+                    return  # all behind it wait, or it would never be started
                 continue
             waiting.remove(work)
             place = self._directory / work.job.name / f"attempt-{work.number}"

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 USAGE = "qemu_usage_error"
-"""Under this key a worker of xdist hands a usage error on."""
+"""Under this key an xdist worker passes a usage error to the process that the user started."""
 KERNELS = "harness_kernels"
 """Under this key a worker of xdist is told of the kernels (`harness.imageset.zimage.share`)."""
 SHOWS_ADDRESSES: pytest.StashKey[bool] = pytest.StashKey()
@@ -138,7 +138,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m take tests away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stops at marks that cannot be meant; skips what needs QEMU unless ``--qemu`` was given; keeps
+    """Stops at invalid marks; skips what needs QEMU unless ``--qemu`` was given; keeps
     what ``--qemu-select`` names.
     """
     try:
@@ -150,7 +150,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         output = getattr(config, "workeroutput", None)
         if output is None:
             raise
-        # A worker of xdist can only die of it. Its master tells the user, in `pytest_testnodedown`.
+        # An xdist worker would end with an internal error. `pytest_testnodedown` raises it in the
+        # process that the user started.
         output[USAGE] = str(error)
         items.clear()
     if config.getoption("--qemu"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Failed assertions show addresses as everybody writes them: in hexadecimal.
+"""Failed assertions show addresses in hexadecimal.
 
 pytest shows an integer in decimal, also inside of lists and dictionaries and in its lines "where
-… = …". What is told of an item under `hexadecimal` shows integers from `LEAST` on in hexadecimal.
+… = …". Within `hexadecimal` it shows integers from `LEAST` on in hexadecimal.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Boots:
         guest = Guest(machine, self._session.settings.area)
         features = machine.config.images.features
         if Feature.CMA_DEBUGFS in features and Feature.AGENT not in features:
-            # Another's root image: the kernel has it, and nobody may have mounted it.
+            # A user's root image: the kernel has debugfs, but it may not be mounted.
             guest.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; :")
         return guest
 
@@ -65,7 +65,7 @@ class Boots:
         try:
             return template.clone(self._place(), session.live, gdb=session.gdb)
         except HarnessError:
-            # Once more from a template made anew: this one may be damaged, or of an older kind.
+            # Again, from a new template: this one may be damaged, or of an older format.
             self.templates.discard(template)
             template = self._template(config, point, prepare)
             return template.clone(self._place(), session.live, gdb=session.gdb)

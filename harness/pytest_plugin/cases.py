@@ -34,7 +34,7 @@ DRAIN = 10.0
 
 
 class KtapCaseFailed(HarnessError):
-    """One case failed; `verdict` says whether by itself, or by what befell the guest."""
+    """One case failed; `verdict` says whether by itself, or because the guest crashed or ended."""
 
     def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class CaseReporter:
     def explain(
         self, report: pytest.TestReport, error: BaseException | None, stalled: str = ""
     ) -> None:
-        """Makes the report one of the current case: its words, and no traceback of ours.
+        """Makes the report one of the current case: its diagnostics, without our traceback.
         `stalled` says why it proves nothing, if so.
         """
         report.user_properties = [(PROPERTY, self.current)]
@@ -162,7 +162,7 @@ class Ktap:
         those that the kernel logs meanwhile (a KUnit module).
 
         Raises `NoKtap` where there are none, `CommandFailed` where all passed and the exit status
-        says otherwise, and what befalls the guest, after the cases that were printed before.
+        says otherwise, and the guest's crash or end, after the cases that were printed before.
         """
         guest: Guest = self._request.getfixturevalue("guest")
         machine, start, output = guest.machine, len(guest.machine.log), b""
@@ -186,7 +186,7 @@ class Ktap:
     def boot(self) -> KtapReport:
         """Boots a machine of the test's own and reports the cases in its kernel log (KUnit).
 
-        Raises `NoKtap` where there are none, and what befalls the boot, after the cases before.
+        Raises `NoKtap` where there are none, and the guest's crash or end, after the cases before.
         """
         before = len(self._boots.machines)
         try:

@@ -117,7 +117,7 @@ def guest(request: pytest.FixtureRequest, qemu_session: Session) -> Guest:
     mark = request.node.get_closest_marker("machine")
     kind = mark.args[0] if mark else "clone"
     if kind == "class":
-        # First, so that a crash while the guest is made is told with its machine.
+        # First, so that a crash while the guest starts is reported with its machine.
         request.node.stash[BOOTS] = request.getfixturevalue("class_boots")
         guest: Guest = request.getfixturevalue("class_guest")
         return guest

@@ -72,7 +72,7 @@ CHECKS: dict[str, Callable[[pytest.Mark], Iterator[str]]] = {
 
 
 def check(items: Iterable[pytest.Item]) -> None:
-    """Raises `pytest.UsageError` that names each mark that cannot be meant, with its test."""
+    """Raises `pytest.UsageError` that names each invalid mark, with its test."""
     wrong = [
         f"{item.nodeid}: mark {name}: {problem}"
         for item in items

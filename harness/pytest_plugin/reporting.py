@@ -19,7 +19,7 @@ MOST_LINES = 1000
 
 
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
-    """Adds sections to a failed report: whose fault it is, and how to see for oneself."""
+    """Adds sections to a failed report: whose fault it is, and how to reproduce it."""
     error = call.excinfo.value if call.excinfo is not None else None
     machines = item.stash[BOOTS].machines if BOOTS in item.stash else []
     stalled = blame.stalled(machines)
@@ -33,7 +33,7 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         report.longrepr = f"{type(error).__name__} ({error.verdict.value}): {error}"
     verdict = error.verdict if isinstance(error, HarnessError) else Verdict.PRODUCT
     if isinstance(error, OSError | MemoryError):
-        # No answer of a guest raises these: this host has run out of something.
+        # No guest can cause these: this host is out of memory, disk space or descriptors.
         verdict = Verdict.INFRASTRUCTURE
     if BOOTS not in item.stash:
         return

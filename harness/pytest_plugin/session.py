@@ -43,7 +43,7 @@ class Session:
         self._variants: dict[tuple[str, str], ImageSet] = {}
         terminal: IO[str] | None = None
         if sys.__stderr__ is not None and (self.settings.console or self.settings.gdb):
-            # Capturing puts something else into place of 2 while a test runs.
+            # While a test runs, pytest's capturing replaces file descriptor 2.
             terminal = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
         self.live = terminal if self.settings.console else None
         """Where the guests' consoles are shown."""

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 
 def element(name: str, /, *children: str, **attributes: object) -> Markup:
-    """One element. Attributes: ``class_="wide"``, ``aria_label=…``; None leaves one out."""
+    """An element. Attributes: ``class_="wide"``, ``aria_label=…``; None leaves one out."""
     words = [Markup(name)]
     for key, value in attributes.items():
         if value is not None:

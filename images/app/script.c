@@ -357,7 +357,7 @@ static void do_device(struct script *script, char **words)
 }
 
 /*
- * A child that has the mappings and the open file until it is told to stop:
+ * A child that has the mappings and the open file until a command stops it:
  * what fork must keep alive. Its process id is the answer.
  */
 static void do_fork(struct script *script, char **words)

@@ -140,7 +140,7 @@ def test_what_a_guest_prints_is_in_the_report_with_its_verdicts(
     assert not failure(cases["kernel_log", "cma > first_fit"])
     assert verdict(cases["kernel_log", "cma > aligned"]) == "product"
 
-    # What ends the guest, or its answer, is told as such, after the cases before.
+    # What ends the guest, or its answer, is reported as such, after the cases before.
     assert verdict(cases["crash", f"{selftest} > placed"]) == "product"
     assert verdict(cases["crash", "(missing)"]) == "crash"
     assert "planned 3, saw 2" in failure(cases["crash", "(missing)"])

@@ -111,7 +111,7 @@ class TestFiles:
             assert len(far) > 10
             assert far == sorted(far)
             assert far[-1] == (BIG, BIG)
-        # QEMU's word for a packet that the card had no room for; some make a transfer take minutes.
+        # QEMU's log of a packet that the card's buffer could not take: a transfer gets slow.
         assert "Failed to send packet" not in guest.machine.transcript.streams["qemu"].text()
 
     def test_a_file_of_the_kernel_is_got_as_it_is_read(self, guest: Guest) -> None:

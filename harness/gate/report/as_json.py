@@ -15,7 +15,7 @@ bytes that were no UTF-8 are shown as ``\\x80``.
     text; ``release`` is empty where the patched kernel did not boot, ``started`` is ISO 8601
 ``findings``
     list of ``kind``, ``verdict``, ``title``, ``detail``, ``artifact`` (path or null), ``excerpt``.
-    ``kind`` is a value of `harness.gate.result.Kind`; ``verdict`` is ``product``, ``crash``,
+    ``kind`` is a value of `harness.gate.result.FindingKind`; ``verdict`` is ``product``, ``crash``,
     ``timeout``, ``infrastructure`` or ``not judged``
 ``tests``
     ``run``, ``passed``, ``judged`` (with a known result on both systems), ``of`` (tests of the

@@ -22,7 +22,7 @@ from harness.machine.deadline import Deadline
 from harness.machine.errors import GuestTimeout
 from harness.machine.network import HOST
 
-# What goes wrong is raised; the library's own log would say it again, in its words, on stderr.
+# Errors are raised; the library's own log would only repeat them on stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
@@ -39,7 +39,7 @@ KEX = "curve25519-sha256@libssh.org"
 CIPHER = "aes128-ctr"
 MAC = "hmac-sha2-256"
 # Dropbear ends a session's processes with nothing but the end of their output, so a command that
-# timed out is looked for by a word that it and all its children have.
+# timed out is found by a variable in its environment, which all its children inherit.
 MARK = "HARNESS_RUN"
 
 
@@ -129,7 +129,7 @@ class Client:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Ends the connection in good order."""
+        """Closes the connection."""
         self.ssh.close()
 
     def run(self, command: str, timeout: float) -> CommandResult:
@@ -253,5 +253,5 @@ def _drain(
 
 
 def quoted(path: str) -> str:
-    """A path as a word of the guest's shell that is not taken for an option."""
+    """A path, quoted for the guest's shell, that is not taken for an option."""
     return shlex.quote(path if path.startswith("/") else f"./{path}")

@@ -67,7 +67,7 @@ class Ssh:
         """The connection, made where there is none that stands.
 
         Raises `UserError` where the guest has no ssh, `SshError` where it does not answer as it
-        should, and what befalls the machine.
+        should, and the machine's crash or end.
         """
         with self._lock:
             if self.absent:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Blocking work on a connection, with an eye on the machine: its crash or its end ends the wait."""
+"""Blocking work on a connection, ended early when the machine crashes or ends."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ T = TypeVar("T")
 SLICE = 0.05
 """Seconds after which a waiter looks at the machine again, at the latest."""
 LAST_WORDS = 2.0
-"""Seconds that QEMU and the kernel log get to say why a connection has ended."""
+"""Seconds to wait for the kernel log, or QEMU's exit, to say why a connection has ended."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """What may befall a machine, for those who wait on a connection to its guest."""
+    """What a wait on a connection must know of the machine: how to notice its crash or its end."""
 
     guard: Guard
-    """Raises what has befallen it; see `Machine.guard`."""
+    """Raises the error for its crash or its end, if there was one; see `Machine.guard`."""
     log: Stream
     """The kernel log. It ends with QEMU."""
     crashes: list[Crash]
@@ -83,7 +83,7 @@ def watched(
 ) -> T:
     """Runs blocking `work` in a thread of its own and gives what it gives, or raises.
 
-    Raises `GuestTimeout` at the deadline, and what befalls the machine, as soon as it does; `abort`
+    Raises `GuestTimeout` at the deadline, and the machine's crash or end at once; `abort`
     is called then, and must make `work` end. An error of the connection itself is raised as it is,
     unless the machine's end is the cause.
     """

@@ -187,7 +187,7 @@ GOOD = (
         variant="kbuild",
     ),
 )
-"""Layouts in which every area must come to life, unless the command line bypasses it."""
+"""Layouts in which every area must be created, unless the command line bypasses it."""
 
 BAD = (
     Layout(

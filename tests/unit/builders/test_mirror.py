@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A copy that anybody may spoil: every way to spoil it is found, and made good."""
+"""A copy that a build may change: every kind of change is found, and undone."""
 
 from __future__ import annotations
 

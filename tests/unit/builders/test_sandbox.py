@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a hostile build tries, tried: nothing of it reaches the host, and each attempt is told."""
+"""What a hostile build may try: nothing of it reaches the host, and each attempt is reported."""
 
 from __future__ import annotations
 

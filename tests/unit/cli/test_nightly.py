@@ -207,7 +207,7 @@ def test_a_signal_leaves_nothing_running_and_the_results_so_far(
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
-    # They were told to end; a loaded host may need a moment to see them off.
+    # They were signalled; on a loaded host their end takes a moment.
     end = time.monotonic() + 5
     while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.05)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The search for the first bad commit, on a small repository with a test that is told the truth."""
+"""The search for the first bad commit, on a small repository with given test results."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Trouble(HarnessError):
 
 
 class Calls:
-    """Gives what it is told to, one after the other."""
+    """Gives the results that it was made with, one after the other."""
 
     def __init__(self, *results: int | Exception) -> None:
         self.results = list(results)

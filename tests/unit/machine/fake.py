@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A scripted guest on a pty: it plays what a serial line can do to a harness, without QEMU."""
+"""A scripted guest on a pty: it plays the faults that a serial line can have, without QEMU."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is told of the last nights: changes, flakes, trends, kill rates."""
+"""What the report says of the last nights: changes, flakes, trends, kill rates."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class FakeGuest:
         return Client(self.port, keys or self.keys, self.watch, timeout)
 
     def panic(self) -> None:
-        """The kernel crashes: its log says so, and the network falls silent."""
+        """The kernel crashes: its log says so, and the network answers no more."""
         self.log.append(b"[    1.000000] Kernel panic - not syncing: played\n")
         self.log.append(b"[    1.000001] ---[ end Kernel panic - not syncing: played ]---\n")
 

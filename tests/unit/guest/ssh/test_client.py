@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A connection and what can befall it, without QEMU."""
+"""A connection, and how it can fail, without QEMU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def guest(tmp_path: Path) -> Iterator[FakeGuest]:
 
 @pytest.fixture
 def short_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing befalls the machine: no need to wait long for its last words."""
+    """The machine neither crashes nor ends: no need to wait long for a reason in its log."""
     monkeypatch.setattr(watch, "LAST_WORDS", 0.1)
 
 
