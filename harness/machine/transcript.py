@@ -236,10 +236,10 @@ class Transcript:
                 self._live.flush()
 
     def tails(self, count: int = 5) -> str:
-        """The last lines of each stream that said anything, and where the whole is."""
+        """The last `count` lines of each stream that said anything, and where the whole is."""
         parts = []
         for name, stream in self.streams.items():
-            lines = [] if stream.framed else stream.last_lines(count)
+            lines = [] if stream.framed or not count else stream.last_lines(count)
             if lines:
                 parts.append(f"last of {name}:\n" + "\n".join(f"    {line}" for line in lines))
         if self.directory is not None:

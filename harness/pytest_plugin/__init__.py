@@ -12,7 +12,7 @@ from harness.builders.variant import variants
 from harness.errors import HarnessError, UserError
 from harness.imageset import zimage
 from harness.memory.ranges import AddressRange
-from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting, skips
+from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting, rootdir, skips
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
@@ -58,6 +58,12 @@ SHOWS_ADDRESSES: pytest.StashKey[bool] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds ``--qemu`` and the rest."""
     options.register(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Finds the ini-file where an option's value hid it."""
+    rootdir.settle(early_config, args)
 
 
 @pytest.hookimpl(trylast=True)  # the JUnit writer is there then

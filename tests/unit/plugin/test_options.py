@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -76,6 +78,8 @@ def test_an_option_of_the_plugin_without_qemu_is_a_usage_error(
 
 
 SYSTEM = """
+from pathlib import Path
+
 import pytest
 
 @pytest.fixture(scope="session")
@@ -124,3 +128,28 @@ def test_with_strict_a_test_of_the_system_that_cannot_run_fails(system: pytest.P
     result.assert_outcomes(passed=1, errors=2, xfailed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([f"skipped, which --qemu-strict does not allow: {DEBUGFS}"])
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_the_value_of_an_option_does_not_move_the_root_directory(
+    pytester: pytest.Pytester, tmp_path: Path, separate: bool
+) -> None:
+    """Whatever the ini-file says holds."""
+    pytester.makeini("[pytest]\naddopts = --maxfail=7\ntestpaths = here\n")
+    pytester.mkdir("here").joinpath("test_it.py").write_text(TEST)
+    elsewhere = tmp_path / "elsewhere" / "names.txt"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("here/test_it.py::test_with_a_guest\n")
+    words = ["--qemu-select", str(elsewhere)]
+    given = words if separate else ["=".join(words)]
+    result = pytester.runpytest_inprocess(
+        "-p", "harness.pytest_plugin", "--collect-only", "--qemu", *given
+    )
+    result.stdout.fnmatch_lines([f"rootdir: {pytester.path}", "configfile: tox.ini", "*1/2 tests*"])
+
+
+def test_where_nothing_is_moved_nothing_is_done(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naddopts = --maxfail=7\n")
+    config = pytester.parseconfig("-p", "harness.pytest_plugin", "--qemu-memory", "256")
+    assert config.getoption("maxfail") == 7
+    assert config.rootpath == pytester.path
