@@ -28,8 +28,8 @@ MIRROR = "HARNESS_ARM_MIRROR"
 DEB_BYTES = 300 * 2**20
 FRESH_SECONDS = 900.0
 
-# Hooks of the machine (package caches of desktops, of containers) are none of our business, and
-# would change it. `#clear` works only in a file that is read after the machine's own.
+# Hooks of the machine (package caches of desktops, of containers) do not concern these downloads
+# and would change the machine. `#clear` works only in a file that is read after the machine's own.
 _CONFIGURATION = """\
 #clear APT::Architectures;
 #clear APT::Update::Pre-Invoke;
@@ -60,7 +60,7 @@ class PrivateApt:
         self.root = cache.directory("apt" if arm else "apt-native")
 
     def refresh(self) -> None:
-        """Fetches the package lists if they are old; a suite that fails is left out, aloud.
+        """Fetches the package lists if they are old; one that fails is left out and named.
 
         Raises `UserError` where the machine has no usable source, `BuildError` where all fail.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Content-addressed store of what is built: the key of an entry is the digest of all that went in.
+"""Content-addressed store of build results: the key of an entry is the digest of all that went in.
 
 Layout under `cache_root`:
 
@@ -100,7 +100,7 @@ class Cache:
         self.root = root if root is not None else cache_root()
         self.say = say
         self.offline = False
-        """Set where only what is there counts: nobody is asked for a version."""
+        """Set where only existing entries count: apt is not asked for a version."""
 
     def directory(self, name: str) -> Path:
         """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
@@ -156,7 +156,7 @@ class Cache:
         return path
 
     def _sound(self, path: Path, say: Say = lambda text: None) -> bool:
-        """Whether an entry is there, finished and by the look of it undamaged."""
+        """Whether an entry is finished, and the sizes and times of its files are as recorded."""
         if not (path / MANIFEST).exists():
             return False
         try:
@@ -229,7 +229,7 @@ class Cache:
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what killed builds left behind: work in progress whose lock nobody holds."""
+        """Removes what killed builds left behind: unfinished entries whose lock is free."""
         for path in (self.root / "tmp").glob("*"):
             with FileLock(self.directory("locks") / f"{path.name.rpartition('.')[0]}.lock") as lock:
                 if lock.try_exclusive():

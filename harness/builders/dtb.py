@@ -52,6 +52,6 @@ def compile_dts(
         preprocess, text.encode(errors="surrogateescape"), "preprocessing the device tree"
     )
     includes = [word for directory in directories for word in ("-i", str(directory))]
-    # The kernel's own makefile silences dtc's opinions on its board files too.
+    # The kernel's own makefile disables these warnings of dtc for its board files too.
     command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-b", "0", *includes, "-"]
     return step(command, expanded, "compiling the device tree")

@@ -33,9 +33,8 @@ def build_image_set(
 ) -> ImageSet:
     """All files of one system under test, for a kernel version, a kernel tree, or the default.
 
-    What the cache has is taken without a word; what has to be built is said to `progress`, with
-    the reason. The entries cannot be pruned before this process ends. Raises `UserError`,
-    `BuildError`.
+    Nothing is printed for what the cache has; `progress` says what has to be built, and why. The
+    entries cannot be pruned before this process ends. Raises `UserError`, `BuildError`.
     """
     progress = progress or LazyProgress()
     cache = cache or Cache(say=progress.say)

@@ -47,7 +47,7 @@ _PROGRAMS = ("make", "gcc", "bc", "bison", "flex", "patch", "perl", "tar", "xz",
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is done to a source tree."""
+    """How a source tree is configured and built: patches and configuration."""
 
     config: tuple[Path, ...]
     """Fragments laid on ``vexpress_defconfig``, in order."""

@@ -160,7 +160,7 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
     def unpack_plain(tools: ToolRunner, tree: Path) -> None:
         argv = ["cp", "-a", "--reflink=auto", f"{path}/.", str(tree)]
         tools.run(argv, f"copying {path}")
-        # A tree that was built in cannot be built out of.
+        # kbuild refuses to build out of a tree that has build results in it.
         if (tree / ".config").exists() or (tree / "include" / "config").exists():
             tools.run(["make", "-C", tree, "ARCH=arm", "mrproper"], "cleaning the copy")
 

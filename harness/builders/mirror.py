@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A copy of a built tree that anybody may spoil, and that is made good again by what was changed.
+"""A copy of a built tree that an untrusted build may change, and that is restored file by file.
 
-Whether a file was changed is told by its inode number and its change time, which no program can set
+Whether a file was changed is seen by its inode number and its change time, which no program can set
 at will. So nothing needs to be known of the program that had the copy: not what it was told to
 change, nor whether it ended as it should.
 """
@@ -36,7 +36,7 @@ class Mirror:
         self._clean = record.with_suffix(".clean")
 
     def prepare(self, run: Callable[[Sequence[str | Path]], None]) -> bool:
-        """Makes the copy good, or makes it; True where it had to be made. `run` runs a program."""
+        """Restores the copy, or makes it where it is missing: then True. `run` runs a program."""
         known = self._known() is not None
         if known and self.place.is_dir() and not self.place.is_symlink():
             self.restore()
@@ -58,7 +58,7 @@ class Mirror:
         self._clean.unlink(missing_ok=True)
 
     def restore(self) -> list[str]:
-        """Makes the copy good again; the paths that were not. Unless it was lent, it is good.
+        """Restores the copy if it was lent; returns the paths that had been changed.
 
         Where the record is gone or damaged nothing is done: `prepare` makes the copy anew.
         """

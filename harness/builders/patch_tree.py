@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A built kernel tree of one's own: patch it, make what changed, take the patch off again.
+"""A private copy of a built kernel tree: apply a patch, build what changed, remove the patch.
 
 One directory ``trees/LABEL`` of the cache for each kernel, used by one process at a time:
 
@@ -117,7 +117,7 @@ class PatchTree:
     # Getting ready
 
     def prepare(self) -> None:
-        """Makes the directory fit for use: copied where it must be, clean in any case."""
+        """Prepares the directory: copies the tree where it is missing, else restores it."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._close()
         stamp = self.root / "stamp.json"
@@ -138,7 +138,7 @@ class PatchTree:
         self._reset_images()
 
     def _close(self) -> None:
-        """Nobody but us gets to what is built here, and those who build it."""
+        """Only this user, and the uid that builds, can reach what is built here."""
         self.root.chmod(0o700)
         if (
             self._sandbox is not None
@@ -242,7 +242,7 @@ class PatchTree:
         return paths
 
     def restore(self) -> None:
-        """Brings everything back to what it was."""
+        """Removes all patches and restores every file."""
         self._mirror.restore()
         self._reset_images()
 
@@ -299,7 +299,7 @@ class PatchTree:
     def _make_kernel(self) -> None:
         words = self._make
         if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
-            # A new option would be asked for, and nobody answers.
+            # kconfig would ask for a new option on standard input.
             self._run([*words, "olddefconfig"], "configuring the kernel")
         self._run([*words, *TARGETS], "making the kernel")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the tools of a build: logged, followed line by line, and never left running."""
+"""Runs the programs of a build: their output is logged, and none is left running."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Contained(BuildError):
 
 
 class NoSandbox(HarnessError):
-    """This host cannot run one."""
+    """This host cannot confine a build."""
 
 
 @dataclasses.dataclass(frozen=True)

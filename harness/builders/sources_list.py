@@ -125,7 +125,7 @@ def distribution_sources(sources: list[Source], release: Mapping[str, str]) -> l
     found = []
     for source in sources:
         official = _OFFICIAL.search(source.uri) is not None
-        # apt cannot read a disc that nobody puts in.
+        # apt cannot read a disc that is not inserted.
         if "main" not in source.components or source.uri.startswith("cdrom:"):
             continue
         if source.suite in own or (source.suite in aliases and official):

@@ -78,7 +78,7 @@ class Watcher(threading.Thread):
         self.why = ""
 
     def run(self) -> None:
-        """Looks until told to stop, or until there is a reason to end it."""
+        """Checks at each interval, until it is stopped or a limit is exceeded."""
         while not self._end.wait(INTERVAL):
             self.why = self._excess()
             if self.why:
@@ -124,7 +124,7 @@ class Watcher(threading.Thread):
         if self._free - self._free_bytes() > limits.disk:
             if sum(map(self._written, self._writable)) > limits.disk:
                 return f"it filled the disk with more than {limits.disk >> 20} MiB"
-            # Somebody else did.
+            # Another process did.
             self._free = self._free_bytes()
         pids = descendants(self._process.pid, limits.processes)
         if len(pids) > limits.processes or _refused(self._group):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the suite gives on the unpatched system: run once, kept in the cache, compared with."""
+"""The suite's results on the unpatched system: run once, kept in the cache, compared with later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.testrun.suite import SYSTEM, Suite
 MANY = 10_000
 """More failing tests than there are: a run that is not ended early."""
 _STRICT = "[XPASS(strict)]"
-"""How pytest says that a test passed which was known to fail."""
+"""How pytest reports a test that passed though it was marked as failing."""
 
 
 def suite_digest(select: Path | None) -> str:
@@ -65,7 +65,7 @@ def run_settled(
     enough: int | None = None,
 ) -> SuiteResult:
     """Runs the suite, once more where that is lost, and each failing test again until it is known
-    what it says, see `harness.testrun.settle`; `note` is told of it.
+    what it says, see `harness.testrun.settle`; `note` is called with a line on it.
     """
 
     def lost_once(why: str) -> None:

@@ -36,7 +36,7 @@ from harness.testrun.suite import SYSTEM, Suite
 
 
 class Mark(enum.Enum):
-    """What git is told of a commit."""
+    """The mark that git gets for a commit."""
 
     GOOD = "good"
     BAD = "bad"
@@ -210,7 +210,7 @@ class Found:
 
     @property
     def proved(self) -> bool:
-        """Whether the second look saw what the first one saw."""
+        """Whether the second test of both commits gave the same as the first."""
         marks = [tested.mark for tested in self.proof]
         return marks == [Mark.BAD, Mark.BAD, Mark.GOOD, Mark.GOOD]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a gate finds, put into words."""
+"""Texts of a gate's findings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unnumbered(warning: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first."""
+    """The first line of an error's text."""
     return str(error).partition("\n")[0]
 
 

@@ -78,7 +78,7 @@ class Gate(Record):
         )
 
     def judge(self, inputs: Sequence[Input]) -> GateResult:
-        """What becomes of the patches. Raises `UserError` for a base or a directory that cannot be
+        """Judges the patches. Raises `UserError` for a base or a directory that cannot be
         used; all else is in the result.
         """
         out = self._options.output
@@ -88,7 +88,7 @@ class Gate(Record):
         self._judge(inputs)
         known = (Decision.ACCEPTED, Decision.NOT_JUDGED)
         if self._result.decision not in known and (bad := self._cache.damaged()):
-            # Nobody is blamed for what damaged files did.
+            # Damaged files of the cache are infrastructure, not the patch's fault.
             note = f"judged again, for files of the cache were damaged: {few(bad)}"
             self._progress.say(note)
             self._begin_again(note)
@@ -134,7 +134,7 @@ class Gate(Record):
         self, inputs: Sequence[Input], patch_tree: contextlib.ExitStack
     ) -> tuple[ImageSet, ImageSet, list[str]]:
         """The base's images, the patched ones, and the warnings that are new. `patch_tree` is left
-        with the tree to be made good.
+        with a tree that is to be restored.
         """
         options, out = self._options, self._options.output
         with self._stage("base"):
@@ -223,8 +223,9 @@ class Gate(Record):
     def _probe(
         self, base: ImageSet, patched: ImageSet, patch_tree: contextlib.ExitStack
     ) -> tuple[Probe, Probe | None]:
-        """Boots both side by side: each is the other's witness that this host is well. Meanwhile
-        the tree is made good.
+        """Boots both side by side, so that trouble of this host shows on the base too.
+
+        Meanwhile the tree is restored.
         """
         place = self._options.output / "boot"
         with self._stage("boot") as others:

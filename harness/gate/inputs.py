@@ -41,7 +41,7 @@ class Input:
     text: str
     """Its diff, from the first file on."""
     paths: tuple[str, ...]
-    """What it changes, without ``a/`` and ``b/``."""
+    """The files that it changes, without ``a/`` and ``b/``."""
     message: str = ""
     """What stands above its diff."""
     notes: tuple[str, ...] = ()

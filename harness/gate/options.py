@@ -12,7 +12,7 @@ from harness.builders.watch import Limits
 from harness.host.project import ROOT
 
 QUICK = ROOT / "tests" / "quick.txt"
-"""The tests that a gate runs unless it is told to run all."""
+"""The tests that a gate runs without ``--whole``."""
 QUICK_DRIVER = QUICK.with_name("quick-driver.txt")
 BOOT_TIMEOUT = 30.0
 """Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""

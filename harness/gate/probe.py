@@ -58,7 +58,7 @@ def probe(
 ) -> Probe:
     """Boots `images`, loads the driver, allocates, and reads what there is to compare.
 
-    Raises what befalls the machine; its transcript is in `directory` then too.
+    Raises the machine's crash or end; its transcript is in `directory` then too.
     """
     config = MachineConfig(images, memory_mib, append=EARLY_CONSOLE, icount=True)
     with Machine(config, directory) as machine:
@@ -88,7 +88,7 @@ def _timed(app: str, name: str) -> str:
     """
     begin, end = (f"echo '<6>{_MARK}{name} {what}' >/dev/kmsg" for what in ("begins", "ends"))
     size, times = CYCLES[name]
-    # The first page is held: an area that is all free takes ways of its own.
+    # The first page is held: the kernel takes another path where an area is all free.
     commands = f"alloc 4096\\nrepeat {times} cycle {size}\\n"
     return f"{begin}; printf '{commands}' | {app} --script --device {DEVICE}; {end}"
 

@@ -12,7 +12,7 @@ from harness.gate.result import Decision, Finding, GateResult, Stage
 
 
 class Decided(Exception):
-    """There is nothing more to find out."""
+    """The decision is made: the rest of the run is skipped."""
 
     def __init__(self, decision: Decision, reason: str, *findings: Finding) -> None:
         super().__init__(reason)
@@ -22,14 +22,14 @@ class Decided(Exception):
 
 
 class Record:
-    """A result that grows."""
+    """The result while it is collected."""
 
     def __init__(self, blank: GateResult) -> None:
         self._blank = blank
         self._result = blank
 
     def _begin_again(self, note: str) -> None:
-        """Forgets what was found; `note` says why."""
+        """Drops the findings so far; `note` says why."""
         self._result = dataclasses.replace(self._blank, notes=(note,))
 
     def _add(self, **fields: object) -> None:

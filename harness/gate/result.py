@@ -89,7 +89,7 @@ class ResultChange(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class TestChange:
-    """A test whose result is worth a line."""
+    """A test whose result differs from the base's, or fails."""
 
     __test__ = False
 

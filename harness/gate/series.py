@@ -12,7 +12,7 @@ from harness.gate.mails import Mail
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The patches in their order, and a word on each mail, or lack of one, that matters."""
+    """The patches in their order, and a note on each mail that was left out or is missing."""
 
     patches: tuple[Mail, ...]
     notes: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests that newly fail: whose fault that is, by what the base does here and now."""
+"""Tests that newly fail: the patch's fault only where the base passes them again, here and now."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from harness.machine.errors import CommandFailed, ConsoleError, GuestTimeout
 
 HISTORY = 8
 Guard = Callable[[], None]
-"""Raises what has befallen the machine (a crash, its end); returns where nothing has."""
+"""Raises the error for the machine's crash or end; returns where it runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CommandResult:
         return self.stdout.decode("utf-8", "replace")
 
     def check(self) -> CommandResult:
-        """Itself, where the status is 0. Raises `CommandFailed` otherwise."""
+        """Returns itself where the status is 0. Raises `CommandFailed` otherwise."""
         if self.status:
             said = (self.stderr or self.stdout).decode("utf-8", "replace").strip()
             raise CommandFailed(
@@ -68,9 +68,9 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def open(self, nonce: str, timeout: float) -> float:
-        """Gets the guest's ear and gives the machine its word (hex), which every answer repeats.
+        """Connects to the guest and gives the machine its nonce (hex), which every answer repeats.
 
-        Proves that the guest lives, and returns what `probe` does.
+        Proves that the guest runs, and returns what `probe` does.
         """
 
     def run(self, command: str, timeout: float) -> CommandResult:
@@ -105,7 +105,7 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def probe(self, timeout: float) -> float:
-        """Proves that the guest lives: its word, a running clock, timer interrupts.
+        """Proves that the guest runs: its nonce, a running clock, timer interrupts.
 
         Returns how many seconds the guest's clock advanced over a sleep of 1 ms (or more).
         """

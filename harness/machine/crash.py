@@ -55,7 +55,7 @@ class Crash:
 
 
 TRACE_MAX = 32 * 1024
-"""Bytes that are told of a trace. A kernel that warns without end must not fill the reports."""
+"""Bytes of a trace that are shown. A kernel that warns without end must not fill the reports."""
 
 
 class CrashWatcher:
@@ -100,9 +100,9 @@ class CrashWatcher:
             self._line_start += len(raw) + 1
 
     def take(self) -> Crash:
-        """Waits for the end of the trace that has begun, and takes it off the watch.
+        """Waits for the end of the trace that has begun; the crash is then no longer pending.
 
-        The end is the kernel's end mark, the end of the log, or `QUIET` seconds without a word.
+        The end is the kernel's end mark, the end of the log, or `QUIET` seconds without output.
         Of several threads at once, all get the same crash.
         """
         with self._taking:

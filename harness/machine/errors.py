@@ -8,7 +8,7 @@ from harness.machine.crash import Crash
 
 
 class MachineError(HarnessError):
-    """QEMU, the host or a channel failed; the guest is not to blame."""
+    """QEMU, the host or a channel failed; nothing is known of the guest."""
 
 
 class QemuDied(MachineError):

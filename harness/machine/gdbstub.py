@@ -55,11 +55,11 @@ class GdbStub:
         self.stopped(ANSWER)
 
     def break_at(self, address: int) -> None:
-        """Stops whoever comes to the address."""
+        """Sets a breakpoint: a processor that reaches the address stops."""
         self._ask(f"Z0,{address:x},4")
 
     def clear(self, address: int) -> None:
-        """No more."""
+        """Removes the breakpoint at the address."""
         self._ask(f"z0,{address:x},4")
 
     def register(self, processor: int, number: int) -> int:
@@ -68,7 +68,7 @@ class GdbStub:
         return int.from_bytes(bytes.fromhex(self._question("g"))[4 * number :][:4], "little")
 
     def detach(self) -> None:
-        """Lets the machine run on without us."""
+        """Ends the session; the machine runs on."""
         self._ask("D")
 
     def _ask(self, packet: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The one thread that reads everything that machines say, all the time, and talks QMP.
+"""The one thread that reads all output of all machines, all the time, and speaks QMP.
 
 Whatever a test does or waits for, no stream of a guest is left undrained: a full pipe would stop
 the guest, and what it says while nobody waits would be lost.

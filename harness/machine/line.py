@@ -16,10 +16,10 @@ from harness.machine.deadline import Deadline
 from harness.machine.transcript import Stream, Transcript, readable
 
 SLICE = 0.1
-"""Seconds after which a blocked sender looks whether the guest still lives."""
+"""Seconds after which a blocked sender checks whether the guest still runs."""
 
 HUNG_UP = 10
-"""Seconds within which the reader of a line whose other end is gone learns it too."""
+"""Seconds to wait, after a write to a closed line failed, for the reader to see the end."""
 
 
 class Line:
@@ -35,7 +35,7 @@ class Line:
         self.fd = fd
         self.stream = stream
         self.tails = tails or transcript.tails
-        """What to tell of the machine when it gives no answer."""
+        """The last output of the machine, for the error when it gives no answer."""
         self._transcript = transcript
 
     def send(self, data: bytes, deadline: Deadline, guard: Guard) -> None:

@@ -280,10 +280,10 @@ class Machine:
         argv += Storage().memory(config) + Storage().drive(config)
         return shlex.join([*argv, "-append", config.command_line])
 
-    # What befalls it
+    # Crash and end
 
     def guard(self) -> None:
-        """Raises what has befallen the machine: a crash first, then its end. Else returns."""
+        """Raises the error for the guest's crash, else for the machine's end, if any."""
         if self.watcher.head_seen:
             crash = self.watcher.take()
             if crash not in self.crashes:  # another thread may have been told of it too

@@ -17,7 +17,7 @@ from qemu.qmp import ExecuteError, QMPClient, QMPError
 from harness.machine.errors import MachineError
 from harness.machine.iothread import IoThread
 
-# What goes wrong is raised; the library's own log would say it again, in its words, on stderr.
+# Errors are raised; the library's own log would only repeat them on stderr.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 logging.getLogger("qemu.qmp").propagate = False
 
@@ -77,7 +77,7 @@ class Qmp:
         return self._migration_status
 
     def execute(self, command: str, timeout: float = 10, **arguments: object) -> Any:
-        """Runs a command and returns its answer. Raises `MachineError` with QEMU's own words."""
+        """Runs a command and returns its answer. Raises `MachineError` with QEMU's message."""
         return self._run(command, arguments, timeout)
 
     def _run(self, command: str, arguments: dict[str, object], timeout: float) -> Any:

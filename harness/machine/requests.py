@@ -3,7 +3,7 @@
 answer comes whole, or its loss is an error.
 
 What is missed is asked for again (``again``, see ``images/agent/agent.c``): at once where damage or
-a gap shows it, else after a time without a word. Nothing else is ever said twice.
+a gap shows it, else after a time of silence. Nothing else is ever sent twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.machine.line import Line
 from harness.machine.transcript import readable
 
 PATIENCE = 1.0
-"""Seconds without a word of the answer after which it is asked for again; doubled each time."""
+"""Seconds without a frame of the answer after which it is asked for again; doubled each time."""
 LONGEST = 8.0
 """Seconds that it is doubled up to."""
 

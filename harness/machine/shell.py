@@ -4,7 +4,7 @@ the kernel.
 
 The prompt, the echo and the kernel's messages are all on that line, so none of it is believed. A
 command's output goes to files in the guest; these come over as numbered base64 lines that begin
-with the machine's word, followed by their MD5 sums and the exit status. A line that a kernel
+with the machine's nonce, followed by their MD5 sums and the exit status. A line that a kernel
 message broke, or that lost bytes, is missed or fails the sum, and all are asked for again.
 """
 
@@ -31,7 +31,7 @@ from harness.machine.transcript import Cursor
 PIECE = 600
 """Bytes of one line to the guest; the tty's line editor takes 4095, and ash's editor fewer."""
 KNOCK = 1.0
-"""Seconds without an answer after which a booting guest is knocked at again."""
+"""Seconds without an answer after which Enter is sent to a booting guest again."""
 SOFT_KNOCKS = 12
 """Bytes that a guest may be sent before its serial driver runs. A PL011 whose 16 bytes of buffer
 are full when the driver starts raises no interrupt any more if more is waiting behind them: the

@@ -36,7 +36,7 @@ class StallSample:
 
     stopped: bool
     delay: float
-    """Seconds that its busiest-to-wait thread has waited for a processor so far."""
+    """Seconds that one of its threads has waited for a processor so far, the longest of all."""
 
 
 def look(pid: int, proc: Path = Path("/proc")) -> StallSample | None:

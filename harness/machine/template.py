@@ -55,7 +55,7 @@ class Template:
     ) -> Machine:
         """Starts a pristine copy, gives it a nonce of its own and probes it.
 
-        Raises a `HarnessError` where the clone does not come to life.
+        Raises a `HarnessError` where the clone gives no answer.
         """
         overlay = None if self.config.disk is None else self.directory / DISK
         storage = Storage(self.directory / RAM, overlay=overlay, state=self.directory / STATE)
@@ -200,7 +200,7 @@ class TemplateStore:
         directory.with_suffix(".lock").unlink(missing_ok=True)
 
     def discard(self, template: Template) -> None:
-        """Removes a template that does not come to life, so that the next `get` makes it anew."""
+        """Removes a template whose clones do not answer, so that the next `get` makes it again."""
         (template.directory / META).unlink(missing_ok=True)
         shutil.rmtree(template.directory, ignore_errors=True)
 

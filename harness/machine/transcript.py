@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a machine said: append-only bytes, one stream per source.
+"""The output of a machine: append-only bytes, one stream per source.
 
 Nothing is ever taken out of a stream. A wait is a `Cursor` over it, a pexpect object that starts
 at a position; two waits can read the same bytes, and a failed one loses none.

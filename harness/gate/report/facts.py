@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What more than one report says: figures, counts and words, made of a result."""
+"""Texts that several reports share: figures, counts and headlines of a result."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def headline(result: GateResult) -> str:
 
 
 def verdict(finding: Finding, result: GateResult) -> str:
-    """The harness's word for who is at fault, or ``not judged``."""
+    """The verdict (who is at fault), or ``not judged``."""
     if finding.kind is FindingKind.TEST:
         told = (test.verdict for test in result.tests if test.test == finding.test)
         return next(filter(None, told), "product")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What became of each area of the memory map."""
+"""How each area of the memory map differs between base and patched system."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def fate(self) -> Fate:
-        """In one word."""
+        """How the area differs, in one word."""
         if self.before is None:
             return Fate.NEW
         if self.after is None:
