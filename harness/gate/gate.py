@@ -96,7 +96,11 @@ class Gate(Record):
         return self._result
 
     def _judge(self, inputs: Sequence[Input]) -> None:
-        self._add(patches=tuple(InputPatch(i.name, i.subject, i.author, i.paths) for i in inputs))
+        self._add(
+            patches=tuple(
+                InputPatch(i.name, i.subject, i.author, i.paths, i.digest) for i in inputs
+            )
+        )
         try:
             self._confine()
             with contextlib.ExitStack() as patch_tree:
@@ -173,7 +177,9 @@ class Gate(Record):
                     Decision.NOT_JUDGED, reason, Finding(kind, reason, without_log(str(error)))
                 ) from error
             touched += files
-            patches.append(InputPatch(patch.name, patch.subject, patch.author, tuple(files)))
+            patches.append(
+                InputPatch(patch.name, patch.subject, patch.author, tuple(files), patch.digest)
+            )
         self._add(patches=tuple(patches))
         return touched
 

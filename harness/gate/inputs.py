@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bz2
 import dataclasses
+import hashlib
 import lzma
 import re
 import sys
@@ -46,6 +47,11 @@ class Input:
     """What stands above its diff."""
     notes: tuple[str, ...] = ()
     """What was left out of the file that it is from, and why: for the user to read."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the diff, as hex."""
+        return hashlib.sha256(self.text.encode(errors="surrogateescape")).hexdigest()
 
     def write(self, path: Path) -> Path:
         """Writes it for ``git apply``."""

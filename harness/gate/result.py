@@ -74,6 +74,8 @@ class InputPatch:
     author: str
     files: tuple[str, ...]
     """As in the tree: ``linux/mm/cma.c``, ``images/module/cma.c``."""
+    digest: str = ""
+    """SHA-256 of its diff, as hex."""
 
 
 class ResultChange(enum.Enum):

@@ -13,6 +13,7 @@ from harness.ktap.model import (
     NoKtap,
 )
 from harness.ktap.parser import parse_ktap
+from harness.ktap.writer import render_ktap
 
 __all__ = [
     "BAIL_OUT",
@@ -25,4 +26,5 @@ __all__ = [
     "KtapTest",
     "NoKtap",
     "parse_ktap",
+    "render_ktap",
 ]

@@ -12,7 +12,17 @@ from harness.builders.variant import variants
 from harness.errors import HarnessError, UserError
 from harness.imageset import zimage
 from harness.memory.ranges import AddressRange
-from harness.pytest_plugin import addresses, cases, junit, marks, options, reporting, rootdir, skips
+from harness.pytest_plugin import (
+    addresses,
+    cases,
+    junit,
+    ktap_file,
+    marks,
+    options,
+    reporting,
+    rootdir,
+    skips,
+)
 from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
@@ -70,6 +80,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
     junit.register(config)
+    ktap_file.register(config)
     if hasattr(config, "workerinput"):
         zimage.learn(config.workerinput.get(KERNELS, "[]"))
     tests = config.getoption("--qemu-default-tests")

@@ -77,6 +77,7 @@ def register(parser: pytest.Parser) -> None:
         metavar="COMMAND",
         help="command in the guest that prints KTAP, such as kselftest's (may be repeated)",
     )
+    group.addoption("--ktap", metavar="FILE", help="write all results to FILE as KTAP")
     parser.addini("qemu_ktap", "commands in the guest that print KTAP", type="linelist", default=[])
     for option in VALUES:
         group.addoption(f"--qemu-{option.name}", metavar=option.meta, help=option.help)

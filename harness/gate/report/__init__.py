@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.gate.report import as_json, html, junit, markdown, text
+from harness.gate.report import as_json, html, junit, kcidb, markdown, text
 from harness.gate.result import GateResult
 from harness.host.files import write_texts
 from harness.host.output import claim
 
 TEXT, JSON, JUNIT = "verdict.txt", "result.json", "junit.xml"
 HTML, MARKDOWN = "report.html", "summary.md"
-REPORTS = (TEXT, JSON, JUNIT, HTML, MARKDOWN)
+KCIDB, KTAP = "kcidb.json", "results.ktap"
+REPORTS = (TEXT, JSON, JUNIT, HTML, MARKDOWN, KCIDB, KTAP)
 """The files that `write_all` writes."""
 
 
@@ -30,5 +31,7 @@ def write_all(result: GateResult, directory: Path) -> None:
             JUNIT: junit.render(result),
             HTML: html.render(result, directory),
             MARKDOWN: markdown.render(result),
+            KCIDB: kcidb.render(result),
+            KTAP: kcidb.render_ktap(result),
         },
     )
