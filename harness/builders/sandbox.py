@@ -22,6 +22,8 @@ from harness.host.witness import Witness
 
 _NICE = 10
 _FILE_BYTES = 2**31
+# What a shell says; where there is no control group, nobody else counts the refusals.
+_REFUSED_FORK = "fork: Resource temporarily unavailable"
 
 
 class Contained(BuildError):
@@ -76,6 +78,7 @@ class Sandbox:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
+                    env=program.starter_variables,
                     process_group=0,
                     pass_fds=passed,
                 )
@@ -123,6 +126,8 @@ class Running:
         limits = self._watcher.limits
         if len(output) >= limits.output:
             raise Contained(f"it printed more than {limits.output >> 20} MiB")
+        if status and _REFUSED_FORK in output:
+            raise Contained(limits.too_many, tail)
         if self._witness is not None:
             self._witness.end()
         said = offences(self._witness.attempts if self._witness else (), output)

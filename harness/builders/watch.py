@@ -43,6 +43,11 @@ class Limits:
     output: int = 32 * 2**20
     """Bytes of output."""
 
+    @property
+    def too_many(self) -> str:
+        """What is said of one with too many processes."""
+        return f"it had more than {self.processes} processes at a time"
+
 
 def scaled(limits: Limits, jobs: int) -> Limits:
     """Limits for a make that runs `jobs` jobs."""
@@ -91,7 +96,7 @@ class Watcher(threading.Thread):
         if self.is_alive():
             self.join()
         if not self.why and _refused(self._group):
-            self.why = f"it had more than {self.limits.processes} processes at a time"
+            self.why = self.limits.too_many
 
     def kill(self) -> None:
         """Ends it, and with its first process all of them."""
@@ -128,7 +133,7 @@ class Watcher(threading.Thread):
             self._free = self._free_bytes()
         pids = descendants(self._process.pid, limits.processes)
         if len(pids) > limits.processes or _refused(self._group):
-            return f"it had more than {limits.processes} processes at a time"
+            return limits.too_many
         now, computed = time.monotonic(), frozenset((pid, ticks(pid)) for pid in pids)
         if computed != self._busy[1]:
             self._busy = now, computed
@@ -227,4 +232,5 @@ def process_limit(most: int) -> dict[str, int]:
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
             there += entry.name.isdigit() and entry.stat().st_uid == uid
-    return {"RLIMIT_NPROC": there + most}
+    # Some more, so that the watcher sees that there are too many.
+    return {"RLIMIT_NPROC": there + most + max(most // 4, 16)}

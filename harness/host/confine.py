@@ -102,6 +102,12 @@ class Program:
     nice: int = 0
 
     @property
+    def starter_variables(self) -> dict[str, str]:
+        """The environment of what starts it, which the program may be able to read."""
+        kept = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
+        return {**self.variables, **{name: value for name, value in kept.items() if value}}
+
+    @property
     def variables(self) -> dict[str, str]:
         """The whole environment. Python writes no caches, git reads no settings."""
         path = os.environ.get("PATH", os.defpath)
@@ -317,6 +323,7 @@ def _run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=program.starter_variables,
             pass_fds=passed,
         )
         try:
