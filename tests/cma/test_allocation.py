@@ -32,12 +32,14 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "debugfs", "app-script", "cma-sysfs"),
+    pytest.mark.needs("two-areas"),
     pytest.mark.machine("loaded"),
 ]
 
 
+@pytest.mark.needs("app-script")
 class TestPlace:
+    @pytest.mark.needs("debugfs")
     def test_a_region_of_any_size_is_at_the_start_and_not_a_page_more(self, guest: Guest) -> None:
         with guest.script() as app:
             for count in (1, 2, 3, 31, 32, 33, 255, 256, 257, 1024, 2047, 2048):
@@ -47,6 +49,7 @@ class TestPlace:
                 app.release(region)
                 assert allocated(guest) == ()
 
+    @pytest.mark.needs("debugfs")
     def test_the_whole_area_is_usable_from_its_first_byte_to_its_last(self, guest: Guest) -> None:
         nonce, word = 0x1122334455667788, 0x9E3779B97F4A7C15
         before = guest.cma().allocated("linux,cma")
@@ -84,6 +87,7 @@ class TestPlace:
             assert app.error(f"alloc {1793 * PAGE}") == "ENOMEM"
             assert app.alloc(1792 * PAGE) == AddressRange(BASE + MIB, WHOLE.end)
 
+    @pytest.mark.needs("debugfs")
     def test_the_first_hole_that_is_large_enough_is_taken(self, guest: Guest) -> None:
         with guest.script() as app:
             regions = alloc_many(app, [PAGE] * 12)
@@ -95,6 +99,7 @@ class TestPlace:
             assert app.alloc(PAGE) == pages(12)
             assert_held(guest, [pages(0, 13)])
 
+    @pytest.mark.needs("debugfs")
     def test_a_release_between_neighbours_frees_that_region_alone(self, guest: Guest) -> None:
         with guest.script() as app:
             regions = alloc_many(app, [PAGE, 2 * PAGE, MIB, PAGE, 3 * MIB])
@@ -104,6 +109,7 @@ class TestPlace:
                 regions.remove(region)
                 assert_held(guest, regions)
 
+    @pytest.mark.needs("debugfs")
     def test_every_address_of_a_random_sequence_is_as_first_fit_predicts(
         self, guest: Guest
     ) -> None:
@@ -141,7 +147,9 @@ def random_steps(seed: int, count: int) -> tuple[list[str], list[str], FirstFit]
     return commands, expected, model
 
 
+@pytest.mark.needs("app-script")
 class TestExhaustion:
+    @pytest.mark.needs("debugfs")
     def test_a_full_area_refuses_without_a_word_and_without_a_leak(self, guest: Guest) -> None:
         default = guest.cma().allocated("linux,cma")
         with guest.script() as app:
@@ -159,6 +167,7 @@ class TestExhaustion:
             release_many(app, regions)
         assert_all_is_free(guest)
 
+    @pytest.mark.needs("debugfs")
     def test_four_mib_in_holes_of_one_hold_no_two_mib(self, guest: Guest) -> None:
         with guest.script() as app:
             regions = alloc_many(app, [MIB] * 8)
@@ -181,6 +190,7 @@ class TestExhaustion:
             assert app.alloc(2 * MIB) == AddressRange(regions[3].start, regions[4].end)
             assert app.alloc(MIB) == regions[7]
 
+    @pytest.mark.needs("debugfs")
     def test_two_pages_are_not_to_be_had_where_every_other_page_is_free(self, guest: Guest) -> None:
         with guest.script() as app:
             assert app.ask([f"repeat {PAGES} alloc {PAGE}"])[0].split()[1] == hex(WHOLE.end - PAGE)
@@ -196,6 +206,7 @@ class TestExhaustion:
             assert allocated(guest) == (WHOLE,)
 
 
+@pytest.mark.needs("debugfs", "app-script")
 class TestCounters:
     def test_used_and_maxchunk_follow_the_bitmap_at_every_level(self, guest: Guest) -> None:
         """`Guest.cma` compares them; words of the bitmap have 32 bits."""
@@ -209,6 +220,7 @@ class TestCounters:
                 assert state.areas[AREA].used == level
                 assert state.areas[AREA].maxchunk == PAGES - level
 
+    @pytest.mark.needs("cma-sysfs")
     def test_vmstat_counts_calls_and_sysfs_counts_pages(self, guest: Guest) -> None:
         before = guest.cma()
         with guest.script() as app:
@@ -247,6 +259,7 @@ class TestCounters:
             assert guest.cma().meminfo == state.meminfo
 
 
+@pytest.mark.needs("debugfs")
 @pytest.mark.machine("clone")
 class TestDebugfs:
     """The kernel's own door to an area: no driver is loaded."""
@@ -277,6 +290,7 @@ class TestDebugfs:
         guest.run(f"echo {PAGES} > {guest.debug_dir()}/alloc")
         assert allocated(guest) == (WHOLE,)
 
+    @pytest.mark.needs("app-script")
     def test_what_one_door_holds_the_other_does_not_give(self, guest: Guest) -> None:
         guest.insmod()
         guest.run(f"echo 3 > {guest.debug_dir()}/alloc")

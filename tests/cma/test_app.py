@@ -23,7 +23,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "debugfs", "app-script", "module-areas"),
+    pytest.mark.needs("two-areas", "app-script"),
     pytest.mark.machine("loaded"),
 ]
 NONCE = 0xA5A5000011112222
@@ -31,6 +31,7 @@ GREETING = b"BiscuitOS CMA area\0"
 
 
 class TestRegion:
+    @pytest.mark.needs("debugfs")
     def test_without_options_it_greets_from_one_mib(self, guest: Guest) -> None:
         lines = guest.run(guest.app_path()).text.splitlines()
         assert lines[:2] == [
@@ -50,6 +51,7 @@ class TestRegion:
             rest = guest.read_physical(region.phys.start + len(GREETING), 64)
             assert rest == bytes(64)
 
+    @pytest.mark.needs("debugfs")
     def test_what_it_prints_is_what_the_bitmap_has_while_it_holds(self, guest: Guest) -> None:
         with guest.holding("--size 12K --count 3") as regions:
             assert [region.phys for region in regions] == [pages(at, 3) for at in (0, 4, 8)]
@@ -86,6 +88,7 @@ class TestRegion:
         (region,) = guest.run_app(f"--size {text}")
         assert region.phys == AddressRange.from_size(BASE, size)
 
+    @pytest.mark.needs("debugfs")
     def test_the_whole_area_is_one_region_or_as_many_as_it_has_pages(self, guest: Guest) -> None:
         (region,) = guest.run_app("--size 8M")
         assert region.phys == WHOLE
@@ -93,6 +96,7 @@ class TestRegion:
         assert [region.phys for region in regions] == [pages(at, 4) for at in range(0, PAGES, 4)]
         assert_all_is_free(guest)
 
+    @pytest.mark.needs("module-areas")
     def test_another_device_is_another_area(self, guest: Guest) -> None:
         guest.rmmod()
         guest.insmod("area=BiscuitOS_cma:default")
@@ -111,6 +115,7 @@ class TestPattern:
         # Once each when it was written, and once each after the wait.
         assert guest.held_output.count("Pattern: intact") == 6
 
+    @pytest.mark.needs("debugfs")
     def test_damage_that_comes_while_it_holds_is_told_with_its_address(self, guest: Guest) -> None:
         for count, place in (("1", 0), ("2", 16 * PAGE - 8), ("3", 37 * PAGE + 16)):
             status, lines = damaged(guest, f"--size 64K --count {count}", BASE + place)
@@ -144,6 +149,7 @@ def damaged(guest: Guest, options: str, address: int) -> tuple[int, list[str]]:
     return int(status), lines
 
 
+@pytest.mark.needs("debugfs")
 class TestHold:
     def test_it_holds_until_its_input_says_so(self, guest: Guest) -> None:
         with guest.holding("--size 1M"):
@@ -165,6 +171,7 @@ class TestHold:
         assert allocated(guest) == ()
 
 
+@pytest.mark.needs("debugfs")
 class TestRelease:
     def test_without_release_the_end_of_the_process_gives_all_back(self, guest: Guest) -> None:
         regions = guest.run_app("--no-release --size 4K --count 5")
@@ -173,6 +180,7 @@ class TestRelease:
 
 
 class TestFailure:
+    @pytest.mark.needs("debugfs")
     def test_what_is_no_option_or_no_number_is_a_usage_error(self, guest: Guest) -> None:
         wrong = ["--bad", "more", "--size", "--size x", "--size 4Q", "--size ''", "--size -4096"]
         wrong += ["--size K", "--size 4KM", "--size 4096M", "--size 4294967296", "--size ' 4096'"]
@@ -184,6 +192,7 @@ class TestFailure:
             assert result.stderr
         assert allocated(guest) == ()
 
+    @pytest.mark.needs("debugfs")
     def test_what_the_driver_refuses_is_a_failure(self, guest: Guest) -> None:
         for options in ("--size 0", "--size 5000", "--size 9M", "--size 1M --count 9"):
             result = guest.run(f"{guest.app_path()} {options}", check=False)

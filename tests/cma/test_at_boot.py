@@ -20,7 +20,7 @@ from .support import DEFAULT_WHOLE, PAGE, WHOLE
 pytestmark = [
     pytest.mark.every_kernel,
     pytest.mark.machine("class"),
-    pytest.mark.needs("two-areas", "debugfs", "cma-sysfs", "iomem-cma"),
+    pytest.mark.needs("two-areas"),
 ]
 
 DEFAULT = "linux,cma"
@@ -33,13 +33,16 @@ ATOMIC_POOL = AddressRange.from_size(DEFAULT_WHOLE.start, 256 << 10)
 VRAM = AddressRange.from_size(0x4C000000, 8 << 20)
 
 
+@pytest.mark.needs("debugfs")
 class TestWitnesses:
+    @pytest.mark.needs("iomem-cma", "cma-sysfs")
     def test_all_of_them_agree_on_exactly_the_two_areas(self, guest: Guest) -> None:
         memory_map = guest.memory_map()
         assert {area.name: area.range for area in memory_map.areas} == AREAS
         assert (memory_map.absent, memory_map.unplaced) == ((), ())
         assert all(area.exact and len(area.witnesses) >= 6 for area in memory_map.areas)
 
+    @pytest.mark.needs("iomem-cma", "cma-sysfs")
     def test_they_call_the_areas_by_the_names_of_the_device_tree_nodes(self, guest: Guest) -> None:
         tree = read_dtb(guest.images.dtb.read_bytes(), "the device tree")
         assert {node.name for node in tree.cma_nodes} == AREAS.keys()
@@ -64,6 +67,7 @@ class TestWitnesses:
         assert {area.order_per_bit for area in areas.values()} == {0}
 
 
+@pytest.mark.needs("iomem-cma")
 class TestIomem:
     def test_the_bank_that_has_the_areas_lists_them_and_the_kernel_only(self, guest: Guest) -> None:
         (bank,) = parse_iomem(guest.read_text("/proc/iomem")).named("System RAM")
@@ -84,12 +88,14 @@ class TestIomem:
 
 
 class TestAccounts:
+    @pytest.mark.needs("debugfs")
     def test_cma_total_is_the_sum_of_the_areas(self, guest: Guest) -> None:
         state = guest.cma()
         assert state.meminfo.total == sum(area.size for area in state.areas.values()) == BOTH.size
         zones = re.findall(r"^ +cma +(\d+)$", guest.read_text("/proc/zoneinfo"), re.MULTILINE)
         assert sum(map(int, zones)) * PAGE == BOTH.size
 
+    @pytest.mark.needs("debugfs")
     def test_all_that_is_not_allocated_is_free(self, guest: Guest) -> None:
         # What the processor has counted and not yet told.
         guest.run("echo 1 > /proc/sys/vm/stat_refresh")
@@ -98,6 +104,7 @@ class TestAccounts:
         assert state.meminfo.free == state.meminfo.total - used
         assert state.vmstat["nr_free_cma"] * PAGE == state.meminfo.free
 
+    @pytest.mark.needs("debugfs")
     def test_the_default_area_has_served_the_atomic_pool_and_nothing_else(
         self, guest: Guest
     ) -> None:
@@ -105,6 +112,7 @@ class TestAccounts:
         assert state.reserved == {DEFAULT: (ATOMIC_POOL,), AREA: ()}
         assert (state.vmstat["cma_alloc_success"], state.vmstat["cma_alloc_fail"]) == (1, 0)
 
+    @pytest.mark.needs("debugfs", "cma-sysfs")
     def test_sysfs_counts_what_was_allocated_at_boot(self, guest: Guest) -> None:
         counters = guest.cma().counters
         released = counters[AREA].released  # from 6.10 on
@@ -129,6 +137,7 @@ class TestOtherReservedMemory:
         assert guest.run("ls -d /proc/device-tree/reserved-memory/vram@4c000000").status == 0
         assert "vram@4c000000" in guest.run("dmesg").text
 
+    @pytest.mark.needs("debugfs")
     def test_it_is_no_cma_area_for_anybody(self, guest: Guest) -> None:
         memory_map = guest.memory_map()
         assert not memory_map.overlapping(VRAM)

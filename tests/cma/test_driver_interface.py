@@ -28,7 +28,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "debugfs", "app-script", "module-areas"),
+    pytest.mark.needs("two-areas"),
     pytest.mark.machine("loaded"),
 ]
 RAM, LOWMEM = 0x60000000, 0x80000000
@@ -37,7 +37,9 @@ NONCE = 0xFEDCBA9876543210
 WORD = 1 << 32
 
 
+@pytest.mark.needs("app-script")
 class TestIoctl:
+    @pytest.mark.needs("debugfs")
     def test_a_length_that_no_region_can_have_is_refused(self, guest: Guest) -> None:
         odd = [0, 1, PAGE - 1, PAGE + 1, 2 * PAGE + 8, WHOLE.size - 1]
         large = [WHOLE.size + PAGE, 2 * WHOLE.size, 1 << 31, WORD - PAGE]
@@ -48,6 +50,7 @@ class TestIoctl:
             assert allocated(guest) == ()
             assert app.alloc(WHOLE.size) == WHOLE
 
+    @pytest.mark.needs("debugfs")
     def test_there_are_two_commands_and_no_third(self, guest: Guest) -> None:
         """ALLOCATE is 0x40046d01; a neighbour in each of its four fields is none."""
         others = [0x40046D00, 0x40046D03, 0x40046E01, 0x80046D01, 0xC0046D01, 0x40086D01, 0x6D01]
@@ -61,6 +64,7 @@ class TestIoctl:
             # RELEASE of a page, at address 0.
             assert app.error(f"ioctl {0x40046D02}") == "EINVAL"
 
+    @pytest.mark.needs("debugfs")
     def test_a_pointer_to_nowhere_is_a_bad_address(self, guest: Guest) -> None:
         with guest.script() as app:
             assert app.error("badptr alloc") == "EFAULT"
@@ -75,6 +79,7 @@ class TestIoctl:
                 assert (length, virt - LOWMEM) == (3 * PAGE, phys - RAM)
 
 
+@pytest.mark.needs("app-script")
 class TestMmap:
     def test_only_what_is_within_one_held_region_is_mapped(self, guest: Guest) -> None:
         with guest.script() as app:
@@ -176,6 +181,7 @@ class TestMmap:
         assert {"rd", "wr", "sh", "io", "pf", "de", "dd"} <= set(flags)
 
 
+@pytest.mark.needs("debugfs", "app-script")
 class TestOpeners:
     def test_two_openers_share_the_area_and_nothing_else(self, guest: Guest) -> None:
         with guest.script() as one, guest.script() as two:
@@ -191,6 +197,7 @@ class TestOpeners:
 
 @pytest.mark.machine("clone")
 class TestDevices:
+    @pytest.mark.needs("module-areas")
     def test_the_node_is_a_misc_device_of_the_driver(self, guest: Guest) -> None:
         guest.insmod()
         number = guest.read_text("/sys/class/misc/CMA_demo/dev").strip()
@@ -204,6 +211,7 @@ class TestDevices:
         driver = guest.run("readlink /sys/class/misc/CMA_demo/device/driver").text.strip()
         assert (parent.rsplit("/")[-1], driver.rsplit("/")[-1]) == ("CMA_demo.0", "CMA_demo")
 
+    @pytest.mark.needs("debugfs", "app-script", "module-areas")
     def test_each_area_has_a_device_of_its_own(self, guest: Guest) -> None:
         guest.insmod("area=BiscuitOS_cma:default")
         log = guest.run("dmesg").text
@@ -224,6 +232,7 @@ class TestDevices:
         guest.rmmod()
         assert guest.run(f"ls -d {DEVICE}*", check=False).status
 
+    @pytest.mark.needs("debugfs", "app-script", "module-areas")
     @pytest.mark.parametrize("area", ["default", "BiscuitOS_cma:", "linux,cma", ":BiscuitOS_cma"])
     def test_the_default_area_is_served_by_its_name_or_by_none(
         self, guest: Guest, area: str
@@ -234,6 +243,7 @@ class TestDevices:
             assert app.alloc(PAGE) == AddressRange.from_size(DEFAULT_WHOLE.start + 64 * PAGE, PAGE)
             assert allocated(guest) == ()
 
+    @pytest.mark.needs("app-script", "module-areas")
     def test_the_nodes_are_named_as_the_parameter_says(self, guest: Guest) -> None:
         guest.insmod("area=BiscuitOS_cma:default:BiscuitOS_cma name=other")
         assert guest.run("cd /dev; echo other*").text.split() == ["other", "other1", "other2"]
@@ -241,6 +251,7 @@ class TestDevices:
         with guest.script("/dev/other2") as two, guest.script("/dev/other") as one:
             assert [two.alloc(PAGE), one.alloc(PAGE)] == [pages(0), pages(1)]
 
+    @pytest.mark.needs("app-script", "module-areas")
     def test_eight_areas_are_served_and_a_ninth_is_refused(self, guest: Guest) -> None:
         areas = ":".join(["BiscuitOS_cma"] * 8)
         with pytest.raises(CommandFailed):
@@ -259,6 +270,7 @@ def assert_not_loaded(guest: Guest) -> None:
     assert [name for name in found if name.startswith(("CMA", "cma"))] == []
 
 
+@pytest.mark.needs("module-areas")
 def test_a_device_that_is_open_cannot_be_taken_from_its_driver(guest: Guest) -> None:
     """sysfs offers no unbind: it would free what open files use."""
     assert guest.run("ls /sys/bus/platform/drivers/CMA_demo").text
@@ -267,6 +279,7 @@ def test_a_device_that_is_open_cannot_be_taken_from_its_driver(guest: Guest) -> 
 
 @pytest.mark.machine("clone", append=SLUB_DEBUG)
 class TestBadParameters:
+    @pytest.mark.needs("app-script", "module-areas")
     def test_a_name_that_is_not_quite_an_area_s_is_refused(self, guest: Guest) -> None:
         names = ["BiscuitOS_cm", "BiscuitOS_cma2", "biscuitos_cma", "iscuitOS_cma"]
         names += ["linux", "Default", "default::linux,cm"]
@@ -278,6 +291,7 @@ class TestBadParameters:
         with guest.script() as app:
             assert app.alloc(PAGE) == pages(0)
 
+    @pytest.mark.needs("module-areas")
     def test_a_node_s_name_must_be_a_file_s_name_and_free(self, guest: Guest) -> None:
         for name in ("a/b", "''", "x" * 32):
             with pytest.raises(CommandFailed):
@@ -295,6 +309,8 @@ class TestBadParameters:
         guest.insmod(f"name={'x' * 31}")
         assert guest.run(f"[ -c /dev/{'x' * 31} ]").status == 0
 
+    @pytest.mark.needs("debugfs")
+    @pytest.mark.needs("module-areas")
     def test_a_failed_load_leaves_no_object_and_no_page(self, guest: Guest) -> None:
         before = guest.cma().reserved
         load = f"insmod {guest.module_path()} area=default:nowhere 2>/dev/null"
@@ -332,11 +348,13 @@ def objects_of_a_load(guest: Guest) -> int:
     return MANY - int(text)
 
 
+@pytest.mark.needs("debugfs")
 @pytest.mark.needs("fault-injection")
 @pytest.mark.machine("loaded", append=SLUB_DEBUG)
 class TestOutOfMemory:
     """The n-th object that the slab allocator is asked for is not to be had."""
 
+    @pytest.mark.needs("app-script")
     def test_every_call_fails_cleanly_or_succeeds(self, guest: Guest) -> None:
         guest.run(FAIL_ALL)
         commands = ["reopen", f"alloc {3 * PAGE}", f"mmap {BASE} {PAGE}", "fork"]
@@ -377,6 +395,7 @@ class TestOutOfMemory:
         guest.insmod()
         assert_all_is_free(guest)
 
+    @pytest.mark.needs("app-script")
     def test_refusals_for_want_of_an_object_leak_nothing(self, guest: Guest) -> None:
         """Each round: no object for the region, none for the opener."""
         guest.run(FAIL_ALL)

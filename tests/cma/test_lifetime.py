@@ -36,7 +36,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "debugfs", "app-script"),
+    pytest.mark.needs("two-areas", "debugfs"),
     pytest.mark.machine("loaded", append=SLUB_DEBUG),
 ]
 NONCE = 0x0123456789ABCDEF
@@ -50,6 +50,7 @@ def app(guest: Guest) -> Iterator[AppScript]:
     assert_all_is_free(guest)
 
 
+@pytest.mark.needs("app-script")
 class TestRelease:
     def test_what_was_given_back_is_had_again(self, guest: Guest, app: AppScript) -> None:
         region = app.alloc(3 * PAGE)
@@ -108,6 +109,7 @@ class TestRelease:
         release_many(app, [region, before, after])
 
 
+@pytest.mark.needs("app-script")
 class TestBusy:
     def test_a_mapped_region_is_busy_until_its_last_mapping_goes(
         self, guest: Guest, app: AppScript
@@ -160,6 +162,7 @@ class TestBusy:
         app.release(region)
 
 
+@pytest.mark.needs("app-script")
 class TestEndOfTheHolder:
     def test_close_gives_all_back(self, guest: Guest, app: AppScript) -> None:
         alloc_many(app, [PAGE, MIB, 3 * PAGE])
@@ -224,6 +227,7 @@ class TestEndOfTheHolder:
 
 
 class TestModule:
+    @pytest.mark.needs("app-script")
     def test_rmmod_is_refused_while_a_region_is_held(self, guest: Guest, app: AppScript) -> None:
         region = app.alloc(MIB)
         with pytest.raises(CommandFailed):
@@ -255,6 +259,7 @@ def load_and_unload(guest: Guest, times: int, arguments: str = "") -> None:
     )
 
 
+@pytest.mark.needs("app-script")
 class TestErrorPaths:
     """What fails late must undo what it did early."""
 
@@ -292,6 +297,7 @@ class TestErrorPaths:
             app.command("reopen")
 
 
+@pytest.mark.needs("app-script")
 class TestContents:
     def test_what_the_last_user_wrote_is_gone(self, app: AppScript) -> None:
         assert app.alloc(WHOLE.size) == WHOLE
