@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,24 @@ HELPERS = [
 ]
 
 
+@functools.cache
+def everything() -> tuple[list[pytest.Item], int]:
+    return collect(str(TESTS))
+
+
 def test_every_test_file_is_collected() -> None:
-    items, status = collect(str(TESTS))
+    items, status = everything()
     assert status == 0
     collected = {item.path.relative_to(ROOT) for item in items}
     assert [file for file in modules("test_*.py") if file not in collected] == []
+
+
+def test_the_names_of_tests_do_not_change_from_run_to_run() -> None:
+    """xdist's workers must agree on them, and so must the results of two nights: no time stamp of a
+    compressed file, no address of an object."""
+    items, _ = everything()
+    suspicious = re.compile(r"\\x1f\\x8b\\x08(?!\\x00\\x00\\x00\\x00\\x00)|0x7f[0-9a-f]{10}")
+    assert [item.nodeid for item in items if suspicious.search(item.nodeid)] == []
 
 
 def test_a_file_of_tests_is_called_as_pytest_looks_for_them() -> None:

@@ -25,7 +25,7 @@ PLACE = "lib/modules/5.0.0/extra"
     [
         (EXT4, "ext"),
         (b"070701" + bytes(200), "newc"),
-        (gzip.compress(EXT4), "gzip"),
+        (gzip.compress(EXT4, mtime=0), "gzip"),
         (b"\x27\x05\x19\x56" + bytes(60) + EXT4, "ext"),
         (b"hsqs" + bytes(100), "squashfs"),
         (b"\xfd7zXZ\0" + bytes(100), "xz"),
@@ -42,7 +42,7 @@ def test_the_kind_of_an_image(content: bytes, kind: str) -> None:
     [
         (b"", "is empty"),
         (b"text" * 100, "neither a file system nor an initramfs"),
-        (gzip.compress(b"text" * 100), r"neither a file system .*\(unpacked\)"),
+        (gzip.compress(b"text" * 100, mtime=0), r"neither a file system .*\(unpacked\)"),
         (bytes(510) + b"\x55\xaa" + bytes(600), "has a partition table"),
     ],
 )
@@ -55,7 +55,7 @@ def test_an_initrd_that_no_kernel_could_use_is_refused(
 
 
 def test_a_ramdisk_is_no_disk(tmp_path: Path) -> None:
-    (tmp_path / "root.img").write_bytes(gzip.compress(EXT4))
+    (tmp_path / "root.img").write_bytes(gzip.compress(EXT4, mtime=0))
     with pytest.raises(UserError, match="is no disk but gzip data: give it as --initrd"):
         rootimage.check_disk(tmp_path / "root.img")
 
@@ -92,6 +92,6 @@ def test_the_driver_in_a_file_system_is_found_by_what_it_is(
     argv = ["mke2fs", "-q", "-t", "ext4", "-d", str(tmp_path / "root"), str(image), "4M"]
     subprocess.run(argv, check=True)
     if compressed:
-        image.write_bytes(gzip.compress(image.read_bytes()))
+        image.write_bytes(gzip.compress(image.read_bytes(), mtime=0))
     assert rootimage.installed_driver(image, "5.0.0") == f"/{PLACE}/areas.ko"
     assert rootimage.installed_driver(image, "6.1.0") == ""
