@@ -99,9 +99,18 @@ class Watcher(threading.Thread):
             self.why = self.limits.too_many
 
     def kill(self) -> None:
-        """Ends it, and with its first process all of them."""
-        if self._process.poll() is None and self._gently:
-            self._process.terminate()
+        """Ends it, and with its first process all of them: they are gone when this returns."""
+        if self._process.poll() is not None:
+            return
+        # Bubblewrap ends after the first process inside, and that one after all others. Were
+        # bubblewrap itself killed, they would live on while we believe them gone.
+        first = [] if self._gently else descendants(self._process.pid, 1)[1:]
+        with contextlib.suppress(ProcessLookupError):
+            if self._gently:
+                self._process.terminate()
+            for pid in first:
+                os.kill(pid, signal.SIGKILL)
+        if self._gently or first:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
         if self._process.poll() is None:
