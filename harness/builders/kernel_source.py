@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import hashlib
 import os
 import re
@@ -20,6 +21,9 @@ from harness.host.process import capture
 DEFAULT = "6.1"
 OLDEST = (5, 0)
 USR_SRC = Path("/usr/src")
+_BUILT = ("*.o", "*.ko", "*.a", "*.mod", "*.mod.c", ".*.cmd", ".tmp_*", "vmlinux", "*.order")
+"""What a build leaves beside the sources (Linux's ``.gitignore``); the rest of it is small."""
+_IS_BUILT = re.compile("|".join(map(fnmatch.translate, _BUILT)))
 _SCRIPT = ("bash", "-o", "pipefail", "-c")
 _UNPACK = ("tar", "-x", "--strip-components=1", "-C")
 
@@ -157,14 +161,22 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
 
         return KernelSource(label, identity, unpack_git)
 
+    outputs = _build_directories(path)
+    if (path / "obj").is_dir() and path / "obj" not in outputs:
+        raise UserError(f"{path}/obj is in the way: the build makes a directory of that name")
+
     def unpack_plain(tools: ToolRunner, tree: Path) -> None:
-        argv = ["cp", "-a", "--reflink=auto", f"{path}/.", str(tree)]
+        # What an earlier build left may be gigabytes, and a tree that was built in cannot be built
+        # out of.
+        left_out = [f"--exclude={pattern}" for pattern in _BUILT]
+        left_out += [f"--exclude=./{place.relative_to(path)}" for place in outputs]
+        script = 'from="$1" to="$2"; shift 2; tar -C "$from" "$@" -cf - . | tar -C "$to" -xf -'
+        argv = [*_SCRIPT, script, "copy", str(path), str(tree), *left_out]
         tools.run(argv, f"copying {path}")
-        # kbuild refuses to build out of a tree that has build results in it.
         if (tree / ".config").exists() or (tree / "include" / "config").exists():
             tools.run(["make", "-C", tree, "ARCH=arm", "mrproper"], "cleaning the copy")
 
-    return KernelSource(label, _plain_identity(path), unpack_plain)
+    return KernelSource(label, _plain_identity(path, outputs), unpack_plain)
 
 
 def tree_version(path: Path) -> tuple[int, int]:
@@ -216,12 +228,26 @@ def _content(path: Path) -> bytes:
         return b"gone"
 
 
-def _plain_identity(path: Path) -> str:
+def _build_directories(path: Path) -> list[Path]:
+    """The directories at the top of a tree that ``make O=DIR`` has built in."""
+    places = (place for place in path.iterdir() if place.is_dir() and not place.is_symlink())
+    return sorted(
+        place
+        for place in places
+        if (place / ".config").is_file() or (place / "include" / "config").is_dir()
+    )
+
+
+def _plain_identity(path: Path, outputs: list[Path]) -> str:
+    """By names, sizes and times of all that is copied."""
     digest = hashlib.sha256()
     for directory, subdirectories, names in os.walk(path):
-        subdirectories.sort()
+        here = Path(directory)
+        subdirectories[:] = sorted(name for name in subdirectories if here / name not in outputs)
         for name in sorted(names):
-            status = os.lstat(os.path.join(directory, name))  # noqa: PTH118 (80,000 files)
+            if _IS_BUILT.match(name):
+                continue
+            status = os.lstat(f"{directory}/{name}")
             line = f"{directory}/{name} {status.st_size} {status.st_mtime_ns} {status.st_mode}\n"
             digest.update(line.encode(errors="surrogateescape"))
     return f"directory {path} {digest.hexdigest()[:16]}"

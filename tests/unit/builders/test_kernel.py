@@ -191,6 +191,31 @@ def test_a_plain_tree_is_copied(tmp_path: Path, tree: Path, build_dir: BuildDire
     assert resolve(tree, cache).identity != source.identity
 
 
+def test_what_an_earlier_build_left_is_not_copied(
+    tmp_path: Path, tree: Path, build_dir: BuildDirectory
+) -> None:
+    """Gigabytes, in the tree and in the directory of ``make O=obj``."""
+    before = resolve(tree, Cache(tmp_path / "cache")).identity
+    (tree / "obj").mkdir()
+    (tree / "obj" / ".config").write_text("CONFIG_CMA=y\n")
+    for name in ("obj/vmlinux", "vmlinux", "mm/cma.o", "mm/.cma.o.cmd"):
+        (tree / name).write_bytes(bytes(10))
+    source = resolve(tree, Cache(tmp_path / "cache"))
+    assert source.identity == before
+    source.unpack(ToolRunner(build_dir), build_dir.out)
+    copied = {str(path.relative_to(build_dir.out)) for path in build_dir.out.rglob("*")}
+    assert "mm/cma.c" in copied
+    assert not copied & {"obj", "vmlinux", "mm/cma.o", "mm/.cma.o.cmd"}
+
+
+def test_a_directory_in_the_way_of_the_build_is_told_before_the_copy(
+    tmp_path: Path, tree: Path
+) -> None:
+    (tree / "obj").mkdir()
+    with pytest.raises(UserError, match="/obj is in the way"):
+        resolve(tree, Cache(tmp_path / "cache"))
+
+
 def test_what_is_no_kernel_tree(tmp_path: Path, tree: Path) -> None:
     cache = Cache(tmp_path / "cache")
     with pytest.raises(UserError, match="is no kernel tree: Makefile"):
@@ -266,6 +291,13 @@ def test_old_trees_get_the_flag_that_gcc_10_took_away(tree: Path) -> None:
     assert "HOSTCFLAGS=-fcommon" in make_words(tree)
     (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\n")
     assert "HOSTCFLAGS=-fcommon" not in make_words(tree)
+
+
+def test_a_compiler_of_hard_floats_is_told_before_kbuild_asks_it_for_armv7(tree: Path) -> None:
+    makefile = tree / "arch" / "arm" / "Makefile"
+    assert "-msoft-float" not in " ".join(make_words(tree))
+    makefile.write_text("arch-$(CONFIG_CPU_32v7) =$(call cc-option,-march=armv7-a,-march=armv5t)\n")
+    assert any(word.endswith("gcc -msoft-float") for word in make_words(tree))
 
 
 def test_a_copied_tree_can_be_patched_without_touching_the_first(
