@@ -28,6 +28,8 @@ LOG = "ttyAMA0"
 """The kernel's console: the first of four PL011 UARTs."""
 COMMANDS = "ttyAMA1"
 """The second one: our agent's line."""
+UARTS = {LOG: 0x10009000, COMMANDS: 0x1000A000}
+"""Physical addresses of their registers."""
 EARLY_CONSOLE = "earlycon=pl011,0x10009000"
 """With this a kernel that dies before its serial driver is there is heard all the same."""
 

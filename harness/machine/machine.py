@@ -10,13 +10,13 @@ import shlex
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
 import pexpect
 
-from harness.board import COMMANDS, LOG
+from harness.board import COMMANDS, LOG, UARTS
 from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
 from harness.machine import physical, process, stall
@@ -40,6 +40,7 @@ from harness.machine.shell import ShellChannel
 from harness.machine.stall import Stalls
 from harness.machine.symbols import Symbols
 from harness.machine.transcript import Transcript
+from harness.machine.uart import Uart
 
 STDERR = "qemu"
 BOOT_TIMEOUT = 60.0
@@ -210,11 +211,16 @@ class Machine:
             self._qmp.connect(START_TIMEOUT)
         except MachineError as error:
             raise self._death(f"QEMU did not start: {error}") from error
-        self._channel = (
-            AgentChannel(self._commands, self.guard)
-            if Feature.AGENT in self.config.images.features
-            else ShellChannel(self._console, self.guard, booting=self._state is None)
-        )
+        self._channel = self._make_channel(self._qmp.monitor)
+
+    def _make_channel(self, monitor: Callable[[str], str]) -> Channel:
+        agent = Feature.AGENT in self.config.images.features
+        uart = Uart(monitor, UARTS[COMMANDS if agent else LOG])
+        booting = self.storage.state is None
+        if agent:
+            listening = uart.listening if booting else lambda: True
+            return AgentChannel(self.commands, self.guard, listening)
+        return ShellChannel(self.console, self.guard, uart if booting else None)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """QEMU with its ends of our descriptors; what it prints is drained from here on."""

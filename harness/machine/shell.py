@@ -3,9 +3,10 @@
 the kernel.
 
 The prompt, the echo and the kernel's messages are all on that line, so none of it is believed. A
-command's output goes to files in the guest; these come over as numbered base64 lines that begin
-with the machine's nonce, followed by their MD5 sums and the exit status. A line that a kernel
-message broke, or that lost bytes, is missed or fails the sum, and all are asked for again.
+loop in the guest (`harness.machine.guestloop`) takes numbered commands with a sum, and gives
+numbered base64 lines that begin with the machine's nonce, with MD5 sums and the exit status. What a
+kernel message broke, or what lost bytes, is missed or fails a sum, and is asked for again. Each
+command is run once.
 """
 
 from __future__ import annotations
@@ -17,99 +18,89 @@ import dataclasses
 import hashlib
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 
 import pexpect
 
 from harness.errors import UserError
+from harness.machine import guestloop
 from harness.machine.channel import Channel, CommandResult, Guard, timed_out
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
 from harness.machine.line import Line
 from harness.machine.transcript import Cursor
+from harness.machine.uart import Uart
 
-PIECE = 600
-"""Bytes of one line to the guest; the tty's line editor takes 4095, and ash's editor fewer."""
 KNOCK = 1.0
-"""Seconds without an answer after which Enter is sent to a booting guest again."""
-SOFT_KNOCKS = 12
-"""Bytes that a guest may be sent before its serial driver runs. A PL011 whose 16 bytes of buffer
-are full when the driver starts raises no interrupt any more if more is waiting behind them: the
-driver drains it (pl011_enable_interrupts()), and QEMU fills it as fast.
-"""
-STARTED = re.compile(rb"Run \S+ as init process|[Pp]ress Enter|[#$] \x1b\[6n|login: ")
-"""What a guest prints once its console was opened for reading."""
-LOGIN = re.compile(rb"login: *\r*\n|Password: ")
+"""Seconds without an answer after which a guest that starts is asked again."""
+LOGIN = rb"(login: *\r*\n|Password: )"
 """A question for a user's name, of which the answer was nothing, and the one that follows it."""
 ASKS_FOR_LOGIN = (
     "the root image asks for a login on ttyAMA0, and nobody is here to give one: start a shell"
     " there in its /etc/inittab (::respawn:-/bin/sh, or getty -n -l /bin/sh)"
 )
+LOOK = 0.05
+"""Seconds between two looks for the guest's serial driver."""
 BLOCK = 24 * 1024
 """Bytes of a file that go to the guest at once; the answer to them says that they were taken."""
-LINE = 1020
-"""Characters of base64 in one line of them."""
 RESENDS = 5
 ASK_AGAIN = 2.0
-"""Seconds that a complete answer gets to come over once it was asked for again."""
-
-# Sent one line at a time. File descriptor 9 is the terminal for commands that read it. The reading
-# loop is no interactive shell: it has no prompt and no editor.
-SETUP = (
-    "for _d in ${TMPDIR:-/tmp} /run /dev /; do (: >$_d/.h$$.o) 2>/dev/null && break; done;"
-    " _d=$_d/.h$$",
-    "_nl=$(echo; echo .); _nl=${_nl%.}",
-    # As many processes for a megabyte as for a line: ash reads a pipe byte by byte.
-    '_l() { [ ! -s $2 ] || base64 <$2 | grep -n "" | sed "s/^/@$_w $_q $1/"; }',
-    "_a() { _t=$1; _l o $_d.o; _l e $_d.e;"
-    " set -- $(md5sum <$_d.o) $(md5sum <$_d.e);"
-    ' for _x in 1 2 3; do echo "@$_w $_q end $_t $_s $1 $3"; done; }',
-    '_r() { _q=$1; eval "$_c" >$_d.o 2>$_d.e </dev/null; _s=$?; _c=; _a 0; }',
-)
+"""Seconds that an answer that has begun gets to go on."""
+PATIENCE = 5.0
+"""Seconds without a word after which the guest is asked whether it has run a command; doubled each
+time.
+"""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # A pseudo file's size is known only once it was read, hence the copy.
 MANY = """\
 for _f in {patterns}; do
   [ -f "$_f" ] && cat "$_f" >$_d.m 2>/dev/null && echo "$(wc -c <$_d.m) $_f" && cat $_d.m
 done; :"""
-LOOP = 'exec 2>/dev/null 9<&0; while read -r _k; do eval "$_k"; done'
 
 
 @dataclasses.dataclass
 class Answer:
     """What has come over of one command's answer."""
 
-    pieces: dict[str, bytes]
+    pieces: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    """All that came, by ``o`` or ``e`` and number."""
+    last: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    """What came in the last turn: a damaged number does no harm there."""
     status: int | None = None
     sums: tuple[str, str] = ("", "")
 
-    def output(self, which: str) -> bytes:
-        """The pieces of ``o`` or ``e``, as far as they follow each other."""
-        parts: list[bytes] = []
-        while (piece := self.pieces.get(f"{which}{len(parts) + 1}")) is not None:
-            parts.append(piece)
-        try:
-            return base64.b64decode(b"".join(parts), validate=True)
-        except binascii.Error:
-            return b""
-
     def whole(self) -> tuple[bytes, bytes] | None:
         """Both outputs, where their sums are right."""
-        both = self.output("o"), self.output("e")
-        found = tuple(hashlib.md5(data, usedforsecurity=False).hexdigest() for data in both)
-        return both if self.status is not None and found == self.sums else None
+        for pieces in (self.last, self.pieces):
+            both = _output(pieces, "o"), _output(pieces, "e")
+            found = tuple(hashlib.md5(data, usedforsecurity=False).hexdigest() for data in both)
+            if self.status is not None and found == self.sums:
+                return both
+        return None
+
+
+def _output(pieces: dict[str, bytes], which: str) -> bytes:
+    """The pieces of ``o`` or ``e``, as far as they follow each other."""
+    parts: list[bytes] = []
+    while (piece := pieces.get(f"{which}{len(parts) + 1}")) is not None:
+        parts.append(piece)
+    try:
+        return base64.b64decode(b"".join(parts), validate=True)
+    except binascii.Error:
+        return b""
 
 
 class ShellChannel(Channel):
     """Commands over the shared serial line. Needs BusyBox's (or any) ``base64`` and ``md5sum``."""
 
-    def __init__(self, line: Line, guard: Guard, *, booting: bool = True) -> None:
-        """`booting`: the guest may have no driver for its console yet."""
+    def __init__(self, line: Line, guard: Guard, uart: Uart | None = None) -> None:
+        """`uart`: the line's, in a guest that is booting and may have no driver for it yet."""
         super().__init__()
-        self._booting = booting
+        self._uart = uart
         self._line = line
         self._guard = guard
-        self._word = ""
+        self._nonce = ""
         self._seq = 0
         self._pending = ""
 
@@ -119,62 +110,69 @@ class ShellChannel(Channel):
         return not self._pending
 
     def open(self, nonce: str, timeout: float) -> float:
-        """See `Channel.open`. Knocks (Enter, then a question) until a shell answers."""
+        """See `Channel.open`. Asks until a shell answers, and has it start the loop."""
         deadline = Deadline(timeout)
-        self._word = nonce
+        self._nonce, self._seq = nonce, 0
         start = len(self._line.stream)
-        if self._booting:
-            self._await_driver(start, deadline)
-            self._booting = False
-        here = re.compile(rb"@%s here42|%s" % (nonce.encode(), LOGIN.pattern))
-        while True:
-            self._say("", deadline)
-            self._say(f"stty -echo; PS1=; printf '@%s here%s\\n' {nonce} $((6*7))", deadline)
-            cursor = Cursor(self._line.stream, start, self._guard)
-            try:
-                if b"here42" not in cursor.find(here, min(KNOCK, deadline.remaining)).group():
-                    raise UserError(ASKS_FOR_LOGIN)
-                break
-            except pexpect.TIMEOUT:
-                if deadline.expired:
-                    raise timed_out("a shell", deadline.elapsed, self._line.tails()) from None
-        body = "; ".join([f"_w={nonce}", *SETUP, LOOP])
-        for start_at in range(0, len(body), PIECE):
-            piece = shlex.quote(body[start_at : start_at + PIECE])
-            self._say(f"_h={'$_h' if start_at else ''}{piece}", deadline)
-        self._say('exec sh -c "$_h"', deadline)
-        missing = self.run("command -v base64 md5sum", deadline.remaining)
-        if missing.status:
-            raise ConsoleError(
-                "the guest's shell has no base64 or no md5sum: without them nothing on a shared"
-                " serial line can be checked (BusyBox: CONFIG_BASE64, CONFIG_MD5SUM)"
-            )
+        self._await_driver(deadline)
+        while not self._knock(start, deadline):
+            if self._uart is not None:
+                self._uart.rescue()
+        self._uart = None
+        self._pending = ""
         return self.probe(deadline.remaining)
 
-    def _await_driver(self, start: int, deadline: Deadline) -> None:
-        """Returns when the guest's console can be written to, as far as one can tell."""
-        for _ in range(SOFT_KNOCKS):
-            cursor = Cursor(self._line.stream, start, self._guard)
+    def _await_driver(self, deadline: Deadline) -> None:
+        """Returns when the guest's console takes what is sent; what comes before makes it deaf."""
+        while self._uart is not None and not self._uart.listening():
             with contextlib.suppress(pexpect.TIMEOUT):
-                cursor.find(STARTED, min(KNOCK, deadline.remaining))
-                return
+                self._line.stream.wait(sys.maxsize, min(LOOK, deadline.remaining), self._guard)
             if deadline.expired:
-                return
-            self._say("", deadline)
+                raise timed_out("a console", deadline.elapsed, self._line.tails())
 
-    def _say(self, line: str, deadline: Deadline) -> None:
-        self._line.send(line.encode() + b"\n", deadline, self._guard)
+    def _knock(self, start: int, deadline: Deadline) -> bool:
+        """One try to have the loop answer; whether it does. `start`: where the first one began."""
+        try:
+            found = self._ask(guestloop.knock(self._nonce), guestloop.FOUND, deadline)
+            if found.startswith(b".lacks"):
+                self._lacks(start, found)
+                return False
+            if found == b".shell":
+                found = self._ask(guestloop.upload(self._nonce), guestloop.SUM, deadline)
+                if found.decode() == guestloop.md5(guestloop.SCRIPT):
+                    found = self._ask(guestloop.start(self._nonce), guestloop.HERE, deadline)
+        except pexpect.TIMEOUT:
+            if deadline.expired:
+                raise timed_out("a shell", deadline.elapsed, self._line.tails()) from None
+            return False
+        return found == b" 0 here"
 
-    def _say_text(self, command: str, deadline: Deadline) -> None:
-        """Puts the command into the guest's variable ``_c``, in lines that the tty takes whole."""
-        if CONTROL.search(command):
-            raise ConsoleError(f"{command!r} has control characters, which a serial line acts upon")
-        self._say("_c=", deadline)
-        for number, line in enumerate(command.split("\n")):
-            newline = '"$_nl"' if number else ""
-            for start in range(0, max(len(line), 1), PIECE):
-                piece = shlex.quote(line[start : start + PIECE])
-                self._say(f'_c="$_c"{newline if not start else ""}{piece}', deadline)
+    def _ask(self, lines: Sequence[str], answer: bytes, deadline: Deadline) -> bytes:
+        """Says lines; what comes behind the nonce.
+
+        Raises `pexpect.TIMEOUT` after `KNOCK`, and `UserError` where a login is asked for.
+        """
+        position = len(self._line.stream)
+        self._say(lines, deadline)
+        pattern = re.compile(b"@%s%s|%s" % (re.escape(self._nonce.encode()), answer, LOGIN))
+        cursor = Cursor(self._line.stream, position, self._guard)
+        found = cursor.find(pattern, min(KNOCK, deadline.remaining))
+        if found[2] is not None:
+            raise UserError(ASKS_FOR_LOGIN)
+        return bytes(found[1])
+
+    def _lacks(self, start: int, found: bytes) -> None:
+        """Raises where the guest said so more than once: a damaged question is answered so too."""
+        said = b"@%s%s" % (self._nonce.encode(), found)
+        if self._line.stream.bytes(start).count(said) > 1:
+            raise ConsoleError(
+                f"the guest's shell has no {found.decode().rpartition('.')[2]}: without it nothing"
+                " on a shared serial line can be checked (BusyBox: CONFIG_BASE64, CONFIG_MD5SUM)"
+            )
+
+    def _say(self, lines: Sequence[str], deadline: Deadline) -> None:
+        for line in lines:
+            self._line.send(line.encode() + b"\n", deadline, self._guard)
 
     def _run(self, command: str, timeout: float, lines: Sequence[str] = ()) -> CommandResult:
         """See `Channel.run`. A command that times out cannot be killed here; the next one says
@@ -182,53 +180,67 @@ class ShellChannel(Channel):
         """
         if self._pending:
             raise ConsoleError(f"`{self._pending}` has not ended: the shell cannot be used again")
+        if CONTROL.search(command):
+            raise ConsoleError(f"{command!r} has control characters, which a serial line acts upon")
         deadline = Deadline(timeout)
         self._seq += 1
         position = len(self._line.stream)
-        self._say_text(command, deadline)
-        self._say(f"_r {self._seq}", deadline)
-        answer = Answer({})
+        request = [*guestloop.command(self._seq, command), *lines]
+        self._say(request, deadline)
         self._pending = command
-        for line in lines:
-            self._say(line, deadline)
-        for turn in range(RESENDS + 1):
+        answer, patience, turn = Answer(), PATIENCE, 0
+        while True:
+            began = turn > 0 or bool(answer.last)
             try:
-                position = self._collect(answer, position, deadline, turn)
+                said, position = self._collect(
+                    answer, position, deadline, turn, ASK_AGAIN if began else patience
+                )
             except pexpect.TIMEOUT:
                 if deadline.expired:
                     raise timed_out(command, deadline.elapsed, self._line.tails()) from None
+                patience *= 2
+                self._say([*(guestloop.END_OF_LINES if lines else ()), f"_q {self._seq}"], deadline)
+                continue
+            if said == b"missing":
+                self._say(request, deadline)
+                continue
             if (both := answer.whole()) is not None:
                 self._pending = ""
                 assert answer.status is not None
                 return CommandResult(command, *both, answer.status, deadline.elapsed)
-            self._say(f"_a {turn + 1}", deadline)
-        raise ConsoleError(
-            f"the answer to `{command}` came damaged {RESENDS + 1} times\n{self._line.tails()}"
-        )
+            turn += 1
+            if turn > RESENDS:
+                raise ConsoleError(
+                    f"the answer to `{command}` came damaged {turn} times\n{self._line.tails()}"
+                )
+            answer.last = {}
+            self._say([f"_a {self._seq} {turn}"], deadline)
 
-    def _collect(self, answer: Answer, position: int, deadline: Deadline, turn: int) -> int:
-        """Reads lines of an answer up to the end mark of its `turn`; returns where it ended.
+    def _collect(
+        self, answer: Answer, position: int, deadline: Deadline, turn: int, patience: float
+    ) -> tuple[bytes, int]:
+        """Reads lines of an answer up to the end mark of its `turn`, or to a word on whether the
+        command was run at all; returns what it was, and where it ended.
 
-        Raises `pexpect.TIMEOUT` at the deadline, or `ASK_AGAIN` seconds after a line of an answer
-        that should have gone on: its end marks may all be damaged.
+        Raises `pexpect.TIMEOUT` at the deadline, or `patience` seconds after the last line.
         """
-        word, seq = re.escape(self._word.encode()), self._seq
         pattern = re.compile(
-            rb"@%s %d (?:([oe]\d+):([A-Za-z0-9+/=]{0,76})"
-            rb"|end %d (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}))\r*\n" % (word, seq, turn)
+            rb"@%s %d (?:([oe]\d+):([A-Za-z0-9+/=]{0,76})|(missing|done)"
+            rb"|end %d (\d+) ([0-9a-f]{32}) ([0-9a-f]{32}) \4)\r*\n"
+            % (re.escape(self._nonce.encode()), self._seq, turn)
         )
         cursor = Cursor(self._line.stream, position, self._guard)
         while True:
-            begun = turn > 0 or bool(answer.pieces)
-            left = min(deadline.remaining, ASK_AGAIN) if begun else deadline.remaining
-            match = cursor.find(pattern, left)
-            key, piece, status, out, err = match.groups()
+            match = cursor.find(pattern, min(deadline.remaining, patience))
+            key, piece, said, status, out, err = match.groups()
             if key is not None:
-                answer.pieces[key.decode()] = piece
+                answer.pieces[key.decode()] = answer.last[key.decode()] = piece
+                patience = ASK_AGAIN
                 continue
-            answer.status = int(status)
-            answer.sums = out.decode(), err.decode()
-            return cursor.position
+            if status is not None:
+                answer.status = int(status)
+                answer.sums = out.decode(), err.decode()
+            return said or b"end", cursor.position
 
     def get(self, path: str, timeout: float) -> bytes:
         """See `Channel.get`."""
@@ -258,18 +270,21 @@ class ShellChannel(Channel):
         where = shlex.quote(path)
         result = self.run(f": >{where} && chmod {mode:o} {where}", deadline.remaining)
         for start in range(0, len(data), BLOCK):
+            block = data[start : start + BLOCK]
+            command, lines = guestloop.take_lines(block, where), guestloop.file_lines(block)
+            for _ in range(RESENDS):
+                result = self._run(command, deadline.remaining, lines)
+                if not result.status or result.stderr:
+                    break  # it is there, or the guest says why not; else it came damaged
             if result.status:
                 break
-            text = base64.b64encode(data[start : start + BLOCK]).decode()
-            lines = [text[at : at + LINE] for at in range(0, len(text), LINE)]
-            # A terminal gives no more than a line at a time: head takes what is its own.
-            command = f"head -n {len(lines)} <&9 | base64 -d >>{where}"
-            result = self._run(command, deadline.remaining, lines)
         if not result.status:
             result = self.run(f"md5sum <{where}", deadline.remaining)
             wanted = hashlib.md5(data, usedforsecurity=False).hexdigest()
             if not result.status and result.text.split()[0] != wanted:
                 raise ConsoleError(f"put {path}: what the guest holds is not what was sent")
+        if result.status and not result.stderr:
+            raise ConsoleError(f"put {path}: it came damaged {RESENDS} times")
         if result.status:
             raise GuestFileError(
                 f"in the guest, {result.stderr.decode('utf-8', 'replace').strip()}"

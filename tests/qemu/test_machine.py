@@ -6,14 +6,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from harness.guest.guest import Guest
+from harness.imageset.features import Feature
 from harness.machine import process
 from harness.machine.config import MachineConfig
 from harness.machine.crash import CrashKind
+from harness.machine.deadline import Deadline
 from harness.machine.errors import (
     CommandFailed,
     GuestCrash,
@@ -216,3 +219,34 @@ def test_a_kernel_that_says_nothing_is_a_timeout_with_the_command(
     images = dataclasses.replace(machine_config.images, append="rdinit=/nowhere panic=0")
     with pytest.raises((GuestTimeout, GuestCrash)):
         boots.cold(dataclasses.replace(machine_config, images=images), timeout=60)
+
+
+def without_agent(config: MachineConfig) -> MachineConfig:
+    """A system that has nothing but its shell, on the line that it shares with the kernel."""
+    images = dataclasses.replace(
+        config.images, features=config.images.features - {Feature.AGENT, Feature.SSH}
+    )
+    return dataclasses.replace(config, images=images)
+
+
+def test_a_console_that_was_talked_to_too_soon_is_heard_all_the_same(
+    machine_config: MachineConfig,
+) -> None:
+    """More waits on the line than its driver takes when it starts: it is told of nothing more."""
+    with Machine(without_agent(machine_config)) as machine:
+        machine.start()
+        machine.console.send(b"\n" * 300, Deadline(10), machine.guard)
+        machine.open()
+        assert machine.channel.run("echo here", 20).text == "here\n"
+
+
+def test_a_boot_that_is_stopped_is_slow_and_not_lost(machine_config: MachineConfig) -> None:
+    with Machine(without_agent(machine_config)) as machine:
+        machine.start()
+        machine.log.wait(2000, 30, machine.guard)
+        os.kill(machine.pid, signal.SIGSTOP)
+        timer = threading.Timer(3, os.kill, (machine.pid, signal.SIGCONT))
+        timer.start()
+        machine.open()
+        timer.join()
+        assert machine.channel.run("echo here", 20).text == "here\n"

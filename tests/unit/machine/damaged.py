@@ -9,24 +9,28 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import itertools
 import os
+import signal
 import struct
 import subprocess
 import tempfile
 import termios
 import threading
 import tty
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
 from harness.host.project import IMAGES
-from harness.machine import agent, requests
+from harness.machine import agent, requests, shell
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Guard
 from harness.machine.deadline import Deadline
 from harness.machine.line import Line
+from harness.machine.shell import ShellChannel
 from harness.machine.transcript import Transcript
 
 TO_GUEST, TO_HOST = "to guest", "to host"
@@ -52,6 +56,7 @@ class Wire(Line):
         self._slave = slave
         self._passed = {TO_GUEST: 0, TO_HOST: 0}
         self._damages: list[Damage] = []
+        self._kept: list[Damage] = []
         self._thread = threading.Thread(target=self._relay, daemon=True)
         self._thread.start()
 
@@ -59,6 +64,14 @@ class Wire(Line):
         """Damages are counted from here on."""
         self._passed = {TO_GUEST: 0, TO_HOST: 0}
         self._damages = list(damages)
+
+    def disarm(self) -> None:
+        """No damage until `rearm`."""
+        self._kept, self._damages = self._damages, []
+
+    def rearm(self) -> None:
+        """Damages are counted from here on."""
+        self.arm(*self._kept)
 
     def passed(self, direction: str) -> int:
         """Bytes that went that way since the wire was armed."""
@@ -110,10 +123,11 @@ class Wire(Line):
 @contextlib.contextmanager
 def wire(argv: list[str], env: dict[str, str]) -> Iterator[Wire]:
     """A program at the other end of a wire. A ``TTY`` in its arguments is the line's name; where
-    there is none, the line is its standard input and output.
+    there is none, the line is its standard input and output, and a terminal with an echo.
     """
     master, slave = os.openpty()
-    tty.setraw(slave)
+    if "TTY" in argv:
+        tty.setraw(slave)
     name = os.ttyname(slave)
     on_line = None if "TTY" in argv else slave
     process = subprocess.Popen(
@@ -128,7 +142,7 @@ def wire(argv: list[str], env: dict[str, str]) -> Iterator[Wire]:
     try:
         yield line
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         line.hang_up()
 
@@ -153,3 +167,49 @@ def agent_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AgentChannel, 
     monkeypatch.setattr(agent, "FINISH_PATIENCE", 0.01)
     with wire([str(compiled_agent()), "TTY"], dict(os.environ)) as line:
         yield AgentChannel(line, lambda: None), line
+
+
+@contextlib.contextmanager
+def shell_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ShellChannel, Wire]]:
+    """A channel to a real shell that is started again when it ends, as init does."""
+    monkeypatch.setattr(shell, "KNOCK", 0.2)
+    monkeypatch.setattr(shell, "PATIENCE", 0.1)
+    monkeypatch.setattr(shell, "ASK_AGAIN", 0.1)
+    # Where there is no usleep, the real one takes a second.
+    monkeypatch.setattr(ShellChannel, "probe", lambda c, t: float(c.run("echo 1", t).text))
+    with tempfile.TemporaryDirectory() as directory:
+        env = {**os.environ, "PS1": "/ # \x1b[6n", "TMPDIR": directory}
+        with wire(["sh", "-c", "while :; do sh -i; done"], env) as line:
+            yield ShellChannel(line, lambda: None), line
+
+
+class Wired(Protocol):
+    """Whatever is at the end of a wire."""
+
+    wire: Wire
+
+
+G = TypeVar("G", bound=Wired)
+
+
+def damage_all(
+    guest: G, exchange: Callable[[G], None], step: int, before: tuple[Damage, ...] = ()
+) -> None:
+    """Damages each `step`th byte of an exchange in each way, one after the other."""
+    guest.wire.arm(*before)
+    exchange(guest)
+    lengths = {direction: guest.wire.passed(direction) for direction in (TO_GUEST, TO_HOST)}
+    for offset, (direction, way) in enumerate(itertools.product(lengths, WAYS)):
+        for at in range(offset % step, lengths[direction], step):
+            damage = Damage(direction, at, way)
+            guest.wire.arm(*before, damage)
+            try:
+                exchange(guest)
+            except BaseException as error:
+                error.add_note(str(damage))
+                raise
+
+
+def name(exchange: Callable[..., None]) -> str:
+    """For a test's id."""
+    return exchange.__name__

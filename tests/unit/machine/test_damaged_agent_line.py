@@ -5,7 +5,6 @@ command is run once, and nothing ends in a timeout.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,15 @@ import pytest
 
 from harness.machine.agent import AgentChannel
 from harness.machine.errors import ConsoleError, GuestFileError, GuestTimeout
-from tests.unit.machine.damaged import TO_GUEST, TO_HOST, WAYS, Damage, Wire, agent_line
+from tests.unit.machine.damaged import (
+    TO_GUEST,
+    TO_HOST,
+    Damage,
+    Wire,
+    agent_line,
+    damage_all,
+    name,
+)
 
 TIMEOUT = 20.0
 """Far from any time that is needed: what comes to it hangs."""
@@ -97,29 +104,6 @@ def guest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Guest]:
         found = Guest(channel, wire, tmp_path)
         found.hello()
         yield found
-
-
-def damage_all(
-    guest: Guest, exchange: Callable[[Guest], None], step: int, before: tuple[Damage, ...] = ()
-) -> None:
-    """Damages each `step`th byte of an exchange in each way, one after the other."""
-    guest.wire.arm(*before)
-    exchange(guest)
-    lengths = {direction: guest.wire.passed(direction) for direction in (TO_GUEST, TO_HOST)}
-    for offset, (direction, way) in enumerate(itertools.product(lengths, WAYS)):
-        for at in range(offset % step, lengths[direction], step):
-            damage = Damage(direction, at, way)
-            guest.wire.arm(*before, damage)
-            try:
-                exchange(guest)
-            except BaseException as error:
-                error.add_note(str(damage))
-                raise
-
-
-def name(exchange: Callable[[Guest], None]) -> str:
-    """For a test's id."""
-    return exchange.__name__
 
 
 @pytest.mark.parametrize("exchange", STEPS, ids=name)

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.machine.errors import ConsoleError, GuestFileError, GuestTimeout
 from harness.machine.line import Line
 from harness.machine.shell import ShellChannel
 from harness.machine.transcript import Transcript
+from tests.unit.machine.damaged import wire
 
 Noise = Callable[[bytes], bytes]
 MESSAGE = b"[   12.345678] usb 1-1: new high-speed # device\r\n"
@@ -76,7 +78,7 @@ def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
 
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
-    channel = ShellChannel(Line(ours, stream, transcript), lambda: None, booting=False)
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
     try:
         channel.open("abcd0123", 20)
         yield channel
@@ -176,8 +178,16 @@ def test_a_shell_that_never_comes_is_a_timeout_with_what_was_seen() -> None:
     transcript = Transcript(None)
     stream = transcript.stream("ttyAMA0")
     stream.append(b"[    0.000000] Booting Linux\n")
-    channel = ShellChannel(Line(ours, stream, transcript), lambda: None, booting=False)
+    channel = ShellChannel(Line(ours, stream, transcript), lambda: None)
     with pytest.raises(GuestTimeout, match="Booting Linux"):
         channel.open("abcd0123", 0.2)
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_guest_that_asks_for_a_login_is_the_users_to_mend() -> None:
+    with (
+        wire(["sh", "-c", "while printf 'buildroot login: '; do read name; done"], {}) as line,
+        pytest.raises(UserError, match="asks for a login"),
+    ):
+        ShellChannel(line, lambda: None).open("abcd0123", 20)
