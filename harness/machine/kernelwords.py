@@ -120,6 +120,8 @@ REQUESTED = re.compile(
 
 STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? ?")
 """What ``CONFIG_PRINTK_TIME`` and ``CONFIG_PRINTK_CALLER`` put before a line; group 1: seconds."""
+PROMPT = re.compile(r"(?:\S+ |\S*)[#$] (?=\S)")
+"""A shell's, after which the kernel's words come on the same line where it stamps none."""
 BOOT = re.compile(r"Booting Linux on ")
 CUT = re.compile(r"cut here")
 END = re.compile(r"---\[ end (trace|Kernel panic)")
@@ -139,7 +141,7 @@ FRAME = re.compile(
 the registers and words that stand between frames."""
 OWN_FRAME = re.compile(
     r"\b(unwind_backtrace|dump_backtrace|show_stack|dump_stack(_lvl)?)\)?(\+0x\S+)?"
-    r"( \[\w+\])?\)? from "
+    r"( \[\w+\])?\)? from |^Function entered at \[<"
 )
 """The kernel's own printer of stacks is on the stack: ``dump_stack()``, not a list of tasks."""
 MULTIPLE = frozenset(

@@ -20,6 +20,7 @@ from harness.machine.kernelwords import (
     MULTIPLE,
     OWN_FRAME,
     PROCESS_FAULT,
+    PROMPT,
     REQUESTED,
     RULE,
     STAMP,
@@ -98,6 +99,7 @@ class LogReader:
         """Programs that were killed for what they did."""
         self.of_report = False
         """Whether the last line was surely part of a report that has begun."""
+        self._unstamped = False
         self._cut = -1
         self._after_cut = False
         self._report: _Report | None = None
@@ -117,8 +119,15 @@ class LogReader:
         """Reads a line that begins at `position` (of whatever the caller counts)."""
         stamps = list(STAMP.finditer(line))
         seconds = float(stamps[-1][1]) if stamps else None
-        text = line[stamps[-1].end() :] if stamps else line
-        self.stamped = self.stamped or (bool(stamps) and stamps[0].start() == 0)
+        if stamps:
+            text = line[stamps[-1].end() :]
+        else:
+            prompt = PROMPT.match(line)
+            text = line[prompt.end() :] if prompt else line
+        # A program's `dmesg` prints stamps where the kernel's own lines have none.
+        self._unstamped = self._unstamped or (not self.stamped and BOOT.match(line) is not None)
+        if stamps and stamps[0].start() == 0 and not self._unstamped:
+            self.stamped = True
         self.of_report = False
         if self.stamped and not stamps:
             return ()

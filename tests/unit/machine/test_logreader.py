@@ -176,6 +176,24 @@ def test_the_kernel_s_own_words_are_a_report_without_stamps(line: str) -> None:
     assert len(kinds(BOOT, line)) == 1
 
 
+@pytest.mark.parametrize("prompt", ["/ # ", "# ", "root@host:~# ", "/lib/modules/5 # ", "$ "])
+def test_a_prompt_before_them_changes_nothing(prompt: str) -> None:
+    (head,) = heads(BOOT, f"{prompt}Division by zero in kernel.", *STACK, "and on")
+    assert head.text == "Division by zero in kernel."
+    assert kinds(BOOT, f"{prompt}BUG: counter is 3, expected 4") == []
+
+
+def test_stamps_that_a_program_prints_do_not_hide_the_kernel_s_lines() -> None:
+    dmesg = stamped("Linux version 5.0.0", "random: crng init done")
+    found = kinds(BOOT, "# dmesg", *dmesg, "Kernel panic - not syncing: no stamps")
+    assert found == [CrashKind.PANIC]
+
+
+def test_frames_without_symbols_are_a_stack_too() -> None:
+    frames = ["Function entered at [<c0110e60>] from [<c010b9e4>]"] * 3
+    assert kinds(*stamped(BOOT, "odd", *frames, "and on")) == [CrashKind.BACKTRACE]
+
+
 def test_words_of_both_are_the_kernel_s_with_its_marks_around_them() -> None:
     cut = "------------[ cut here ]------------"
     (marked,) = heads(BOOT, cut, "WARNING: never heard of")
