@@ -70,7 +70,10 @@ class PrivateApt:
         release = sources_list.os_release()
         mirror = os.environ.get(MIRROR, "")
         own = sources_list.distribution_sources(sources_list.read_sources(), release)
-        sources = sources_list.for_arm(own, release, mirror) if self._arm else own
+        if self._arm:
+            sources = sources_list.for_arm(own, release, mirror)
+        else:
+            sources = sources_list.with_newer_kernels(own, release)
         if not sources:
             raise UserError(
                 f"no apt source of {release.get('PRETTY_NAME', 'this system')} itself found in "
@@ -127,15 +130,14 @@ class PrivateApt:
     def candidate(self, package: str) -> str | None:
         """The newest version that the lists have of `package`; None where they have none."""
         self.refresh()
-        status, output = self._apt("apt-cache", "show", "--no-all-versions", package)
-        match = re.search(r"(?m)^Version: (\S+)", output)
-        return match[1] if status == 0 and match else None
+        _, output = self._apt("apt-cache", "show", "--no-all-versions", package)
+        return shown_version(output, package)
 
     def names(self, prefix: str) -> list[str]:
         """All package names in the lists that begin with `prefix`."""
         self.refresh()
         _, output = self._apt("apt-cache", "pkgnames", prefix)
-        return sorted(output.split())
+        return sorted(name for name in output.split() if name.startswith(prefix))
 
     def download(self, package: str, version: str, build_dir: BuildDirectory) -> None:
         """Puts the ``.deb`` into ``build_dir.out``. Raises `BuildError` with apt's first error."""
@@ -144,6 +146,22 @@ class PrivateApt:
         conf = str(self.root / "apt.conf")
         argv = ["apt-get", "-q", "-c", conf, "download", f"{package}={version}"]
         ToolRunner(build_dir).run(argv, f"downloading {package} {version}")
+        # The name's colon of an epoch is written %3a.
+        got = [path.name for path in build_dir.out.glob("*.deb")]
+        if not any(name.startswith(f"{package}_") for name in got):
+            raise BuildError(f"asked for {package} {version}, apt fetched {', '.join(got)}")
+
+
+def shown_version(output: str, package: str) -> str | None:
+    """The version of `package` in what ``apt-cache show`` printed; None where it has none.
+
+    apt 3 takes a name that no package has for a pattern, and shows packages of other names.
+    """
+    for paragraph in re.split(r"\n\s*\n", output):
+        fields = dict(re.findall(r"(?m)^(Package|Version): (\S+)", paragraph))
+        if fields.get("Package") == package and "Version" in fields:
+            return str(fields["Version"])
+    return None
 
 
 def failed(source: Source, output: str) -> bool:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.builders import userland
+from harness.builders import additions, userland
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.cpio import Member
 from harness.builders.kernel import file_digest
@@ -24,7 +24,6 @@ from harness.host.progress import Progress
 from harness.imageset.model import APP, ImageSet
 
 SOURCE = project.IMAGES / "biscuitos"
-LISTING = project.IMAGES / "kernel" / "patches" / "0003-cma-list-the-areas-in-proc-iomem.patch"
 IMAGE_SIZE = "16M"
 _OURS = (
     "sbin/agent",
@@ -49,7 +48,7 @@ def build_tree(
     `old`: the older layout, ``BiscuitOS.img`` at the top, and neither module nor application
     installed in the root image: both are in ``package/`` alone.
     """
-    kernel = build_variant(cache, images, SOURCE / "kernel.config", progress, [LISTING])
+    kernel = build_variant(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
     busybox = userland.busybox(cache, userland.busybox_version(cache))
     own = {path.name: file_digest(path) for path in sorted(SOURCE.iterdir())}
     rootfs = {f"rootfs {p.name}": file_digest(p) for p in sorted(MANIFEST.parent.iterdir())}

@@ -14,6 +14,7 @@ from harness.builders.kernel import KernelTree, Recipe, build_kernel, file_diges
 from harness.builders.kernel_source import DEFAULT, KernelSource, resolve
 from harness.builders.module import build_module
 from harness.builders.rootfs import build_rootfs
+from harness.builders.variant import unpatched
 from harness.errors import HarnessError
 from harness.host import project
 from harness.host.progress import LazyProgress, Progress
@@ -21,7 +22,7 @@ from harness.imageset import preflight
 from harness.imageset.features import OURS
 from harness.imageset.model import APP, ImageSet
 
-VERSIONS = (DEFAULT, "6.12")
+VERSIONS = (DEFAULT, "6.12", "7.3")
 """The kernels that the project's own tests run on."""
 
 
@@ -57,6 +58,13 @@ def build_image_set(
         features=built.features | OURS,
     )
     return preflight.with_parts(images_built)
+
+
+def build_unpatched(kernel: str | Path | KernelSource | None = None) -> ImageSet:
+    """As `build_image_set`, with the kernel as its makers have it."""
+    progress = LazyProgress()
+    cache = Cache(say=progress.say)
+    return unpatched(cache, build_image_set(kernel, progress, cache), progress)
 
 
 def rootfs_parts(cache: Cache, progress: Progress) -> dict[str, tuple[Key, Path]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Builds a kernel: sources, patches, configuration, make. The tree is kept for modules and patches.
+"""Builds a kernel: sources, additions, configuration, make. The tree is kept for what comes after.
 
-An entry ``kernel-LABEL-…`` has the patched sources in ``tree/``, the build in ``tree/obj/`` and
+An entry ``kernel-LABEL-…`` has the sources in ``tree/``, the build in ``tree/obj/`` and
 what is known of it in ``info.json``. The build directory is inside the tree because kbuild then
 uses relative paths only: the entry can be renamed and copied, and make finds nothing to do there.
 """
@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.builders import patches
+from harness.builders import additions
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel_source import KernelSource, tree_version
 from harness.builders.process import ToolRunner
@@ -38,7 +38,7 @@ CHECKED = (
     *(f"{_OBJ}/{name}" for name in ("arch/arm/boot/zImage", "vmlinux", "System.map", ".config")),
 )
 """The files of an entry that machines boot, or that are read each time."""
-_STEPS = {"6.1": 1440, "6.12": 1540}
+_STEPS = {"6.1": 1440, "6.12": 1540, "7.3": 1600}
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]*( \[M\])? +\S")
 # From 5.7 on the kernel's own host tools say what gcc 10 made the default.
 _COMMON_BEFORE = (5, 7)
@@ -51,15 +51,14 @@ class Recipe:
 
     config: tuple[Path, ...]
     """Fragments laid on ``vexpress_defconfig``, in order."""
-    patches: tuple[Path, ...]
+    additions: Path | None
+    """Files that are laid beside the tree's own (see `additions`); None: a kernel as it is."""
 
     @classmethod
     def ours(cls, images: Path = project.IMAGES) -> Recipe:
         """The recipe in ``images/kernel``."""
-        return cls(
-            (images / "kernel" / "config" / "base.config",),
-            tuple(sorted((images / "kernel" / "patches").glob("*.patch"))),
-        )
+        kernel = images / "kernel"
+        return cls((kernel / "config" / "base.config",), kernel / "additions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ class KernelTree:
     """A built kernel."""
 
     tree: Path
-    """Patched sources."""
+    """Sources, with our additions."""
     release: str
     """``uname -r``."""
     features: frozenset[Feature]
@@ -116,7 +115,9 @@ def kernel_key(source: KernelSource, recipe: Recipe) -> Key:
     """Key of the kernel built from `source` by `recipe`."""
     inputs = {"source": source.identity, "toolchain": programs.toolchain(), "recipe": RECIPE}
     inputs |= {f"config {path.name}": file_digest(path) for path in recipe.config}
-    inputs |= {f"patch {path.name}": file_digest(path) for path in recipe.patches}
+    inputs |= {
+        f"added {name}": file_digest(path) for name, path in additions.files(recipe.additions)
+    }
     return Key(f"kernel-{source.label}", inputs)
 
 
@@ -201,19 +202,20 @@ class _Build:
         self._tree.mkdir()
         self._progress.say(f"unpacking the sources of {self._source.label}")
         self._source.unpack(self._runner, self._tree)
-        done = []
-        for path in self._recipe.patches:
-            words = patches.apply(patches.read_patch(path), self._tree, self._runner)
-            self._progress.say(words)
-            done.append(words)
+        self._source.check(".".join(map(str, tree_version(self._tree))))
+        additions.lay(self._recipe.additions, self._tree)
         (self._tree / "obj").mkdir()
         config = configure(self._tree, self._recipe.config, self._runner, self._progress)
         make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
         release = (self._tree / "obj" / "include" / "config" / "kernel.release").read_text()
+        self._source.check(release.strip())
         found = of_config(config)
-        if any("iomem" in path.name for path in self._recipe.patches):
+        if additions.lists_areas(self._recipe.additions):
             found |= {Feature.IOMEM_CMA}
-        info = {"release": release.strip(), "features": sorted(found), "patches": done}
+        own = additions.of_the_tree(self._tree / "obj")
+        if own:
+            self._progress.say(f"not added, because the tree has it: {', '.join(own)}")
+        info = {"release": release.strip(), "features": sorted(found), "of the tree": own}
         text = json.dumps(info, indent=2) + "\n"
         (self._runner.build_dir.out / "info.json").write_text(text)
 

@@ -19,6 +19,8 @@ from harness.errors import BuildError, UserError
 from harness.host.process import capture
 
 DEFAULT = "6.1"
+NEWEST = "newest"
+"""In place of a version: the newest that apt has."""
 OLDEST = (5, 0)
 USR_SRC = Path("/usr/src")
 _BUILT = ("*.o", "*.ko", "*.a", "*.mod", "*.mod.c", ".*.cmd", ".tmp_*", "vmlinux", "*.order")
@@ -38,10 +40,29 @@ class KernelSource:
     """Changes whenever the content does."""
     unpack: Callable[[ToolRunner, Path], None]
     """Lays the tree into an empty directory."""
+    version: str = ""
+    """What was asked for by its number, such as ``6.1``; empty where nothing was."""
+    repository: Path | None = None
+    """The git tree that it comes from."""
+
+    def check(self, found: str) -> None:
+        """Raises `BuildError` where `found`, a kernel's own version, is not what was asked for.
+
+        Only version and patch level count: Ubuntu's ``linux-source-6.8.0`` holds 6.8.12.
+        """
+        wanted = ".".join(self.version.split(".")[:2])
+        if wanted and not re.match(rf"{re.escape(wanted)}(?!\d)", found):
+            raise BuildError(f"asked for Linux {self.version}, {self.identity} is Linux {found}")
+
+
+def is_version(text: str) -> bool:
+    """Whether `text` can name a kernel of apt's: ``6.1``, ``newest``."""
+    return text == NEWEST or re.fullmatch(r"\d+\.\d+(\.\d+)?", text) is not None
 
 
 def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSource:
-    """The source for a version (``6.1``), a directory, or None: the default; or what it is already.
+    """The source for a version (``6.1``, ``newest``), a directory, or None: the default; or what it
+    is already.
 
     Raises `UserError` for a version that apt does not have and for what is no kernel tree.
     """
@@ -49,9 +70,9 @@ def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSou
         return kernel
     if isinstance(kernel, Path):
         return _from_directory(kernel, cache)
-    if kernel is not None and not re.fullmatch(r"\d+\.\d+(\.\d+)?", kernel):
-        raise UserError(f"kernel version {kernel!r}: expected one like {DEFAULT}")
-    version = kernel or DEFAULT
+    if kernel is not None and not is_version(kernel):
+        raise UserError(f"kernel version {kernel!r}: expected one like {DEFAULT}, or {NEWEST}")
+    version = _newest(cache) if kernel == NEWEST else kernel or DEFAULT
     found = _from_package(version, cache)
     if found is None and cache.offline:
         raise UserError(f"it is not known yet which linux-source-{version} apt has")
@@ -61,8 +82,11 @@ def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSou
         # What runs by default must run on a distribution with other kernels too; what was asked
         # for by its number is not replaced.
         if kernel is None and others:
-            cache.say(f"apt has no linux-source-{version} here: taking linux-source-{others[-1]}")
-            found = _from_package(others[-1], cache, client)
+            # The next one: the nearest to what is tried most.
+            later = [name for name in others if _number(name) > _number(version)]
+            nearest = later[0] if later else others[-1]
+            cache.say(f"apt has no linux-source-{version} here: taking linux-source-{nearest}")
+            found = _from_package(nearest, cache, client)
         if found is None:
             known = f"it has {', '.join(others)}" if others else "nor any other kernel source"
             raise UserError(
@@ -70,6 +94,21 @@ def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSou
                 "give a kernel tree with --kernel-source DIR"
             )
     return found
+
+
+def _newest(cache: Cache) -> str:
+    """The newest version that apt has; offline, the newest that was asked for before.
+
+    Raises `UserError` where there is none.
+    """
+    if cache.offline:
+        names = list(apt.pinned(cache))
+    else:
+        names = apt.PrivateApt(cache, arm=False).names("linux-source-")
+    versions = _versions(names)
+    if not versions:
+        raise UserError("apt has no kernel source; give a kernel tree with --kernel-source DIR")
+    return versions[-1]
 
 
 def at_commit(directory: Path, commit: str) -> KernelSource:
@@ -81,7 +120,7 @@ def at_commit(directory: Path, commit: str) -> KernelSource:
         argv = [*_SCRIPT, script, "unpack", str(directory), commit, str(tree)]
         tools.run(argv, f"unpacking {commit[:12]} of {directory}")
 
-    return KernelSource(f"{name}-{commit[:12]}", f"commit {commit}", unpack)
+    return KernelSource(f"{name}-{commit[:12]}", f"commit {commit}", unpack, "", directory)
 
 
 def _versions(names: list[str]) -> list[str]:
@@ -108,7 +147,7 @@ def _from_package(
             argv = [*_UNPACK, str(tree), "-f", str(tarball)]
             tools.run(argv, f"unpacking {tarball}")
 
-        return KernelSource(version, f"{package} {installed}", unpack_installed)
+        return KernelSource(version, f"{package} {installed}", unpack_installed, version)
     client = client or apt.PrivateApt(cache, arm=False)
     pinned = apt.pinned_version(cache, package, client)
     if pinned is None:
@@ -125,7 +164,7 @@ def _from_package(
         argv = [*_SCRIPT, script, "unpack", str(deb), str(member), str(tree)]
         tools.run(argv, f"unpacking {package} {pinned}")
 
-    return KernelSource(version, f"{package} {pinned}", unpack_package)
+    return KernelSource(version, f"{package} {pinned}", unpack_package, version)
 
 
 def _installed_version(package: str) -> str | None:
@@ -159,7 +198,7 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
             argv = [*_SCRIPT, script, "copy", str(path), str(names), str(tree)]
             tools.run(argv, f"copying {path}")
 
-        return KernelSource(label, identity, unpack_git)
+        return KernelSource(label, identity, unpack_git, "", path)
 
     outputs = _build_directories(path)
     if (path / "obj").is_dir() and path / "obj" not in outputs:

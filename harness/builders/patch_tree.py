@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.builders import cpio, userland
+from harness.builders import cpio, git_apply, userland
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.diff import touched_files
 from harness.builders.dtb import NAME, compile_dts
@@ -84,9 +84,11 @@ class PatchTree:
         cache: Cache,
         jobs: int,
         limits: Limits | None = None,
+        repository: Path | None = None,
     ) -> None:
         """`base` is the cache's kernel, named `slug`; `parts` are its busybox, agent, module and
-        app. With `limits`, all that a patch can influence runs in a sandbox.
+        app. With `limits`, all that a patch can influence runs in a sandbox. `repository`: the git
+        tree that the kernel comes from.
         """
         self.root = root
         self._base = base
@@ -112,6 +114,9 @@ class PatchTree:
         """What compilers and linkers warned of in it, as they said it."""
         self.building = 0.0
         """Seconds that compilers and make have run."""
+        self.said: list[str] = []
+        """How patches went in that did not go in exactly, since the last `restore`."""
+        self._repository = repository
         self._touched: set[str] = set()
 
     # Getting ready
@@ -203,13 +208,15 @@ class PatchTree:
         found = [sum((self.root / place / path).is_file() for path in paths) for place in places]
         return places[found.index(max(found))]
 
-    def apply(self, patch: Path) -> list[str]:
+    def apply(self, patch: Path, *, loosely: bool = False) -> list[str]:
         """Applies a patch to the parts that its paths name; the files, from the patch_tree's root.
 
         Their paths start with ``a/linux/`` or ``a/images/``; a patch with neither is one for the
-        kernel alone, as git makes it there, or for one part of ``images``. Raises `PatchError`
-        where it does not apply (then nothing has changed), `UserError` for what is no patch or
-        goes elsewhere.
+        kernel alone, as git makes it there, or for one part of ``images``. As ``git am`` does:
+        exactly, at whatever line. `loosely`: where that fails, by a merge with the blobs that it
+        was made against, or with less context than it has; what was done is in `said`. Raises
+        `PatchError` where it does not apply (then nothing has changed), `UserError` for what is no
+        patch or goes elsewhere.
         """
         try:
             text = patch.read_text(errors="surrogateescape")
@@ -229,15 +236,17 @@ class PatchTree:
         runner = self._tools()
         copy = Path(shutil.copyfile(patch, runner.build_dir.tmp / "applied.patch"))
         confine.give(copy)
-        cwd = self.root / place
-        # Not the repository in which the cache may be; and no fuzz: a patch with little context
-        # would go anywhere.
-        words = ["env", f"GIT_CEILING_DIRECTORIES={cwd.resolve().parent}", "git", "apply"]
         self._mirror.lend()
+        apply = git_apply.Apply(runner, self.root / place, copy, patch.name)
         try:
-            self._run([*words, "--whitespace=nowarn", copy], f"applying {patch.name}", cwd, runner)
+            with self._counted():
+                apply.exactly()
         except BuildError as error:
-            raise PatchError(str(error)) from error
+            known = self._repository if place == KERNEL else None
+            said = apply.loosely(touched_files(text, patch.name), known) if loosely else ""
+            if not said:
+                raise PatchError(str(error)) from error
+            self.said.append(said)
         self._touched |= set(paths)
         return paths
 
@@ -245,6 +254,7 @@ class PatchTree:
         """Removes all patches and restores every file."""
         self._mirror.restore()
         self._reset_images()
+        self.said.clear()
 
     # Builds
 
@@ -424,7 +434,10 @@ def open_patch_tree(
         free = shutil.disk_usage(cache.root).free
         if not root.exists() and free < TREE_BYTES:
             raise UserError(f"{cache.root} has only {free >> 20} MiB free")
-        patch_tree = PatchTree(root, built, key.slug, parts, lock, progress, cache, jobs, limits)
+        given = source.repository
+        patch_tree = PatchTree(
+            root, built, key.slug, parts, lock, progress, cache, jobs, limits, given
+        )
         patch_tree.prepare()
         try:
             yield patch_tree

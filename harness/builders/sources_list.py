@@ -15,6 +15,8 @@ APT = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
 _ALIASES = ("stable", "testing", "unstable", "sid", "oldstable")
 _OFFICIAL = re.compile(r"/(debian|debian-security|ubuntu|ubuntu-ports)/?$")
+NEWER = "trixie-backports"
+"""Debian's suite with the newest kernel sources; a source package suits every release."""
 # What the harness takes from a distribution; the rest only makes the lists longer.
 _COMPONENTS = ("main", "universe")
 
@@ -132,6 +134,20 @@ def distribution_sources(sources: list[Source], release: Mapping[str, str]) -> l
             components = tuple(name for name in source.components if name in _COMPONENTS)
             found.append(dataclasses.replace(source, components=components))
     return found
+
+
+def with_newer_kernels(sources: list[Source], release: Mapping[str, str]) -> list[Source]:
+    """`sources` of a Debian with the suite that has newer kernels, from the same mirror.
+
+    Its packages of kernel sources are for all architectures and need only tar and xz. On another
+    distribution `sources` as they are.
+    """
+    names = (release.get("VERSION_CODENAME", ""), *_ALIASES)
+    main = next((source for source in sources if source.suite in names), None)
+    known = any(source.suite == NEWER for source in sources)
+    if release.get("ID") != "debian" or main is None or known:
+        return sources
+    return [*sources, dataclasses.replace(main, suite=NEWER, components=("main",))]
 
 
 def for_arm(sources: list[Source], release: Mapping[str, str], override: str = "") -> list[Source]:

@@ -8,13 +8,22 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.builders import additions
 from harness.builders.cache import BuildDirectory, Cache, Key
-from harness.builders.kernel import KernelTree, copy_tree, file_digest, make_kernel, make_words
+from harness.builders.kernel import (
+    KernelTree,
+    Recipe,
+    copy_tree,
+    file_digest,
+    make_kernel,
+    make_words,
+)
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
 from harness.host import project
 from harness.host.progress import Progress
 from harness.imageset import kconfig
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 
 DIRECTORY = project.IMAGES / "kernel" / "config" / "variants"
@@ -28,24 +37,36 @@ def variants() -> list[str]:
     return sorted(path.stem for path in DIRECTORY.glob("*.config"))
 
 
+def unpatched(cache: Cache, images: ImageSet, progress: Progress) -> ImageSet:
+    """The image set with its kernel as its makers have it: without any of our additions.
+
+    The driver is the same file: it takes what the kernel exports. Raises `BuildError`.
+    """
+    added = [name for name, _ in additions.files(Recipe.ours().additions)]
+    plain = build_variant(cache, images, None, progress, added, "unpatched")
+    return dataclasses.replace(plain, features=plain.features - {Feature.IOMEM_CMA})
+
+
 def build_variant(
     cache: Cache,
     images: ImageSet,
-    fragment: Path,
+    fragment: Path | None,
     progress: Progress,
-    without: Sequence[Path] = (),
+    without: Sequence[str] = (),
+    name: str = "",
 ) -> ImageSet:
-    """The image set with its kernel built once more with `fragment` on top, and some of our patches
-    taken off.
+    """The image set with its kernel built once more with `fragment` on top, and without some of our
+    additions (see `additions`). `name` is by default the fragment's.
 
     Raises `BuildError`, also where the tree does not honour an option of the fragment.
     """
-    name = fragment.stem
+    name = name or (fragment.stem if fragment is not None else "variant")
     entry = images.kernel.parents[5]  # ENTRY/tree/obj/arch/arm/boot/zImage
     key = Key(
         f"variant-{name}",
-        {"kernel": entry.name, "fragment": file_digest(fragment)}
-        | {f"without {path.name}": file_digest(path) for path in without},
+        {"kernel": entry.name}
+        | ({"fragment": file_digest(fragment)} if fragment is not None else {})
+        | {f"without {addition}": "" for addition in without},
     )
 
     def build(build_dir: BuildDirectory) -> None:
@@ -56,10 +77,10 @@ def build_variant(
             build_dir.tmp / "tree",
             lambda argv: runner.run([*argv], "copying"),
         )
-        for path in without:
-            words = ["patch", "-p1", "-F0", "-R", "--batch", "--no-backup-if-mismatch"]
-            runner.run([*words, "-i", path], f"taking {path.name} off", cwd=copy.tree)
-        _configure(runner, copy, fragment)
+        for addition in without:
+            (copy.tree / addition).unlink(missing_ok=True)
+        if fragment is not None:
+            _configure(runner, copy, fragment)
         make_kernel(runner, copy.tree, progress, f"variant {name}")
         for kept in _KEPT:
             shutil.copy2(copy.obj / kept, build_dir.out)

@@ -61,7 +61,8 @@ def command(
     if isinstance(kernel, Path):
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
     seed = seed if seed is not None else random.randrange(1 << 16)
-    mutants = patchfile.select(patchfile.read_all(), only, shard, sample, seed)
+    every = patchfile.read_all(kernel=kernel or DEFAULT)
+    mutants = patchfile.select(every, only, shard, sample, seed)
     if not mutants:
         raise UserError("no mutant is in this shard")
     check_installed()

@@ -170,6 +170,11 @@ def system(function: F) -> F:
     decorators = [
         kernel(),
         click.option(
+            "--unpatched",
+            is_flag=True,
+            help="Build the kernel as it is, without what this project adds (from 7.1 on).",
+        ),
+        click.option(
             "--biscuitos",
             metavar="DIR",
             type=PATH,

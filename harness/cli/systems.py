@@ -51,6 +51,8 @@ def chosen(options: dict[str, Any]) -> System:
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
     memory = options["memory"]
+    if options["unpatched"] and (options["biscuitos"] or "kernel" in given):
+        raise UserError("--unpatched is for a kernel that is built; one that is given is as it is")
     if options["biscuitos"]:
         if kernel is not None:
             raise UserError("--biscuitos has a kernel of its own; --kernel with it takes a zImage")
@@ -61,20 +63,23 @@ def chosen(options: dict[str, Any]) -> System:
         images = with_given(tree.image_set(), given)
         memory = memory or tree.memory_mib
     else:
-        images = with_given(build(kernel), given)
+        images = with_given(build(kernel, unpatched=options["unpatched"]), given)
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
     check(images, options["area"], images.append)
     return System(images, memory or DEFAULT_MEMORY, options["area"])
 
 
-def build(kernel: str | Path | None) -> ImageSet:
-    """The image set of a kernel, built or from the cache. Raises `UserError` for a zImage."""
+def build(kernel: str | Path | None, *, unpatched: bool = False) -> ImageSet:
+    """The image set of a kernel, built or from the cache; `unpatched`: without our additions.
+
+    Raises `UserError` for a zImage.
+    """
     from harness.builders import imageset
 
     if isinstance(kernel, Path) and not kernel.is_dir():
         raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
-    return imageset.build_image_set(kernel)
+    return imageset.build_unpatched(kernel) if unpatched else imageset.build_image_set(kernel)
 
 
 def pristine(

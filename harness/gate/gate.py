@@ -168,7 +168,7 @@ class Gate(Record):
         for number, patch in enumerate(inputs, 1):
             path = patch.write(self._options.output / "patches" / f"{number:04d}.patch")
             try:
-                files = shop.apply(path)
+                files = shop.apply(path, loosely=True)
             except (PatchError, UserError) as error:
                 named = f"{patch.name} does not apply to {self._result.base}"
                 kind = FindingKind.APPLY if isinstance(error, PatchError) else FindingKind.SCOPE
@@ -180,6 +180,8 @@ class Gate(Record):
             patches.append(
                 InputPatch(patch.name, patch.subject, patch.author, tuple(files), patch.digest)
             )
+        for said in shop.said:
+            self._note(said)
         self._add(patches=tuple(patches))
         return touched
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from harness.errors import JudgementError
@@ -154,7 +154,12 @@ _numbers = itertools.count()
 
 
 @contextlib.contextmanager
-def running(guest: Runs, device: str, options: str = "") -> Iterator[AppScript]:
+def running(
+    guest: Runs,
+    device: str,
+    options: str = "",
+    kind: Callable[[Runs, int, int], AppScript] = AppScript,
+) -> Iterator[AppScript]:
     """An application that serves `device` until the block ends; its regions end with it."""
     number = next(_numbers)
     files = f"/tmp/script-{number}"
@@ -165,7 +170,7 @@ def running(guest: Runs, device: str, options: str = "") -> Iterator[AppScript]:
         f"mkfifo {files}.in {files}.out; {{ {app} --script --device {device} {options}"
         f" <&3 >&4 2>{files}.err 3<&- 4>&- & }} 3<>{files}.in 4<>{files}.out; echo $!"
     ).text
-    script = AppScript(guest, number, int(text))
+    script = kind(guest, number, int(text))
     try:
         pid = int(script.command("pid")[0])
         if pid != script.process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import shlex
 from collections.abc import Collection, Iterator
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.guest import files
-from harness.guest.application import AppScript, running
+from harness.guest.application import AppScript, pattern, running
 from harness.guest.cma_state import CmaState, directories, read_area, read_state
 from harness.guest.files import ByteProgress, Via, silent
+from harness.guest.heap import HeapScript, NotFound, heap_path
 from harness.guest.ssh.service import Ssh
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
@@ -48,6 +50,8 @@ esac; done </proc/misc"""
 """Makes the driver's device nodes (their number, from 2 on, at the end of the name) that are not
 there, or are those of another time.
 """
+HEAP_JOB = 1 << 20
+"""Bytes that the main job takes from a heap, as the application takes them from the driver."""
 FIND = """\
 if [ -f {path} ]; then echo {path}; else
   for m in {marks}; do
@@ -84,6 +88,17 @@ class Guest:
         self._module_name = ""
         self._debug_dirs: dict[str, str] = {}
         self._ssh = Ssh(machine)
+        self._served = [area]
+        """Where heaps stand for the driver: the areas of its devices."""
+
+    @property
+    def by_heap(self) -> bool:
+        """Whether memory comes from dma-buf heaps, because there is no driver for this kernel."""
+        return Feature.HEAP_ONLY in self.images.features
+
+    def heap(self, device: str = DEVICE) -> str:
+        """The heap that stands for a device of the driver's."""
+        return heap_path(self._served[int(device.removeprefix(DEVICE) or 0)])
 
     @property
     def images(self) -> ImageSet:
@@ -236,7 +251,16 @@ class Guest:
         return path
 
     def insmod(self, arguments: str = "") -> None:
-        """Loads the driver. Raises `CommandFailed` with the kernel's reason."""
+        """Loads the driver. Raises `CommandFailed` with the kernel's reason.
+
+        Where heaps stand for it, its parameter ``area`` says which.
+        """
+        if self.by_heap:
+            given = re.search(r"(?:^|\s)area=(\S*)", arguments)
+            self._served = given[1].split(":") if given else [self.area]
+            tests = " && ".join(f"ls {shlex.quote(heap_path(name))}" for name in self._served)
+            self.run(tests)
+            return
         self.run(f"insmod {shlex.quote(self.module_path())} {arguments}")
         if Feature.AGENT not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
@@ -246,6 +270,8 @@ class Guest:
 
     def rmmod(self) -> None:
         """Unloads it."""
+        if self.by_heap:
+            return
         self.run(f"rmmod {self.module_name()}")
         if Feature.AGENT not in self.images.features:
             self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
@@ -287,10 +313,24 @@ class Guest:
         self, device: str = DEVICE, options: str = ""
     ) -> contextlib.AbstractContextManager[AppScript]:
         """The application as a server on `device`. Needs ``app-script`` and a loaded driver."""
-        return running(self, device, options)
+        if not self.by_heap:
+            return running(self, device, options)
+        kind = functools.partial(HeapScript, find_pages=self.machine.find_pages, device=self.heap)
+        return running(self, self.heap(device), options, kind)
 
     def run_app(self, options: str = "") -> list[AppRegion]:
-        """Runs the application to its end and gives the regions it printed."""
+        """Runs the application to its end and gives the regions it printed; of a heap's memory,
+        the one that the host has found.
+        """
+        if self.by_heap:
+            with self.script() as app:
+                region = app.alloc(HEAP_JOB)
+                app.fill(HEAP_JOB, region)
+                app.check(HEAP_JOB, region)
+                held = self.read_physical(region.start, region.size)
+            if held != pattern(HEAP_JOB, region.size):
+                raise NotFound(f"what the application wrote is not at {region}")
+            return [AppRegion(region, region, f"found by the host, from {self.heap()}")]
         text = self.run(f"{self.app_path()} {options}", timeout=30).text
         return parse_app_output(text, titled="--pattern" not in options)
 
@@ -308,7 +348,7 @@ class Guest:
     def main_job(self) -> MainJobResult:
         """The main job: loads the driver, allocates, and judges where the memory is."""
         memory_map = self.memory_map()
-        if self.module_name() not in self.modules():
+        if self.by_heap or self.module_name() not in self.modules():
             self.insmod()
         region = self.run_app()[0]
         return MainJobResult(self.judge(region.phys, memory_map), memory_map, region)

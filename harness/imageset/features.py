@@ -28,6 +28,9 @@ class Feature(enum.StrEnum):
     MODULE_AREAS = "module-areas"
     APP_SCRIPT = "app-script"
     TWO_AREAS = "two-areas"
+    HEAPS = "heaps"
+    HEAP_ONLY = "heap-only"
+    DRIVER = "driver"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Need:
     """What a feature asks of one part of the image set."""
 
     part: str
-    """The part that has it: ``kernel``, ``initrd``, ``module``, ``app`` or ``dtb``."""
+    """The part that has it: ``kernel``, ``initrd``, ``module``, ``app``, ``dtb``; ``set`` for what
+    follows from all of them.
+    """
     what: str
     """What it is, for a user who reads that it is missing."""
     options: tuple[str, ...] = ()
@@ -66,10 +71,10 @@ NEEDS: Mapping[Feature, Need] = {
         "this project's ssh server in the root image, /etc/init.d/ssh",
         mark=b"etc/init.d/ssh\0",
     ),
-    # The warning in images/kernel/patches/0003-*.patch.
+    # The warning in images/kernel/additions/mm/harness/iomem.c.
     Feature.IOMEM_CMA: Need(
         "kernel",
-        "CMA areas in /proc/iomem, which this project's kernel patch adds",
+        "CMA areas in /proc/iomem, which this project adds to kernels",
         mark=b"cannot list area %s",
     ),
     # Names of files that mm/cma_debug.c, mm/cma_sysfs.c, mm/failslab.c and arch/arm/mm make.
@@ -98,6 +103,20 @@ NEEDS: Mapping[Feature, Need] = {
         ("ARM_PTDUMP_DEBUGFS",),
         mark=b"kernel_page_tables\0",
     ),
+    # drivers/dma-buf/heaps/cma_heap.c: where there is one for each area, one that fails is skipped.
+    Feature.HEAPS: Need(
+        "kernel",
+        "/dev/dma_heap/AREA for each CMA area",
+        ("DMABUF_HEAPS", "DMABUF_HEAPS_CMA"),
+        since="7.1",
+        mark=b"Failed to add CMA heap %s",
+    ),
+    Feature.HEAP_ONLY: Need(
+        "set", "no driver for this kernel: memory comes from /dev/dma_heap/AREA"
+    ),
+    Feature.DRIVER: Need(
+        "module", "a driver for this kernel, for which /dev/dma_heap/AREA stands here"
+    ),
     Feature.MODULE_AREAS: Need(
         "module", "the driver's parameter area= (modinfo shows it)", mark=b"parm=area:"
     ),
@@ -110,6 +129,11 @@ NEEDS: Mapping[Feature, Need] = {
 
 OURS = frozenset({Feature.AGENT, Feature.SSH, Feature.TWO_AREAS})
 """Features of the root image and the device tree that the project builds."""
+
+
+def offered(features: frozenset[Feature]) -> frozenset[Feature]:
+    """`features` and what follows from them: there is a driver unless heaps stand for it."""
+    return features if Feature.HEAP_ONLY in features else features | {Feature.DRIVER}
 
 
 def parse(word: str, where: str = "") -> Feature:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import filecmp
 from collections.abc import Mapping
@@ -61,7 +62,22 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
         changes.setdefault("initrd", None)
     changes["features"] = features
     changes["foreign"] = images.foreign | (given.keys() & {"module", "app"})
-    return with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]
+    replaced = with_parts(dataclasses.replace(images, **changes))  # type: ignore[arg-type]
+    return by_heap(replaced) if "kernel" in given and "module" not in given else replaced
+
+
+def by_heap(images: ImageSet) -> ImageSet:
+    """The image set without its driver, where that is for another kernel and the kernel has heaps:
+    memory comes from those then, and no module is needed.
+    """
+    if images.module is None or not {Feature.AGENT, Feature.HEAPS} <= images.features:
+        return images
+    with contextlib.suppress(UserError):
+        check_module(images.module, images.release, images.kernel)
+        return images
+    # A heap for each area: which area is asked for can be said, as the driver's parameter says it.
+    features = images.features | {Feature.HEAP_ONLY, Feature.MODULE_AREAS}
+    return dataclasses.replace(images, module=None, features=features)
 
 
 def same_file(first: Path, second: Path) -> bool:

@@ -103,17 +103,30 @@ class GdbStub:
 
 @contextlib.contextmanager
 def attached(machine: Machine) -> Iterator[GdbStub]:
-    """A session; the machine is stopped from here on, and runs again after the block."""
+    """A session; the machine is stopped from here on, and runs again after the block.
+
+    A machine that was started to wait for gdb is taken where it waits: before its first step.
+    """
+    if machine.gdb_socket is not None:
+        with _session(machine.gdb_socket) as stub:
+            yield stub
+        return
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
         path = Path(directory) / "gdb"
         machine.qmp.monitor(f"gdbserver unix:{path},server=on,wait=off")
         try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(path))
-                stub = GdbStub(connection)
-                try:
-                    yield stub
-                finally:
-                    stub.detach()
+            with _session(path) as stub:
+                yield stub
         finally:
             machine.qmp.monitor("gdbserver none")
+
+
+@contextlib.contextmanager
+def _session(path: Path) -> Iterator[GdbStub]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        stub = GdbStub(connection)
+        try:
+            yield stub
+        finally:
+            stub.detach()

@@ -10,16 +10,16 @@ import shlex
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeVar
 
 import pexpect
 
-from harness.board import COMMANDS, LOG, UARTS
+from harness.board import COMMANDS, LOG, RAM_START, UARTS
 from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
-from harness.machine import physical, process, stall
+from harness.machine import physical, process, ram_search, stall
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
 from harness.machine.config import MachineConfig, Storage
@@ -41,6 +41,7 @@ from harness.machine.stall import Stalls
 from harness.machine.symbols import Symbols
 from harness.machine.transcript import Transcript
 from harness.machine.uart import Uart
+from harness.memory.ranges import AddressRange
 
 STDERR = "qemu"
 BOOT_TIMEOUT = 60.0
@@ -168,6 +169,11 @@ class Machine:
         server = f"socket,id=gdb,path={path},server=on,wait=off"
         self.argv += ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
         return path
+
+    @property
+    def gdb_socket(self) -> Path | None:
+        """Where it waits for gdb; None where it does not."""
+        return self._gdb_socket
 
     def _announce_gdb(self) -> None:
         """Says how to attach, once gdb can say "continue" and be obeyed."""
@@ -423,6 +429,13 @@ class Machine:
             path = Path(directory) / "memory"
             self.qmp.execute("pmemsave", val=address, size=length, filename=str(path))
             return path.read_bytes()
+
+    def find_pages(self, heads: Mapping[bytes, int]) -> dict[int, list[int]]:
+        """The physical addresses of all pages of RAM that begin with one of `heads` (16 bytes), by
+        the number that it has there. Raises `MachineError`.
+        """
+        ram = AddressRange.from_size(RAM_START, self.config.memory_mib << 20)
+        return ram_search.find_pages(self.qmp.monitor, self.pid, ram, heads)
 
     def write_physical(self, address: int, data: bytes) -> None:
         """Puts `data` at guest physical `address`, past the guest. Raises `MachineError`."""

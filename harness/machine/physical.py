@@ -25,9 +25,7 @@ def write(monitor: Callable[[str], str], pid: int, address: int, data: bytes) ->
     """
     if not data:
         return
-    first, last = (_host_address(monitor, at) for at in (address, address + len(data) - 1))
-    if last - first != len(data) - 1:
-        raise MachineError(f"guest memory from {address:#x} on is not one piece of {len(data)} B")
+    first = host_range(monitor, address, len(data))
     try:
         with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
             memory.seek(first)
@@ -36,6 +34,16 @@ def write(monitor: Callable[[str], str], pid: int, address: int, data: bytes) ->
         raise MachineError(f"cannot write QEMU's memory: {error}") from error
     if written != len(data):
         raise MachineError(f"only {written} of {len(data)} B were written at {address:#x}")
+
+
+def host_range(monitor: Callable[[str], str], address: int, size: int) -> int:
+    """Where ``[address, address + size)`` begins in QEMU's memory. Raises `MachineError` where that
+    is not RAM in one piece.
+    """
+    first, last = (_host_address(monitor, at) for at in (address, address + size - 1))
+    if last - first != size - 1:
+        raise MachineError(f"guest memory from {address:#x} on is not one piece of {size} B")
+    return first
 
 
 def _host_address(monitor: Callable[[str], str], address: int) -> int:

@@ -3,8 +3,13 @@
 
 ``Subject:`` what it breaks; ``Kind: mutant`` or ``harmless``; ``Caught-by:`` a pytest ``-k``
 expression, mutants only; ``SPDX-License-Identifier:``; if need be ``Commit:`` (the regression of
-history) and ``Kernel:`` (the only versions that it applies to). Paths are ``a/linux/…`` for the
-kernel with our patches on it, ``a/images/{module,app,dts}/…`` for the rest.
+history) and ``Kernel:`` (the only versions that it applies to; ``7.3+`` is 7.3 and later).
+
+Paths are ``a/linux/…`` for the kernel with our additions, ``a/images/{module,app,dts}/…`` for the
+rest.
+
+A change that needs another diff on another kernel has several files: ``NAME.patch`` and
+``NAME@7.3.patch``. They are one mutant.
 """
 
 from __future__ import annotations
@@ -41,12 +46,17 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
-        return self.path.stem
+        """Name of its file, without what stands behind an ``@``."""
+        return self.path.stem.partition("@")[0]
 
     def fits(self, kernel: str) -> bool:
         """Whether it is for the kernel `kernel` (``6.1``)."""
-        return not self.kernels or kernel in self.kernels
+        later = (name[:-1] for name in self.kernels if name.endswith("+"))
+        return (
+            not self.kernels
+            or kernel in self.kernels
+            or any(_number(kernel) >= _number(name) for name in later)
+        )
 
     @property
     def of_kernel(self) -> bool:
@@ -86,9 +96,18 @@ def read_mutant(path: Path) -> Mutant:
     )
 
 
-def read_all(directory: Path = MUTANTS) -> list[Mutant]:
-    """All of them, by name."""
-    return [read_mutant(path) for path in sorted(directory.glob("*.patch"))]
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def read_all(directory: Path = MUTANTS, kernel: str = "") -> list[Mutant]:
+    """All of them, by name; each as it is for `kernel` (``6.1``), or in its first form."""
+    found: dict[str, Mutant] = {}
+    for path in sorted(directory.glob("*.patch"), key=lambda path: path.stem.split("@")):
+        mutant = read_mutant(path)
+        if mutant.name not in found or (kernel and mutant.fits(kernel)):
+            found[mutant.name] = mutant
+    return list(found.values())
 
 
 def select(

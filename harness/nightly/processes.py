@@ -123,7 +123,7 @@ class Processes:
             # What is known stays known: a mutant takes half a minute.
             known = {m.name for m in before.mutants if m.status not in _UNKNOWN}
             chosen = patchfile.select(
-                patchfile.read_all(), job.only, job.part, job.sample, self._seed
+                patchfile.read_all(kernel=job.kernel), job.only, job.part, job.sample, self._seed
             )
             names = [m.name for m in chosen if m.name not in known]
             return argv + [word for name in names for word in ("--only", name)]

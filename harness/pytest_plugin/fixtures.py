@@ -12,7 +12,7 @@ import pytest
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
 from harness.host.output import fresh
-from harness.imageset.features import parse
+from harness.imageset.features import offered, parse
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.template import TemplateStore
@@ -54,7 +54,7 @@ def needs_are_met(request: pytest.FixtureRequest) -> None:
     if not needs or "qemu_session" not in request.fixturenames:
         return
     images: ImageSet = request.getfixturevalue("image_set")
-    missing = needs - images.features
+    missing = needs - offered(images.features)
     if missing:
         pytest.skip(skips.reason(images, missing))
 

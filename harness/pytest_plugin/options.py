@@ -55,6 +55,7 @@ VALUES = (
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
+    Option("unpatched", "false", "", "build kernels as they are, without what this project adds"),
     Option("console", "false", "", "show what the guests' serial lines say, live"),
     Option("shell", "false", "", "open the failed test's machine on the terminal (leave: Ctrl-])"),
     Option("strict", "false", "", "a test of the system that would be skipped fails"),
@@ -120,6 +121,8 @@ class Settings:
     gdb: bool
     strict: bool
     """Whether a test of the system that cannot run on it fails."""
+    unpatched: bool = False
+    """Kernels are built without our additions."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -172,6 +175,7 @@ class Settings:
             flag("shell"),
             flag("gdb"),
             flag("strict"),
+            flag("unpatched"),
         )
 
 

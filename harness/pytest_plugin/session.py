@@ -67,8 +67,10 @@ class Session:
         return self._built[version]
 
     def variant(self, version: str, name: str) -> ImageSet | None:
-        """The same with a variant of its kernel; None where the kernel is none that was built."""
-        kernel = self._built_kernel(version)
+        """The same with a variant of its kernel; None where the kernel is none that was built, or
+        was built without our additions.
+        """
+        kernel = None if self.settings.unpatched else self._built_kernel(version)
         if kernel is None:
             return None
         if (version, name) not in self._variants:
@@ -108,11 +110,12 @@ class Session:
             return ImageSet.read(self.settings.image_set)
         if self.biscuitos is not None:
             return self.biscuitos.image_set()
-        from harness.builders.imageset import build_image_set
+        from harness.builders.imageset import build_image_set, build_unpatched
 
+        build = build_unpatched if self.settings.unpatched else build_image_set
         if self.settings.kernel_source:
-            return build_image_set(self.settings.kernel_source)
-        return build_image_set(self._nearest() if version == GIVEN else version)
+            return build(self.settings.kernel_source)
+        return build(self._nearest() if version == GIVEN else version)
 
     @property
     def memory_mib(self) -> int:

@@ -35,6 +35,20 @@ void answer(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void answer_errno(void);
 void answer_usage(const char *why);
 
+/* What the script's device gives, whether it is a driver's or a heap. */
+int take_memory(const struct script *script, struct cma_info *info);
+int drop_memory(const struct script *script, const struct cma_info *info);
+
+/* heap.c */
+bool is_heap(const char *device);
+int heap_allocate(int heap, struct cma_info *info);
+int heap_release(const struct cma_info *info);
+void heap_close(void);
+void *heap_map(unsigned long phys, unsigned long length, int flags);
+void do_tag(struct script *script, char **words);
+void do_unplaced(struct script *script, char **words);
+void do_place(struct script *script, char **words);
+
 /* stress.c: commands of the script */
 void do_cycle(struct script *script, char **words);
 void do_churn(struct script *script, char **words);

@@ -33,6 +33,7 @@ struct script {
 	int fd;
 	const char *device;
 	struct mapping *mappings;
+	bool heap;
 };
 
 static char last_answer[256];
@@ -54,6 +55,36 @@ void answer(const char *format, ...)
 int script_fd(const struct script *script)
 {
 	return script->fd;
+}
+
+int take_memory(const struct script *script, struct cma_info *info)
+{
+	return script->heap ? heap_allocate(script->fd, info) :
+			      ioctl(script->fd, CMA_MEM_ALLOCATE, info);
+}
+
+int drop_memory(const struct script *script, const struct cma_info *info)
+{
+	if (!script->heap)
+		return ioctl(script->fd, CMA_MEM_RELEASE, info);
+	/* As a driver does that frees nothing under a mapping. */
+	for (struct mapping *m = script->mappings; m; m = m->next) {
+		if (m->phys >= info->phys && m->phys - info->phys < info->length) {
+			errno = EBUSY;
+			return -1;
+		}
+	}
+
+	return heap_release(info);
+}
+
+static void *map_memory(const struct script *script, unsigned long phys, unsigned long length,
+			int flags)
+{
+	if (script->heap)
+		return heap_map(phys, length, flags);
+
+	return mmap64(NULL, length, PROT_READ | PROT_WRITE, flags, script->fd, (off64_t)phys);
 }
 
 void answer_errno(void)
@@ -94,7 +125,7 @@ static uint8_t *open_window(const struct script *script, unsigned long phys,
 	if (mapping)
 		return (uint8_t *)mapping->map + (phys - mapping->phys);
 
-	*temporary = map_region(script->fd, phys, length);
+	*temporary = map_memory(script, phys, length, MAP_SHARED);
 	if (*temporary == MAP_FAILED) {
 		*temporary = NULL;
 		return NULL;
@@ -115,7 +146,7 @@ static void do_alloc(struct script *script, char **words)
 
 	if (!parse_size(words[0], &info.length))
 		return answer_usage("alloc LEN");
-	if (ioctl(script->fd, CMA_MEM_ALLOCATE, &info) < 0)
+	if (take_memory(script, &info) < 0)
 		return answer_errno();
 	answer("ok 0x%lx 0x%lx 0x%lx", info.phys, info.length, info.virt);
 }
@@ -126,7 +157,7 @@ static void do_release(struct script *script, char **words)
 
 	if (!parse_ulong(words[0], &info.phys) || !parse_size(words[1], &info.length))
 		return answer_usage("release PHYS LEN");
-	if (ioctl(script->fd, CMA_MEM_RELEASE, &info) < 0)
+	if (drop_memory(script, &info) < 0)
 		return answer_errno();
 	answer("ok");
 }
@@ -141,8 +172,7 @@ static void map_with_flags(struct script *script, char **words, int flags)
 		free(mapping);
 		return answer_usage("mmap PHYS LEN");
 	}
-	mapping->map = mmap64(NULL, mapping->length, PROT_READ | PROT_WRITE, flags, script->fd,
-			      (off64_t)mapping->phys);
+	mapping->map = map_memory(script, mapping->phys, mapping->length, flags);
 	if (mapping->map == MAP_FAILED) {
 		answer_errno();
 		free(mapping);
@@ -341,7 +371,9 @@ static void open_device(struct script *script, const char *path)
 	if (fd < 0)
 		return answer_errno();
 	close(script->fd);
+	heap_close();
 	script->fd = fd;
+	script->heap = is_heap(path);
 	answer("ok");
 }
 
@@ -418,6 +450,9 @@ static const struct {
 	{ "fork", 0, do_fork },			/*              -> ok PID */
 	{ "reap", 1, do_reap },			/* PID          kill and wait */
 	{ "pid", 0, do_pid },			/*              -> ok PID */
+	{ "tag", 1, do_tag },			/* HEX          mark what has no place -> ok COUNT */
+	{ "unplaced", 0, do_unplaced },		/*              -> ok TOKEN:COUNT:LEN ... */
+	{ "place", 2, do_place },		/* TOKEN PHYS   as the host has found it */
 	{ "cycle", 1, do_cycle },		/* LEN          alloc, release -> ok PHYS */
 	{ "churn", 3, do_churn },		/* SEED COUNT PAGES -> ok ALLOCATED REFUSED */
 	{ "race", 3, do_race },			/* CHILDREN COUNT LEN */
@@ -474,7 +509,7 @@ static void script_line(struct script *script, char *line)
 
 int run_script(int fd, const char *device)
 {
-	struct script script = { .fd = fd, .device = device };
+	struct script script = { .fd = fd, .device = device, .heap = is_heap(device) };
 	char line[256];
 
 	while (fgets(line, sizeof(line), stdin)) {

@@ -32,13 +32,11 @@ static int allocate(int fd, struct cma_info *info, unsigned long length)
 
 void do_cycle(struct script *script, char **words)
 {
-	struct cma_info info;
-	unsigned long length;
+	struct cma_info info = { 0 };
 
-	if (!parse_size(words[0], &length))
+	if (!parse_size(words[0], &info.length))
 		return answer_usage("cycle LEN");
-	if (allocate(script_fd(script), &info, length) < 0 ||
-	    ioctl(script_fd(script), CMA_MEM_RELEASE, &info) < 0)
+	if (take_memory(script, &info) < 0 || drop_memory(script, &info) < 0)
 		return answer_errno();
 	answer("ok 0x%lx", info.phys);
 }

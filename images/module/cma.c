@@ -33,12 +33,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-/* Two headers were merged into one in 5.10. */
-#if __has_include(<linux/dma-contiguous.h>)
-#include <linux/dma-contiguous.h>
-#else
-#include <linux/dma-map-ops.h>
-#endif
+#include "access.h"
 
 #define DRIVER_NAME		"CMA_demo"
 #define DEFAULT_AREA		"default"
@@ -46,11 +41,6 @@
 
 #define CMA_MEM_ALLOCATE	_IOW('m', 1, unsigned int)
 #define CMA_MEM_RELEASE		_IOW('m', 2, unsigned int)
-
-/* Declared here too: BiscuitOS's own kernel patch puts it in no header. */
-extern struct cma *find_cma_by_name(const char *name);
-/* Weak, because a kernel patched by BiscuitOS lacks it. */
-extern unsigned long cma_size_for_device(struct device *dev) __weak;
 
 static char *area = "BiscuitOS_cma";
 module_param(area, charp, 0444);
@@ -107,7 +97,7 @@ static struct device *demo_device(struct cma_demo *demo)
 
 static void cma_free_pages(struct cma_demo *demo, unsigned long pfn, unsigned long count)
 {
-	if (!dma_release_from_contiguous(demo_device(demo), pfn_to_page(pfn), count))
+	if (!access.release(demo_device(demo), pfn_to_page(pfn), count))
 		dev_err(demo_device(demo), "pfn %#lx is not in the area it came from\n", pfn);
 }
 
@@ -116,7 +106,7 @@ static bool cma_length_valid(struct cma_demo *demo, unsigned long length)
 	if (!length || offset_in_page(length))
 		return false;
 
-	return !cma_size_for_device || length <= cma_size_for_device(demo_device(demo));
+	return !access.size || length <= access.size(demo_device(demo));
 }
 
 static long cma_ioctl_allocate(struct cma_opener *opener, struct cma_info __user *arg)
@@ -140,7 +130,7 @@ static long cma_ioctl_allocate(struct cma_opener *opener, struct cma_info __user
 	region->opener = opener;
 	region->count = info.length >> PAGE_SHIFT;
 	/* An exhausted area is the caller's affair: no warning in the log. */
-	page = dma_alloc_from_contiguous(dev, region->count, get_order(info.length), true);
+	page = access.alloc(dev, region->count, get_order(info.length), true);
 	if (!page) {
 		kfree(region);
 		return -ENOMEM;
@@ -350,12 +340,12 @@ static int cma_bind_area(struct cma_demo *demo)
 	bool use_default = !*demo->area || !strcmp(demo->area, DEFAULT_AREA);
 
 	if (!use_default) {
-		dev->cma_area = find_cma_by_name(demo->area);
+		dev->cma_area = access.find(demo->area);
 		if (!dev->cma_area) {
 			dev_err(dev, "no CMA area is called %s\n", demo->area);
 			return -ENODEV;
 		}
-	} else if (cma_size_for_device && !cma_size_for_device(dev)) {
+	} else if (access.size && !access.size(dev)) {
 		dev_err(dev, "there is no default CMA area\n");
 		return -ENODEV;
 	}
@@ -443,6 +433,11 @@ static int __init cma_init(void)
 {
 	char *rest, *entry;
 	int ret;
+
+	if (!choose_access()) {
+		pr_err("%s: this kernel exports no way to the areas\n", DRIVER_NAME);
+		return -ENOSYS;
+	}
 
 	area_list = kstrdup(area, GFP_KERNEL);
 	if (!area_list)

@@ -23,7 +23,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "app-script"),
+    pytest.mark.needs("driver", "two-areas", "app-script"),
     pytest.mark.machine("loaded"),
 ]
 NONCE = 0xA5A5000011112222

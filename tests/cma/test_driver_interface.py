@@ -28,7 +28,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas"),
+    pytest.mark.needs("driver", "two-areas"),
     pytest.mark.machine("loaded"),
 ]
 RAM, LOWMEM = 0x60000000, 0x80000000

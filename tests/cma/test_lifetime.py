@@ -36,7 +36,7 @@ from .support import (
 
 pytestmark = [
     pytest.mark.every_kernel,
-    pytest.mark.needs("two-areas", "debugfs"),
+    pytest.mark.needs("driver", "two-areas", "debugfs"),
     pytest.mark.machine("loaded", append=SLUB_DEBUG),
 ]
 NONCE = 0x0123456789ABCDEF

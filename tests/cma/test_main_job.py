@@ -49,13 +49,14 @@ class TestAreasAtBoot:
     def test_the_kernel_that_runs_is_the_kernel_that_was_given(self, guest: Guest) -> None:
         assert guest.release() == guest.images.release == kernel_release(guest.images.kernel)
 
-    @pytest.mark.needs("agent")
+    @pytest.mark.needs("agent", "driver")
     def test_the_module_in_the_guest_is_the_one_on_the_host(self, guest: Guest) -> None:
         assert guest.images.module is not None
         assert guest.read_file(guest.module_path()) == guest.images.module.read_bytes()
         assert module_vermagic(guest.images.module).split()[0] == guest.release()
 
 
+@pytest.mark.needs("driver")
 class TestModule:
     def test_insmod_finds_the_area_and_makes_the_device(self, guest: Guest) -> None:
         guest.insmod()
@@ -106,7 +107,7 @@ class TestApplication:
         guest.main_job()
         assert guest.read_text(f"{guest.debug_dir()}/used").strip() == "0"
 
-    @pytest.mark.needs("app-script")
+    @pytest.mark.needs("app-script", "driver")
     def test_several_regions_do_not_overlap_and_are_all_in_the_area(self, guest: Guest) -> None:
         guest.insmod()
         regions = [region.phys for region in guest.run_app("--count 4")]
@@ -116,7 +117,7 @@ class TestApplication:
             guest.judge(region, memory_map)
             assert not any(region.overlaps(other) for other in regions[:number])
 
-    @pytest.mark.needs("app-script")
+    @pytest.mark.needs("app-script", "driver")
     def test_what_it_writes_is_at_the_address_that_it_prints(self, guest: Guest) -> None:
         """The host reads guest RAM past the guest: an address that is right, and memory that is."""
         guest.insmod()
@@ -141,12 +142,13 @@ def test_a_cold_boot_gives_the_same_verdict(guest: Guest) -> None:
     assert verdict.region.phys in verdict.memory_map.area(guest.area).range
 
 
+@pytest.mark.needs("driver")
 def test_without_the_driver_the_application_says_so(guest: Guest) -> None:
     with pytest.raises(CommandFailed, match="/dev/CMA_demo"):
         guest.run_app()
 
 
-@pytest.mark.needs("agent", "two-areas")
+@pytest.mark.needs("agent", "two-areas", "driver")
 def test_a_module_that_is_nowhere_is_asked_for(guest: Guest) -> None:
     guest.run(f"rm {guest.module_path()} {guest.app_path()}")
     guest = Guest(guest.machine)

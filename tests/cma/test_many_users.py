@@ -24,7 +24,10 @@ from .support import (
     scripts,
 )
 
-pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs", "app-script")]
+pytestmark = [
+    pytest.mark.every_kernel,
+    pytest.mark.needs("driver", "two-areas", "debugfs", "app-script"),
+]
 
 
 @pytest.fixture

@@ -17,7 +17,10 @@ from harness.pytest_plugin.boots import Boots
 
 from .support import PAGE, allocated, answered_range, assert_all_is_free, scripts
 
-pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs", "app-script")]
+pytestmark = [
+    pytest.mark.every_kernel,
+    pytest.mark.needs("driver", "two-areas", "debugfs", "app-script"),
+]
 
 WORK = "/sys/devices/virtual/workqueue/cpumask"
 """Where work that is bound to no processor may run (``Documentation/core-api/workqueue.rst``)."""

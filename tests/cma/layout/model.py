@@ -36,9 +36,17 @@ class Area:
 class KnownFailure:
     """A kernel that is wrong here. The suite says so, and notices when it is no more."""
 
-    version: str
-    """``6.12``: every kernel of that series."""
+    since: tuple[int, int]
+    """The first version that is known to be so, by the kernel's own ``VERSION``."""
     cause: str
+    until: tuple[int, int] | None = None
+    """The first version that is right again; None: none is known."""
+    dies: bool = True
+    """False: it lives, and says something untrue."""
+
+    def holds(self, version: tuple[int, int]) -> bool:
+        """Whether the kernel `version` is one of those."""
+        return self.since <= version and (self.until is None or version < self.until)
 
 
 @dataclasses.dataclass(frozen=True)

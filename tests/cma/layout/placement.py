@@ -41,6 +41,10 @@ STATIC_LATE = (6, 12)
 """From here on nodes with ``reg`` become areas after ``cma=`` and Kbuild had their turn; so does a
 static ``linux,cma-default`` (fdt_scan_reserved_mem_reg_nodes()).
 """
+BYPASSED_IS_FREE = (7, 1)
+"""From here on a default node that ``cma=`` bypasses takes no memory at all, not even for a moment
+(rmem_cma_validate()).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +103,7 @@ class _Placing:
         self._command_line = re.search(r"(?:^| )cma=(\d+)M?(?:@(0x[0-9a-f]+))?", layout.append)
 
     def run(self) -> ExpectedPlacement:
-        nodes = [area for area in self._layout.areas if area.enabled]
+        nodes = [area for area in self._layout.areas if area.enabled and not self._skipped(area)]
         static = [area for area in nodes if area.at is not None]
         dynamic = [area for area in nodes if area.at is None]
         for area in static:
@@ -115,6 +119,13 @@ class _Placing:
             for area in static:
                 self._static(area)
         return self._activate()
+
+    def _skipped(self, area: Area) -> bool:
+        is_default = area.default and area.reusable and area.compatible != ""
+        if not is_default or self._command_line is None or self._boot.version < BYPASSED_IS_FREE:
+            return False
+        self._refuse(area.name, "the command line has precedence")
+        return True
 
     def _static(self, area: Area) -> None:
         if area.size == 0:

@@ -192,3 +192,32 @@ def test_room_is_used_for_the_download(machine: Machine, tmp_path: Path) -> None
         )
         apt.PrivateApt(machine.cache).download("busybox-static", "1.2-3", build_dir)
     assert len(list(build_dir.out.glob("*.deb"))) == 1
+
+
+def test_another_packages_version_is_not_taken(machine: Machine) -> None:
+    debs = [make_deb(machine.archive, name, "1.2-3") for name in ("linux-source-6.12", "plus-x")]
+    publish(machine.archive, CODENAME, debs)
+    machine.configure(CODENAME)
+    client = apt.PrivateApt(machine.cache)
+    assert client.candidate("linux-source-6.1") is None
+    assert client.candidate("linux-source-6.12") == "1.2-3"
+    assert client.candidate("plus-.") is None
+    assert client.names("linux-source-6.1") == ["linux-source-6.12"]
+
+
+SHOWN = """\
+Package: linux-source-6.12
+Source: linux
+Version: 6.12.117-1
+
+Package: linux-source-6.1
+Version: 6.1.192-2
+"""
+
+
+def test_of_several_packages_shown_the_right_one_counts() -> None:
+    """apt 3 takes a name for a pattern where there is no such package."""
+    assert apt.shown_version(SHOWN, "linux-source-6.12") == "6.12.117-1"
+    assert apt.shown_version(SHOWN, "linux-source-6.1") == "6.1.192-2"
+    assert apt.shown_version(SHOWN, "linux-source-6") is None
+    assert apt.shown_version("", "linux-source-6.1") is None

@@ -11,28 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.builders import kernel, kernel_source, patches
+from harness.builders import additions, kernel, kernel_source
 from harness.builders.cache import BuildDirectory, Cache
 from harness.builders.kernel import KernelTree, Recipe, copy_tree, kernel_key, make_words
-from harness.builders.kernel_source import resolve
+from harness.builders.kernel_source import KernelSource, resolve
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError, UserError
 from harness.host import programs
 from harness.imageset import kconfig
-
-PATCH = """\
-From: nobody
-Subject: export it
-
-Skip-if: ^EXPORT_SYMBOL(_GPL)?\\(find in it\\) in mm/cma.c
----
---- a/mm/cma.c
-+++ b/mm/cma.c
-@@ -1,2 +1,3 @@
- one
- two
-+Skip-if: this is content in mm/cma.c
-"""
 
 
 @pytest.fixture
@@ -51,74 +37,75 @@ def git(path: Path, *words: str) -> None:
     subprocess.run(["git", *identity, "-C", path, *words], check=True, capture_output=True)
 
 
-def patch_file(tmp_path: Path, text: str = PATCH) -> Path:
-    path = tmp_path / "0001-x.patch"
-    path.write_text(text)
-    return path
+@pytest.fixture
+def added(tmp_path: Path) -> Path:
+    root = tmp_path / "additions"
+    (root / "mm" / "harness").mkdir(parents=True)
+    (root / "mm" / "Kbuild").write_text("include $(srctree)/mm/Makefile\n")
+    (root / "mm" / "harness" / "lookup.c").write_text("int x;\n")
+    return root
 
 
-def test_a_condition_is_read_from_the_message_only(tmp_path: Path) -> None:
-    patch = patches.read_patch(patch_file(tmp_path))
-    assert [(c.pattern.pattern, c.file) for c in patch.conditions] == [
-        (r"^EXPORT_SYMBOL(_GPL)?\(find in it\)", "mm/cma.c")
-    ]
+def test_additions_change_no_file_of_the_tree(tree: Path, added: Path) -> None:
+    additions.lay(added, tree)
+    # A copy of a tree that was built in once: they are there.
+    additions.lay(added, tree)
+    assert (tree / "mm" / "cma.c").read_text() == "one\ntwo\n"
+    assert (tree / "mm" / "harness" / "lookup.c").read_text() == "int x;\n"
+    assert [name for name, _ in additions.files(added)] == ["mm/Kbuild", "mm/harness/lookup.c"]
 
 
-def test_a_patch_is_applied(tmp_path: Path, tree: Path, build_dir: BuildDirectory) -> None:
-    patch = patches.read_patch(patch_file(tmp_path))
-    assert patches.apply(patch, tree, ToolRunner(build_dir)) == "0001-x.patch: applied"
-    assert len((tree / "mm" / "cma.c").read_text().splitlines()) == 3
-    assert sorted(path.name for path in (tree / "mm").iterdir()) == ["cma.c"]
+def test_a_tree_with_such_a_file_of_its_own_is_refused(tree: Path, added: Path) -> None:
+    (tree / "mm" / "Kbuild").write_text("obj-y += theirs.o\n")
+    with pytest.raises(UserError, match=r"a file mm/Kbuild of its own"):
+        additions.lay(added, tree)
 
 
-def test_a_patch_is_skipped_with_the_reason(
-    tmp_path: Path, tree: Path, build_dir: BuildDirectory
-) -> None:
-    content = "one\ntwo\nEXPORT_SYMBOL_GPL(find in it);\n"
-    (tree / "mm" / "cma.c").write_text(content)
-    patch = patches.read_patch(patch_file(tmp_path))
-    said = patches.apply(patch, tree, ToolRunner(build_dir))
-    assert said == "0001-x.patch: skipped, the tree has it (mm/cma.c:3)"
-    assert (tree / "mm" / "cma.c").read_text() == content
+def test_a_kernel_as_it_is(tree: Path) -> None:
+    before = sorted(tree.rglob("*"))
+    additions.lay(None, tree)
+    assert sorted(tree.rglob("*")) == before
+    assert not additions.lists_areas(None)
 
 
-def test_a_patch_that_was_applied_before_is_skipped(
-    tmp_path: Path, tree: Path, build_dir: BuildDirectory
-) -> None:
-    """Where its condition does not see that: the user's own tree, with our patch in it."""
-    patch = patches.read_patch(patch_file(tmp_path, PATCH.replace("this is", "no line like")))
-    patches.apply(patch, tree, ToolRunner(build_dir))
-    before = (tree / "mm" / "cma.c").read_bytes()
-    said = patches.apply(patch, tree, ToolRunner(build_dir))
-    assert said.startswith("0001-x.patch: skipped, the tree has it")
-    assert (tree / "mm" / "cma.c").read_bytes() == before
+def test_what_the_tree_has_is_read_from_the_build(tmp_path: Path) -> None:
+    place = tmp_path / "mm" / "harness"
+    place.mkdir(parents=True)
+    flags = "-DTREE_DEFINES_dma_alloc_from_contiguous "
+    flags += "-DTREE_DEFINES_find_cma_by_name -DTREE_EXPORTS_find_cma_by_name"
+    (place / ".lookup.o.cmd").write_text(f"cmd_mm/harness/lookup.o := gcc {flags} -c x.c\n")
+    assert additions.of_the_tree(tmp_path) == ["find_cma_by_name"]
+    assert additions.of_the_tree(tmp_path / "nowhere") == []
 
 
-def test_a_patch_that_does_not_fit_names_itself(
-    tmp_path: Path, tree: Path, build_dir: BuildDirectory
-) -> None:
-    (tree / "mm" / "cma.c").write_text("quite\nother\nlines\n")
-    patch = patches.read_patch(patch_file(tmp_path))
-    with pytest.raises(BuildError, match=r"applying 0001-x\.patch to the kernel failed") as caught:
-        patches.apply(patch, tree, ToolRunner(build_dir))
-    assert "Hunk #1 FAILED" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["Skip-if: nothing", "Skip-if: x in ../y", "Skip-if: x in /etc/passwd", "Skip-if: ( in y"],
+OWN = (
+    ("mm/cma.c", "struct cma *find_cma_by_name(const char *name)\n{\n}\n", "DEFINES"),
+    ("mm/cma.c", "static int x;\n\nEXPORT_SYMBOL(find_cma_by_name);\n", "EXPORTS"),
+    ("kernel/dma/contiguous.c", "EXPORT_SYMBOL_GPL(find_cma_by_name);\n", "EXPORTS"),
+    ("mm/cma.c", 'EXPORT_SYMBOL_NS_GPL(find_cma_by_name, "X");\n', "EXPORTS"),
+    ("mm/cma.c", "struct cma *find_cma_by_name(const char *name);\n", None),
+    ("mm/cma.c", " * find_cma_by_name() - find it\n", None),
+    ("mm/cma.c", "EXPORT_SYMBOL(find_cma_by_name_too);\n", None),
+    ("mm/harness/lookup.c", "EXPORT_SYMBOL(find_cma_by_name);\n", None),
 )
-def test_a_condition_that_cannot_be_read(tmp_path: Path, line: str) -> None:
-    with pytest.raises(UserError, match=r"0001-x\.patch:1: "):
-        patches.read_patch(patch_file(tmp_path, line + "\n---\n"))
 
 
-def test_our_patches_each_have_a_condition() -> None:
-    ours = Recipe.ours()
-    assert ours.config
-    assert len(ours.patches) >= 2
-    for path in ours.patches:
-        assert patches.read_patch(path).conditions, path
+@pytest.mark.parametrize(("file", "text", "kind"), OWN)
+def test_make_finds_what_the_tree_has(tree: Path, file: str, text: str, kind: str | None) -> None:
+    """kbuild's part is played by a makefile: what counts are the flags that ours would give."""
+    ours = Recipe.ours().additions
+    additions.lay(ours, tree)
+    (tree / file).parent.mkdir(parents=True, exist_ok=True)
+    (tree / file).write_text(text)
+    asks = tree / "asks.mk"
+    asks.write_text(
+        f"srctree := {tree}\ninclude {tree}/mm/harness/Makefile\n"
+        "$(info $(strip $(ccflags-y)))\n$(info $(sort $(obj-y)))\nall:;@:\n"
+    )
+    done = subprocess.run(["make", "-s", "-f", asks], check=True, capture_output=True, text=True)
+    flags, objects = done.stdout.splitlines()
+    assert flags == (f"-DTREE_{kind}_find_cma_by_name" if kind else "")
+    assert objects == "exports.o iomem.o lookup.o"
 
 
 def test_kconfig_last_line_counts() -> None:
@@ -243,6 +230,34 @@ class NoApt:
         return [f"{prefix}{rest}" for rest in ("6.8", "4.4", "generic", "6.10-dbg")]
 
 
+@pytest.mark.parametrize(
+    ("asked", "found", "right"),
+    [
+        ("6.1", "6.1.192", True),
+        ("6.1", "6.1", True),
+        ("6.1", "6.12.117", False),
+        ("6.12", "6.1.192", False),
+        ("6.8.0", "6.8.12", True),
+        ("7.3", "7.3.4-rc1", True),
+        ("7.3", "17.3", False),
+        ("", "5.0.0", True),
+    ],
+)
+def test_a_kernel_is_what_was_asked_for(asked: str, found: str, right: bool) -> None:
+    source = KernelSource("x", "linux-source-x 1", lambda _tools, _tree: None, asked)
+    if right:
+        source.check(found)
+    else:
+        with pytest.raises(BuildError, match=f"asked for Linux {asked}, .* is Linux {found}"):
+            source.check(found)
+
+
+def test_the_newest_is_what_apt_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.builders.apt.PrivateApt", NoApt)
+    monkeypatch.setattr(kernel_source, "USR_SRC", tmp_path)
+    assert resolve("newest", Cache(tmp_path / "cache")).version == "6.8"
+
+
 def test_only_the_default_kernel_is_replaced_where_apt_has_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,25 +280,24 @@ def no_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_toolchain")
 def test_the_key_changes_with_each_input(
-    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tree: Path, added: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = resolve(tree, Cache(tmp_path / "cache"))
     config = tmp_path / "base.config"
     config.write_text("CONFIG_CMA=y\n")
-    patch = patch_file(tmp_path)
-    recipe = Recipe((config,), (patch,))
+    recipe = Recipe((config,), added)
     slugs = [kernel_key(source, recipe).slug]
     assert kernel_key(source, recipe).slug == slugs[0]
     config.write_text("CONFIG_CMA=n\n")
     slugs.append(kernel_key(source, recipe).slug)
-    patch.write_text(PATCH + "\n")
+    (added / "mm" / "Kbuild").write_text("\n")
     slugs.append(kernel_key(source, recipe).slug)
-    slugs.append(kernel_key(source, Recipe((config,), ())).slug)
+    slugs.append(kernel_key(source, Recipe((config,), None)).slug)
     monkeypatch.setattr(programs, "toolchain", lambda: "gcc 13")
     slugs.append(kernel_key(source, recipe).slug)
     assert len(set(slugs)) == len(slugs)
-    patch.unlink()
-    with pytest.raises(UserError, match=re.escape(str(patch))):
+    config.unlink()
+    with pytest.raises(UserError, match=re.escape(str(config))):
         kernel_key(source, recipe)
 
 
@@ -312,7 +326,9 @@ def test_a_copied_tree_can_be_patched_without_touching_the_first(
     )
     assert copy.obj.stat().st_ino != first.obj.stat().st_ino
     assert (copy.obj / "cma.o").stat().st_mtime_ns == 10**18
-    patches.apply(patches.read_patch(patch_file(tmp_path)), copy.tree, ToolRunner(build_dir))
+    diff = "--- a/mm/cma.c\n+++ b/mm/cma.c\n@@ -1,2 +1,3 @@\n one\n two\n+three\n"
+    words = ["patch", "-p1", "-s", "-d", str(copy.tree)]
+    subprocess.run(words, input=diff, check=True, text=True)
     (copy.obj / "cma.o").write_text("new")
     assert (tree / "mm" / "cma.c").read_text() == "one\ntwo\n"
     assert (tree / "obj" / "cma.o").read_text() == "old"

@@ -16,6 +16,7 @@ from harness.builders.sources_list import (
     parse_deb822,
     parse_list,
     read_sources,
+    with_newer_kernels,
 )
 
 BOOKWORM = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
@@ -148,6 +149,20 @@ def test_debian_stays_and_an_override_wins() -> None:
     assert for_arm([source], BOOKWORM) == [source]
     moved = for_arm([source, source], BOOKWORM, "http://own.example/d")
     assert [item.uri for item in moved] == ["http://own.example/d"]
+
+
+def test_a_debian_gets_the_suite_with_newer_kernels_from_its_own_mirror() -> None:
+    own = distribution_sources(parse_deb822(DEB822), BOOKWORM)
+    *same, newer = with_newer_kernels(own, BOOKWORM)
+    assert same == own
+    assert (newer.uri, newer.suite) == ("http://mirror.example/debian", "trixie-backports")
+    assert newer.options == own[0].options
+    assert with_newer_kernels([*own, newer], BOOKWORM) == [*own, newer]
+    testing = [Source("http://mirror.example/debian", "testing", ("main",))]
+    assert len(with_newer_kernels(testing, {"ID": "debian", "VERSION_CODENAME": "forky"})) == 2
+    assert with_newer_kernels([Source("http://u.example/ubuntu", "noble", ("main",))], NOBLE) == [
+        Source("http://u.example/ubuntu", "noble", ("main",))
+    ]
 
 
 def test_os_release_with_and_without_quotes(tmp_path: Path) -> None:

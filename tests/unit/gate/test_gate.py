@@ -132,13 +132,14 @@ class FakeShop:
         self.steps, self.warnings = list(world.steps), list(world.warnings)
         self.root, self.log = world.tmp_path / "shop", world.tmp_path / "log"
         self.building = 0.0
+        self.said: list[str] = []
         self.build = world.build_set
         self.warnings_before = world.warnings_before
 
     def restore(self) -> None:
         self._world.done.append("made good")
 
-    def apply(self, path: Path) -> list[str]:
+    def apply(self, path: Path, *, loosely: bool = False) -> list[str]:
         assert path.read_text() == "diff"
         if self._world.apply is not None:
             raise self._world.apply

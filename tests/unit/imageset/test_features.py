@@ -42,9 +42,8 @@ def test_features_that_the_bytes_of_a_part_show() -> None:
     assert shown_by("app", b"parm=area: churn SEED COUNT") == {Feature.APP_SCRIPT}
 
 
-def test_the_kernel_patch_for_iomem_has_the_mark_that_shows_it() -> None:
-    patches = IMAGES / "kernel" / "patches"
+def test_the_addition_for_iomem_has_the_mark_that_shows_it() -> None:
+    added = IMAGES / "kernel" / "additions"
     mark = NEEDS[Feature.IOMEM_CMA].mark.decode()
-    assert [path.name for path in patches.glob("*.patch") if mark in path.read_text()] == [
-        next(patches.glob("*iomem*")).name
-    ]
+    found = [path.name for path in added.rglob("*.c") if mark in path.read_text()]
+    assert found == ["iomem.c"]

@@ -9,12 +9,13 @@ import pytest
 
 from harness.memory.ranges import AddressRange
 from tests.cma.layout import Area, Boot, ExpectedPlacement, Layout, place
-from tests.cma.layout.model import MIB, window
+from tests.cma.layout.model import MIB, KnownFailure, window
 from tests.cma.layout.placement import lowmem_end
 from tests.cma.layout.table import LAYOUTS, PORTABLE
 
 OLD = Boot((6, 1), 0x609BDA08, 2 * MIB)
 NEW = Boot((6, 12), 0x609BDA08, 2 * MIB)
+NEWER = Boot((7, 3), 0x609BDA08, 2 * MIB)
 DEFAULT = Area("linux,cma", windows=window(0x69000000, 8 * MIB), default=True)
 
 
@@ -52,6 +53,26 @@ def test_without_a_window_the_top_of_ram_is_taken_and_the_next_below_it() -> Non
 def test_the_second_window_serves_where_the_first_is_too_small() -> None:
     windows = (*window(0x6A000000, 4 * MIB), *window(0x6C000000, 8 * MIB))
     assert only(placed(DEFAULT, Area("a", windows=windows)), "a") == (0x6C000000, 8 * MIB)
+
+
+@pytest.mark.parametrize(("boot", "free"), [(NEW, False), (NEWER, True)])
+def test_a_static_default_that_is_bypassed_takes_memory_on_older_kernels_only(
+    boot: Boot, free: bool
+) -> None:
+    default = Area("linux,cma", at=0x69000000, default=True)
+    neighbour = Area("a", windows=window(0x69000000, 8 * MIB))
+    result = placed(default, neighbour, append="cma=4M", boot=boot)
+    assert ("a" in result.areas) is free
+    assert result.refused["linux,cma"] == "the command line has precedence"
+
+
+def test_a_known_failure_holds_from_a_version_on() -> None:
+    known = KnownFailure((6, 12), "x", until=(7, 1))
+    held = [
+        version for version in ((6, 1), (6, 12), (7, 0), (7, 1), (7, 3)) if known.holds(version)
+    ]
+    assert held == [(6, 12), (7, 0)]
+    assert KnownFailure((6, 12), "x").holds((8, 0))
 
 
 def test_the_initrd_and_the_kernel_are_not_given_away() -> None:

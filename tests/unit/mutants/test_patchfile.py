@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.imageset import VERSIONS
 from harness.errors import UserError
 from harness.mutants.patchfile import MUTANTS, Mutant, read_all, read_mutant, select
 
@@ -120,6 +121,23 @@ def test_a_sample_is_the_same_for_the_same_seed_in_every_shard(directory: Path) 
     parts = [select(mutants, sample=3, seed=7, shard=(part, 2)) for part in (1, 2)]
     assert sorted(names([*parts[0], *parts[1]])) == names(sample)
     assert len({tuple(names(select(mutants, sample=3, seed=seed))) for seed in range(20)}) > 1
+
+
+def test_a_mutant_has_a_diff_for_each_kernel_that_needs_one(tmp_path: Path) -> None:
+    for name, kernels in (("alpha", "5.0 6.1"), ("alpha@6.12", "6.12"), ("alpha@7.3", "7.3+")):
+        (tmp_path / f"{name}.patch").write_text(MUTANT.replace("6.1, 6.12", kernels))
+    expected = {"6.1": "alpha", "6.12": "alpha@6.12", "7.3": "alpha@7.3", "8.0": "alpha@7.3"}
+    for kernel, file in {**expected, "6.6": "alpha", "": "alpha"}.items():
+        (mutant,) = read_all(tmp_path, kernel)
+        assert (mutant.name, mutant.path.stem) == ("alpha", file)
+        assert mutant.fits(kernel or "6.1") is (kernel != "6.6")
+
+
+@pytest.mark.parametrize("kernel", VERSIONS)
+def test_ours_are_for_all_kernels(kernel: str) -> None:
+    """But for those that put back what one version alone has had."""
+    others = {m.name for m in read_all(kernel=kernel) if not m.fits(kernel)}
+    assert {name for name in others if not name.startswith("history-")} == set()
 
 
 def test_ours_can_all_be_read_and_name_their_parts() -> None:

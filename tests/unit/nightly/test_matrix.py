@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.imageset import VERSIONS
 from harness.cli.nightly import MATRIX
 from harness.errors import UserError
 from harness.host.project import ROOT
@@ -76,7 +77,7 @@ def test_measurements_come_first_wherever_they_are_written(tmp_path: Path) -> No
         ("[run]\n", "m.toml:run: expected tables: write [[run]]"),
         ('[[run]]\ntests = ["cma"]\n', "m.toml:run[1].kernels: is missing"),
         (RUN.replace('["6.1"]', "[]"), "run[1].kernels: is empty: name at least one, or remove"),
-        (RUN.replace('"6.1"', '"6.7"'), "run[1].kernels: '6.7' is unknown; take 6.1 or 6.12"),
+        (RUN.replace('"6.1"', '"6.7"'), "run[1].kernels: '6.7' is unknown; take 6.1, 6.12 or 7.3"),
         (RUN.replace('["6.1"]', '"6.1"'), 'run[1].kernels: expected a list: kernels = ["6.1"]'),
         (RUN.replace('"6.1"', '"6.1", "6.1"'), "run[1].kernels: one is there twice"),
         (RUN.replace("cma", "cna"), "run[1].tests: 'cna' is unknown; take layouts, cma or harness"),
@@ -119,7 +120,7 @@ def test_the_project_s_own_matrix_is_good_and_covers_all_groups() -> None:
     jobs = read_matrix(MATRIX)
     assert {job.group for job in jobs if job.kind is JobKind.TESTS} == set(GROUPS)
     assert {job.kind for job in jobs} == set(JobKind)
-    assert {job.kernel for job in jobs} == {"6.1", "6.12"}
+    assert {job.kernel for job in jobs} == set(VERSIONS)
 
 
 def test_each_test_file_is_in_one_group() -> None:
