@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness import board
 from harness.errors import HarnessError, UserError, Verdict
 from harness.plaintext import clean, line
 from harness.testrun.result import CaseResult
@@ -26,7 +27,7 @@ from harness.testrun.result import CaseResult
 VERSION = {"major": 5, "minor": 3}
 ARCHITECTURE = "arm"
 ENVIRONMENT = {
-    "comment": "qemu-system-arm -M vexpress-a9",
+    "comment": f"{board.QEMU} -M {board.MACHINE}",
     "compatible": ["arm,vexpress,v2p-ca9", "arm,vexpress"],
 }
 EXCERPT = 16384
