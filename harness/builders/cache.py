@@ -19,6 +19,8 @@ import errno
 import hashlib
 import json
 import os
+import pwd
+import re
 import shutil
 import tempfile
 import time
@@ -34,11 +36,20 @@ from harness.host.locking import FileLock
 ENVIRONMENT = "HARNESS_CACHE"
 DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
 TOUCH_SECONDS = 60.0
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
+# What the vexpress-a9 CMA harness builds. See https://bford.info/cachedir/
+"""
+NAMES = frozenset(DEBRIS) | {"entries", "locks", "tmp", "templates", "trees", "bench", TAG}
+"""What there may be in a cache of ours."""
+_SLUG = re.compile(r"[\w.+-]+-[0-9a-f]{16}\.\w+")
+"""A directory of work in progress."""
 
 Say = Callable[[str], None]
 
 # Leases of this process, by lock file: an entry in use stays until the process ends.
 _LEASES: dict[Path, FileLock] = {}
+_SWEPT: set[Path] = set()
 
 
 def cache_root() -> Path:
@@ -106,11 +117,28 @@ class Cache:
         """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
         path = self.root / name
         with self._explained():
-            if not self.root.exists():
-                self.root.parent.mkdir(parents=True, exist_ok=True)
-                self.root.mkdir(mode=0o700, exist_ok=True)
+            self._take()
             path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _take(self) -> None:
+        """Makes the root, or sees that it is a cache of ours: nothing in it is removed else.
+
+        Raises `OSError`, `UserError`.
+        """
+        if (self.root / TAG).exists():
+            return
+        if not self.root.exists():
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
+        names = {path.name for path in self.root.iterdir()}
+        if names and not (names <= NAMES and names & {"entries", "locks", "templates"}):
+            raise UserError(
+                f"{self.root} holds files and is no cache of this harness: name a new directory, or"
+                f" an empty one, in {ENVIRONMENT}"
+            )
+        with contextlib.suppress(OSError):  # one that is only read serves too
+            (self.root / TAG).write_text(TAG_TEXT)
 
     @property
     def compiler_environment(self) -> dict[str, str]:
@@ -138,6 +166,7 @@ class Cache:
         if (lease := _LEASES.pop(lock_path, None)) is not None:
             lease.close()  # it was found damaged since: else we would wait for ourselves
         self.directory("locks")
+        self._sweep_once()
         with self._explained():
             lock = FileLock(lock_path)
         try:
@@ -225,15 +254,25 @@ class Cache:
     def prune_help(self) -> None:
         """Removes what only speeds up the next build: logs, package lists, compiler cache."""
         with self._explained():
+            self._take()
             for name in DEBRIS:
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
     def sweep(self) -> None:
         """Removes what killed builds left behind: unfinished entries whose lock is free."""
         for path in (self.root / "tmp").glob("*"):
+            if not _SLUG.fullmatch(path.name):
+                continue
             with FileLock(self.directory("locks") / f"{path.name.rpartition('.')[0]}.lock") as lock:
                 if lock.try_exclusive():
                     shutil.rmtree(path, ignore_errors=True)
+
+    def _sweep_once(self) -> None:
+        """Sweeps at the first use in a process."""
+        if self.root not in _SWEPT:
+            _SWEPT.add(self.root)
+            with contextlib.suppress(OSError):  # one that is only read has nothing left behind
+                self.sweep()
 
     def _remove(self, path: Path) -> bool:
         with FileLock(self.directory("locks") / f"{path.name}.lock") as lock:
@@ -315,10 +354,19 @@ class Cache:
         # ENOENT: a pseudo file system that lets nobody make a directory.
         refused = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
         if ours and error.errno in refused:
-            return UserError(f"{where} cannot be written: {error.strerror}\n{self._advice()}")
+            said = f"{where} cannot be written: {error.strerror}{self._owner()}"
+            return UserError(f"{said}\n{self._advice()}")
         if error.errno in (errno.ENOTDIR, errno.EEXIST) and not self.root.is_dir():
             return UserError(f"{where} is not a directory\n{self._advice()}")
         return error
+
+    def _owner(self) -> str:
+        """Whose it is, where it is another user's."""
+        with contextlib.suppress(OSError, KeyError):
+            owner = self.root.stat().st_uid
+            if owner != os.geteuid():
+                return f"; it belongs to {pwd.getpwuid(owner).pw_name}, and each user has one"
+        return ""
 
     def _advice(self) -> str:
         return (

@@ -158,6 +158,7 @@ _numbers = itertools.count()
 
 def process_group(most: int) -> Path | None:
     """A control group of at most `most` processes; None where we may make none."""
+    sweep_groups()
     for parent in GROUPS:
         place = parent / f"harness-{os.getpid()}-{next(_numbers)}"
         with contextlib.suppress(OSError):
@@ -168,6 +169,16 @@ def process_group(most: int) -> Path | None:
             except OSError:
                 place.rmdir()
     return None
+
+
+def sweep_groups() -> None:
+    """Removes the groups that killed processes left behind; one that is in use stays."""
+    for parent in GROUPS:
+        for place in parent.glob("harness-*-*"):
+            pid = place.name.split("-")[1]
+            if pid.isdigit() and not Path("/proc", pid).exists():
+                with contextlib.suppress(OSError):
+                    place.rmdir()
 
 
 def _refused(group: Path | None) -> bool:

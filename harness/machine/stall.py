@@ -23,8 +23,13 @@ from pathlib import Path
 INTERVAL = 0.2
 """Seconds between two looks."""
 LIMIT = 2.0
-"""Seconds of standing still within a machine's life that void what it showed. A deadline is a
-multiple of that, a stall detector of the kernel's ten times as long."""
+"""Seconds in which QEMU was stopped that void what the machine showed. A deadline is a multiple of
+that, a stall detector of the kernel's ten times as long."""
+STREAK = 5.0
+"""Seconds in a row without a processor that do so too. On a loaded host each machine has to wait a
+little, again and again: that makes it slow, and is allowed for in the deadlines."""
+SHARE = 0.3
+"""The share of its life that a machine was without a processor, from which on that voids it."""
 STARVED = 0.8
 """The share of an interval that a thread waits for a processor, or that is stolen, from which on
 the interval counts as standing still: below it, a guest only runs slowly."""
@@ -76,18 +81,20 @@ class Stalls:
         """Seconds in which its QEMU was stopped by a signal or a debugger."""
         self.starved = 0.0
         """Seconds in which it, or this host as a whole, got next to no processor time."""
+        self.longest = 0.0
+        """The most of these in a row."""
+        self.life = 0.0
+        """Seconds that it was looked at."""
+        self._streak = 0.0
         self._delay: float | None = None
 
     def reason(self) -> str:
         """Why what the machine showed proves nothing; empty where it does."""
-        if self.stopped + self.starved < LIMIT:
-            return ""
-        parts = []
-        if self.stopped:
-            parts.append(f"QEMU was stopped for {self.stopped:.1f} s")
-        if self.starved:
-            parts.append(f"this host gave it no processor for {self.starved:.1f} s")
-        return " and ".join(parts)
+        if self.stopped >= LIMIT:
+            return f"QEMU was stopped for {self.stopped:.1f} s"
+        if self.longest >= STREAK or self.starved >= max(STREAK, SHARE * self.life):
+            return f"this host gave it no processor for {self.starved:.1f} of {self.life:.1f} s"
+        return ""
 
     def note(self, sample: StallSample, elapsed: float, host: float) -> None:
         """Adds an interval: what was seen at its end, its length, and how much of it the host
@@ -95,12 +102,17 @@ class Stalls:
         """
         before, self._delay = self._delay, sample.delay
         waited = sample.delay - before if before is not None else 0.0
+        self.life += elapsed
+        without = 0.0
         if sample.stopped:
             self.stopped += elapsed
         elif host:
-            self.starved += host
+            without = host
         elif waited > STARVED * elapsed:
-            self.starved += min(waited, elapsed)
+            without = min(waited, elapsed)
+        self.starved += without
+        self._streak = self._streak + without if without else 0.0
+        self.longest = max(self.longest, self._streak)
 
 
 class StallWatch:

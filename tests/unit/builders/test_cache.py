@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -432,3 +433,59 @@ class TestDamage:
         (path / "digests.json").unlink()
         self.made(cache, times)
         assert (len(times), said, cache.damaged()) == (1, [], [])
+
+
+class TestOwnership:
+    """A cache directory is ours, or nothing in it is touched."""
+
+    @pytest.fixture
+    def precious(self, tmp_path: Path) -> Path:
+        place = tmp_path / "home"
+        for name in ("tmp/letter", "logs/today", "apt/x", "notes"):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(name)
+        return place
+
+    def test_somebody_else_s_directory_is_refused_and_stays(self, precious: Path) -> None:
+        cache = Cache(precious)
+        for use in (
+            lambda: cache.entry(KEY, write_thing),
+            lambda: cache.prune(),
+            lambda: cache.prune_help(),
+            lambda: cache.sweep(),
+        ):
+            with contextlib.suppress(UserError):
+                use()
+        with pytest.raises(UserError, match="is no cache of this harness"):
+            cache.entry(KEY, write_thing)
+        files = sorted(str(p.relative_to(precious)) for p in precious.rglob("*") if p.is_file())
+        assert files == ["apt/x", "logs/today", "notes", "tmp/letter"]
+
+    def test_only_our_own_work_in_progress_is_swept(self, cache: Cache) -> None:
+        tmp = cache.directory("tmp")
+        for name in ("letter", "thing-0123456789abcdef.xyz", "thing-0123456789abcdef"):
+            (tmp / name).mkdir()
+        cache.sweep()
+        assert sorted(p.name for p in tmp.iterdir()) == ["letter", "thing-0123456789abcdef"]
+
+    def test_what_killed_builds_left_is_swept_at_the_next_start(self, cache: Cache) -> None:
+        left = cache.directory("tmp") / "other-0123456789abcdef.xyz"
+        left.mkdir()
+        cache_module._SWEPT.clear()
+        cache.entry(KEY, write_thing)
+        assert not left.exists()
+
+    def test_a_cache_of_an_older_harness_is_taken(self, tmp_path: Path) -> None:
+        for name in ("entries", "locks", "tmp", "apt"):
+            (tmp_path / name).mkdir()
+        Cache(tmp_path).entry(KEY, write_thing)
+        assert (tmp_path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f59")
+
+    def test_another_user_s_is_told_with_its_owner(
+        self, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache.directory("locks")
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        error = cache.explain(PermissionError(errno.EACCES, "Permission denied", str(cache.root)))
+        assert isinstance(error, UserError)
+        assert "it belongs to root, and each user has one" in str(error) or os.getuid() != 0

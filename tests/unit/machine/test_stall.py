@@ -74,7 +74,7 @@ def test_a_short_stop_is_none(host: Host) -> None:
 
 def test_a_host_that_slept_is_noticed(host: Host) -> None:
     host.tick(30.0)
-    assert "no processor for 29.8 s" in host.stalls.reason()
+    assert "no processor for 29.8 of 30.2 s" in host.stalls.reason()
 
 
 def test_a_harness_that_was_busy_itself_is_no_host_that_slept(host: Host) -> None:
@@ -84,9 +84,21 @@ def test_a_harness_that_was_busy_itself_is_no_host_that_slept(host: Host) -> Non
 
 
 def test_a_qemu_that_gets_no_processor_is_noticed(host: Host) -> None:
-    for _ in range(20):
+    for _ in range(30):
         host.tick(delay=0.19)
     assert "no processor" in host.stalls.reason()
+
+
+def test_a_loaded_host_that_gives_it_little_again_and_again_is_slow_and_no_stall(
+    host: Host,
+) -> None:
+    for number in range(1000):
+        host.tick(delay=0.19 if number % 5 == 0 else 0.0)
+    assert host.stalls.starved > 20
+    assert host.stalls.reason() == ""
+    for number in range(2000):
+        host.tick(delay=0.19 if number % 2 else 0.0)
+    assert "no processor" in host.stalls.reason(), "a third of its life is too much"
 
 
 def test_a_slow_host_is_no_stall(host: Host) -> None:
@@ -96,7 +108,7 @@ def test_a_slow_host_is_no_stall(host: Host) -> None:
 
 
 def test_stolen_time_is_noticed(host: Host) -> None:
-    for _ in range(20):
+    for _ in range(30):
         host.tick(theft=0.19)
     assert "no processor" in host.stalls.reason()
 
