@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 # Sets up what the harness needs, and nothing that is there already. Sourced by the scripts beside it.
 
+# Debian's users do not have these in their PATH, and mke2fs is there.
+export PATH=$PATH:/usr/sbin:/sbin
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '%s\n' "$*" >&2; }

@@ -20,6 +20,7 @@ from harness.builders.process import ToolRunner
 from harness.builders.rootfs import MANIFEST, read_manifest
 from harness.builders.variant import build_variant
 from harness.host import project
+from harness.host.programs import path_of
 from harness.host.progress import Progress
 from harness.imageset.model import APP, ImageSet
 
@@ -68,13 +69,15 @@ def build_tree(
         members = _members(read_manifest(MANIFEST, images.release, files), installed=not old)
         root = top / "rootfs" / "rootfs"
         _unpack(members, root)
-        words = ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(root)]
+        words = [path_of("mke2fs"), "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(root)]
         runner = ToolRunner(build_dir)
         runner.run([*words, str(top / place), IMAGE_SIZE], "packing the root image")
         # Only root may make device nodes on the host.
         nodes = build_dir.tmp / "nodes"
         nodes.write_text("cd /dev\n" + "".join(f"mknod {node}\n" for node in _NODES))
-        runner.run(["debugfs", "-w", "-f", nodes, top / place], "making the root image's nodes")
+        runner.run(
+            [path_of("debugfs"), "-w", "-f", nodes, top / place], "making the root image's nodes"
+        )
         script = (SOURCE / "RunBiscuitOS.sh").read_text().replace("@IMAGE@", place)
         (top / "RunBiscuitOS.sh").write_text(script)
 

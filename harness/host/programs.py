@@ -29,9 +29,22 @@ def missing(program: str) -> UserError:
     return UserError(f"{program} is not installed{hint}")
 
 
+def locate(program: str) -> str | None:
+    """Where a program is; None where it is not there. Also where only root looks by default."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def path_of(program: str) -> str:
+    """Where a program is. Raises `UserError` where it is not there."""
+    where = locate(program)
+    if where is None:
+        raise missing(program)
+    return where
+
+
 def require(*programs: str) -> None:
     """Raises `UserError` for programs that are not there, all at once."""
-    absent = [name for name in programs if shutil.which(name) is None]
+    absent = [name for name in programs if locate(name) is None]
     if len(absent) == 1:
         raise missing(absent[0])
     if absent:

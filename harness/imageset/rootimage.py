@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import tempfile
 import zlib
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.host.programs import locate
 from harness.imageset.module import pick_driver
 from harness.imageset.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, unpacked
 
@@ -153,10 +153,11 @@ def _installed(path: Path, release: str, _size: int, _mtime_ns: int) -> str | No
 
 def _in_ext(path: Path, place: str) -> str | None:
     """The same for an ext file system, which e2fsprogs' ``debugfs`` reads."""
-    if shutil.which("debugfs") is None:
+    debugfs = locate("debugfs")
+    if debugfs is None:
         return None
     with tempfile.TemporaryDirectory(prefix="harness-modules-") as name:
-        argv = ["debugfs", "-R", f'rdump "{place}" "{name}"', str(path)]
+        argv = [debugfs, "-R", f'rdump "{place}" "{name}"', str(path)]
         try:
             done = subprocess.run(
                 argv, capture_output=True, text=True, check=False, timeout=_DEBUGFS_SECONDS

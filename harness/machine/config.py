@@ -10,6 +10,8 @@ from harness import board
 from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from harness.machine import network
+from harness.machine.abilities import Abilities
+from harness.machine.given import Given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +60,22 @@ class MachineConfig:
             argv += ["-device", "virtio-blk-device,drive=root"]
         return argv
 
-    def boot(self) -> list[str]:
-        """The part of QEMU's arguments that only a boot needs: a clone's RAM has it all already."""
-        argv = ["-kernel", str(self.images.kernel), "-dtb", str(self.images.dtb)]
-        if self.images.initrd is not None:
-            argv += ["-initrd", str(self.images.initrd)]
-        return argv
+    def by_hand(self) -> list[str]:
+        """QEMU's arguments that boot the same machine from a terminal."""
+        images = self.images
+        argv = [self.qemu, *self.devices(), "-kernel", str(images.kernel), "-dtb", str(images.dtb)]
+        if images.initrd is not None:
+            argv += ["-initrd", str(images.initrd)]
+        argv += ["-serial", "mon:stdio", *fresh_ram(self.memory_mib)]
+        if self.disk is not None:
+            file = str(self.disk).replace(",", ",,")  # a comma separates options
+            argv += ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={file}"]
+        return [*argv, "-append", self.command_line]
+
+
+def fresh_ram(memory_mib: int) -> list[str]:
+    """QEMU's arguments for RAM that nobody else has."""
+    return ["-object", f"memory-backend-ram,id=ram,size={memory_mib}M"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,29 +93,47 @@ class Storage:
     """A qcow2 file over the image set's disk."""
     state: Path | None = None
     """The device state of a machine that was saved with this `ram` and `overlay`; None: boot."""
+    abilities: Abilities | None = None
+    """Those of the QEMU that wrote `state`."""
 
-    def memory(self, config: MachineConfig) -> list[str]:
-        """QEMU's arguments for the RAM."""
-        size = f"size={config.memory_mib}M"
+    def arguments(self, config: MachineConfig, given: Given) -> list[str]:
+        """QEMU's arguments for RAM, disk and what is booted; it gets descriptors of all files.
+
+        Raises `UserError` for a file that cannot be opened.
+        """
+        argv = [*self._memory(config, given), *self._drive(config, given)]
+        if self.state is not None:
+            return [*argv, "-incoming", "defer"]
+        images = config.images
+        argv += ["-kernel", given.file(images.kernel), "-dtb", given.file(images.dtb)]
+        if images.initrd is not None:
+            argv += ["-initrd", given.file(images.initrd)]
+        return argv
+
+    def _memory(self, config: MachineConfig, given: Given) -> list[str]:
         if self.ram is None:
-            return ["-object", f"memory-backend-ram,id=ram,{size}"]
-        share = "on" if self.shared else "off"
-        path = _escaped(self.ram)
-        return ["-object", f"memory-backend-file,id=ram,{size},share={share},mem-path={path}"]
+            return fresh_ram(config.memory_mib)
+        if self.shared:
+            share, path = "share=on", given.shared_ram(self.ram, config.memory_mib << 20)
+        else:
+            only_read = self.abilities is not None and self.abilities.private_rom
+            share = "share=off,readonly=on,rom=off" if only_read else "share=off"
+            path = given.private_ram(self.ram, only_read)
+        size = f"size={config.memory_mib}M"
+        return ["-object", f"memory-backend-file,id=ram,{size},{share},mem-path={path}"]
 
-    def drive(self, config: MachineConfig) -> list[str]:
-        """QEMU's arguments for the root disk; the user's image is never written."""
+    def _drive(self, config: MachineConfig, given: Given) -> list[str]:
+        """The root disk: the user's image, which is never written, below what is."""
         if config.disk is None:
             return []
+        layers = [("raw", given.disk(config.disk))]
         if self.overlay is not None:
-            # Only the machine that makes a template writes its overlay.
-            snapshot = "" if self.shared else "snapshot=on,"
-            options = f"format=qcow2,{snapshot}file={_escaped(self.overlay)}"
-        else:
-            options = f"format=raw,snapshot=on,file={_escaped(config.disk)}"
-        return ["-drive", f"if=none,id=root,{options}"]
-
-
-def _escaped(path: Path) -> str:
-    """A path as a value in QEMU's comma-separated options."""
-    return str(path).replace(",", ",,")
+            layers.append(("qcow2", given.disk(self.overlay, writable=self.shared)))
+        if not self.shared:
+            layers.append(("qcow2", given.fresh_overlay(config.disk.stat().st_size)))
+        options, prefix = ["if=none", "id=root"], ""
+        for form, name in reversed(layers):
+            options += [f"{prefix}driver={form}", f"{prefix}file.driver=file"]
+            options.append(f"{prefix}file.filename={name}")
+            prefix += "backing."
+        return ["-drive", ",".join(options)]

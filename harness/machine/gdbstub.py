@@ -9,15 +9,15 @@ run on. The protocol is gdb's (GDB manual, appendix "Remote Serial Protocol"); Q
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from harness.machine.errors import MachineError
 from harness.machine.machine import Machine
 
+_numbers = itertools.count()
 ANSWER = 10.0
 """Seconds for an answer of the stub, which needs milliseconds."""
 LR = 14
@@ -108,25 +108,28 @@ def attached(machine: Machine) -> Iterator[GdbStub]:
     A machine that was started to wait for gdb is taken where it waits: before its first step.
     """
     if machine.gdb_socket is not None:
-        with _session(machine.gdb_socket) as stub:
-            yield stub
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(machine.gdb_socket))
+            with _session(connection) as stub:
+                yield stub
         return
-    with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-        path = Path(directory) / "gdb"
-        machine.qmp.monitor(f"gdbserver unix:{path},server=on,wait=off")
+    name = f"gdbstub-{next(_numbers)}"  # whether the end of a session removes it is QEMU's affair
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            machine.qmp.add_socket(name, theirs)
         try:
-            with _session(path) as stub:
+            machine.qmp.monitor(f"gdbserver chardev:{name}")
+            with _session(ours) as stub:
                 yield stub
         finally:
             machine.qmp.monitor("gdbserver none")
 
 
 @contextlib.contextmanager
-def _session(path: Path) -> Iterator[GdbStub]:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
-        stub = GdbStub(connection)
-        try:
-            yield stub
-        finally:
-            stub.detach()
+def _session(connection: socket.socket) -> Iterator[GdbStub]:
+    stub = GdbStub(connection)
+    try:
+        yield stub
+    finally:
+        stub.detach()

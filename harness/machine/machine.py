@@ -19,7 +19,8 @@ import pexpect
 from harness.board import COMMANDS, LOG, RAM_START, UARTS
 from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
-from harness.machine import physical, process, ram_search, stall
+from harness.machine import confine, physical, process, ram_search, stall
+from harness.machine.abilities import Abilities
 from harness.machine.agent import AgentChannel
 from harness.machine.channel import Channel
 from harness.machine.config import MachineConfig, Storage
@@ -33,6 +34,7 @@ from harness.machine.errors import (
     MachineError,
     QemuDied,
 )
+from harness.machine.given import Given
 from harness.machine.iothread import IoThread
 from harness.machine.line import Line
 from harness.machine.qmp import Qmp
@@ -94,9 +96,7 @@ class Machine:
         self._gdb_socket: Path | None = None
         self._private = contextlib.ExitStack()
         self._peers: list[socket.socket] = []
-        self._theirs: list[socket.socket] = []
-        self._state: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: process.Process | None = None
         self._qmp: Qmp | None = None
         self._console: Line | None = None
         self._commands: Line | None = None
@@ -151,23 +151,24 @@ class Machine:
             self.close()
             raise
 
-    def _arguments(self) -> list[str]:
+    def _arguments(self, given: Given) -> list[str]:
         """QEMU's command, without what connects it to us."""
         config, storage = self.config, self.storage
-        argv = [config.qemu, *config.devices()]
+        argv = [config.qemu, *config.devices(), *storage.arguments(config, given)]
         if storage.state is None:
-            line = f"{config.command_line} harness.nonce={self.nonce}"
-            argv += [*config.boot(), "-append", line]
-        else:
-            argv += ["-incoming", "defer"]
-        return argv + storage.drive(config) + storage.memory(config)
+            argv += ["-append", f"{config.command_line} harness.nonce={self.nonce}"]
+        return argv + given.arguments
 
-    def _gdb_server(self) -> Path:
+    def _gdb_server(self, given: Given) -> Path:
         """Makes QEMU wait for gdb on a socket that only this user can reach; returns its path."""
         directory = self._private.enter_context(tempfile.TemporaryDirectory(prefix="harness-"))
         path = Path(directory) / "gdb"
-        server = f"socket,id=gdb,path={path},server=on,wait=off"
-        self.argv += ["-S", "-chardev", server, "-gdb", "chardev:gdb"]
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen(1)
+            number = given.add(os.dup(server.fileno()))
+        self.argv += ["-S", "-chardev", f"socket,id=gdb,fd={number},server=on,wait=off"]
+        self.argv += ["-gdb", "chardev:gdb"]
         return path
 
     @property
@@ -183,16 +184,16 @@ class Machine:
             attach = f"gdb-multiarch {vmlinux} -ex '{target}' -ex continue"
             print(f"waiting for gdb: {attach}", file=self._gdb_terminal, flush=True)
 
-    def _pair(self, option: str) -> socket.socket:
+    def _pair(self, option: str, given: Given) -> socket.socket:
         """A socket pair whose other end QEMU gets as the chardev `option` names."""
         ours, theirs = socket.socketpair()
         self._peers.append(ours)
-        self._theirs.append(theirs)
-        self.argv += ["-chardev", f"socket,id={option},fd={theirs.fileno()}"]
+        number = given.add(theirs.detach())
+        self.argv += ["-chardev", f"socket,id={option},fd={number}"]
         return ours
 
-    def _line(self, name: str, framed: bool = False) -> Line:
-        ours = self._pair(name)
+    def _line(self, name: str, given: Given, framed: bool = False) -> Line:
+        ours = self._pair(name, given)
         ours.setblocking(False)
         self.argv += ["-serial", f"chardev:{name}"]
         stream = self.log if name == LOG else self.transcript.stream(name, framed)
@@ -200,20 +201,22 @@ class Machine:
         return Line(ours.fileno(), stream, self.transcript, self.silence)
 
     def _start(self) -> None:
-        self.argv = self._arguments()
-        if self.storage.state is not None:
-            self._state = os.open(self.storage.state, os.O_RDONLY | os.O_CLOEXEC)
-            self._private.callback(os.close, self._state)
-        if self._gdb_terminal is not None:
-            self._gdb_socket = self._gdb_server()
-        self._console = self._line(LOG)
-        self._commands = self._line(COMMANDS, framed=True)
-        control = self._pair("control")
-        self.argv += ["-mon", "chardev=control,mode=control"]
-        self._process = self._spawn()
-        self._stalls = stall.shared().watch(self.pid)
-        self._qmp = Qmp(self._io, control, f"qemu-{self.pid}")
+        given = Given(confine.uid())
         try:
+            self.argv = self._arguments(given)
+            if self._gdb_terminal is not None:
+                self._gdb_socket = self._gdb_server(given)
+            self._console = self._line(LOG, given)
+            self._commands = self._line(COMMANDS, given, framed=True)
+            control = self._pair("control", given)
+            self.argv += ["-mon", "chardev=control,mode=control"]
+            self._process = self._spawn(given.descriptors)
+        finally:
+            given.close()
+        self._qmp = Qmp(self._io, control, f"qemu-{self.nonce}")
+        try:
+            self._process.release(START_TIMEOUT)
+            self._stalls = stall.shared().watch(self.pid)
             self._qmp.connect(START_TIMEOUT)
         except MachineError as error:
             raise self._death(f"QEMU did not start: {error}") from error
@@ -228,18 +231,15 @@ class Machine:
             return AgentChannel(self.commands, self.guard, listening)
         return ShellChannel(self.console, self.guard, uart if booting else None)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, descriptors: list[int]) -> process.Process:
         """QEMU with its ends of our descriptors; what it prints is drained from here on."""
         out, into = os.pipe()
         os.set_blocking(out, False)
-        fds = tuple(theirs.fileno() for theirs in self._theirs)
-        fds += () if self._state is None else (self._state,)
+        network = Feature.SSH in self.config.images.features
         try:
-            return process.spawn(self.argv, fds, into)
+            return process.spawn(self.argv, descriptors, into, network)
         finally:
             os.close(into)
-            for theirs in self._theirs:
-                theirs.close()
             self._io.drain(out, self._stderr, lambda: os.close(out))
 
     def open(self, timeout: float = BOOT_TIMEOUT) -> float:
@@ -254,8 +254,8 @@ class Machine:
         if self._qmp is not None:
             self._qmp.close()
         if self._process is not None:
-            process.end(self._process)
-        for peer in self._peers + self._theirs:
+            self._process.end()
+        for peer in self._peers:
             if peer.fileno() >= 0:
                 self._io.forget(peer.fileno())
                 peer.close()
@@ -287,10 +287,7 @@ class Machine:
 
     def command(self) -> str:
         """A shell line that boots the same machine again, with its console on the terminal."""
-        config = self.config
-        argv = [config.qemu, *config.devices(), *config.boot(), "-serial", "mon:stdio"]
-        argv += Storage().memory(config) + Storage().drive(config)
-        return shlex.join([*argv, "-append", config.command_line])
+        return shlex.join(self.config.by_hand())
 
     # Crash and end
 
@@ -403,18 +400,32 @@ class Machine:
 
     # Its state
 
-    def save(self, path: Path, timeout: float = 30) -> None:
-        """Writes the device state, without the RAM, and stops. Raises `MachineError`."""
-        self.qmp.migration_capabilities("events", "x-ignore-shared")
-        self.qmp.execute("migrate", uri=f"exec:cat > {shlex.quote(str(path))}")
-        self._migrated(timeout)
+    def save(self, path: Path, timeout: float = 30) -> Abilities:
+        """Writes the device state, without the RAM, and stops; says what QEMU can do, for whoever
+        starts a machine of that state. Raises `MachineError`.
+        """
+        abilities = self.qmp.abilities()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+        self._migrate("migrate", descriptor, abilities, timeout)
+        return abilities
 
     def restore(self, timeout: float = 20) -> None:
         """Loads the device state that the machine was started for; it runs then."""
-        self.qmp.migration_capabilities("events", "x-ignore-shared")
-        self.qmp.execute("migrate-incoming", uri=f"fd:{self._state}")
-        self._migrated(timeout)
+        state, abilities = self.storage.state, self.storage.abilities
+        assert state is not None
+        assert abilities is not None
+        descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
+        self._migrate("migrate-incoming", descriptor, abilities, timeout)
         self._announce_gdb()
+
+    def _migrate(self, command: str, descriptor: int, abilities: Abilities, timeout: float) -> None:
+        """Has QEMU write or read its state, to or from a descriptor, which is closed then."""
+        try:
+            self.qmp.migration_capabilities("events", "x-ignore-shared")
+            self.qmp.migrate(command, descriptor, abilities.state_to_file)
+        finally:
+            os.close(descriptor)
+        self._migrated(timeout)
 
     def _migrated(self, timeout: float) -> None:
         status = self.qmp.wait_migrated(timeout)
@@ -425,10 +436,7 @@ class Machine:
 
     def read_physical(self, address: int, length: int) -> bytes:
         """Guest physical memory ``[address, address + length)`` as the host sees it now."""
-        with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-            path = Path(directory) / "memory"
-            self.qmp.execute("pmemsave", val=address, size=length, filename=str(path))
-            return path.read_bytes()
+        return physical.read(self.qmp.monitor, self.pid, address, length)
 
     def find_pages(self, heads: Mapping[bytes, int]) -> dict[int, list[int]]:
         """The physical addresses of all pages of RAM that begin with one of `heads` (16 bytes), by

@@ -14,6 +14,7 @@ from typing import Any
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
+from harness.machine.abilities import Abilities
 from harness.machine.errors import MachineError
 from harness.machine.iothread import IoThread
 
@@ -69,6 +70,37 @@ class Qmp:
         """Turns them on. ``x-ignore-shared`` leaves RAM that is a shared file out of the stream."""
         wanted = [{"capability": name, "state": True} for name in names]
         self.execute("migrate-set-capabilities", capabilities=wanted)
+
+    def migrate(self, command: str, descriptor: int, to_file: bool) -> None:
+        """Begins ``migrate`` or ``migrate-incoming`` with an open file, which QEMU gets a copy of.
+
+        `to_file`: by ``file:`` (see `Abilities.state_to_file`), else by ``fd:``.
+        """
+        if to_file:
+            number = self._with_descriptor(descriptor, "add-fd")["fdset-id"]
+            self.execute(command, uri=f"file:/dev/fdset/{number}")
+        else:
+            self._with_descriptor(descriptor, "getfd", fdname="state")
+            self.execute(command, uri="fd:state")
+
+    def _with_descriptor(self, descriptor: int, command: str, **arguments: object) -> Any:
+        """Runs a command that takes a descriptor; QEMU's copy of it is sent along."""
+        self._io.run(self._send(descriptor), 10)
+        return self._run(command, arguments, 10)
+
+    async def _send(self, descriptor: int) -> None:
+        self._client.send_fd_scm(descriptor)
+
+    def abilities(self) -> Abilities:
+        """What this QEMU can do."""
+        return Abilities.of(self.execute)
+
+    def add_socket(self, name: str, theirs: socket.socket) -> None:
+        """Makes a chardev `name` of the other end of a socket pair."""
+        self._with_descriptor(theirs.fileno(), "getfd", fdname=name)
+        address = {"type": "fd", "data": {"str": name}}
+        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        self.execute("chardev-add", id=name, backend=backend)
 
     def wait_migrated(self, timeout: float) -> str:
         """Waits for the migration under way to end; returns its status (``completed``, …)."""

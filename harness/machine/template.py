@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,8 @@ from filelock import FileLock
 from harness.errors import UserError
 from harness.host.files import sync
 from harness.host.integrity import SEAL, damage, read_seal, seal
+from harness.machine import qcow2
+from harness.machine.abilities import Abilities
 from harness.machine.config import MachineConfig, Storage
 from harness.machine.errors import HostStalled, MachineError
 from harness.machine.machine import Machine
@@ -57,10 +58,15 @@ class Template:
 
         Raises a `HarnessError` where the clone gives no answer.
         """
-        overlay = None if self.config.disk is None else self.directory / DISK
-        storage = Storage(self.directory / RAM, overlay=overlay, state=self.directory / STATE)
+        meta = self._meta()
+        storage = Storage(
+            self.directory / RAM,
+            overlay=None if self.config.disk is None else self.directory / DISK,
+            state=self.directory / STATE,
+            abilities=meta.abilities,
+        )
         machine = Machine(
-            self.config, artifacts, live, storage=storage, stamped=self._meta()["stamped"], gdb=gdb
+            self.config, artifacts, live, storage=storage, stamped=meta.stamped, gdb=gdb
         )
         with contextlib.suppress(OSError):
             machine.before = (self.directory / CONSOLE).read_bytes()
@@ -74,12 +80,22 @@ class Template:
             raise
         return machine
 
-    def _meta(self) -> dict[str, bool]:
+    def _meta(self) -> Meta:
+        path = self.directory / META
         try:
-            meta: dict[str, bool] = json.loads((self.directory / META).read_text())
-        except (OSError, ValueError) as error:
+            content = json.loads(path.read_text())
+            return Meta(content["stamped"], Abilities(**content["abilities"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise MachineError(f"the template {self.directory} is damaged: {error}") from error
-        return meta
+
+
+@dataclasses.dataclass(frozen=True)
+class Meta:
+    """What its clones must know of a template."""
+
+    stamped: bool
+    """The kernel's log has time stamps."""
+    abilities: Abilities
 
 
 def freeze(machine: Machine, directory: Path) -> None:
@@ -88,23 +104,10 @@ def freeze(machine: Machine, directory: Path) -> None:
     It is not stopped before: the state says then that the machine runs, and its clones start
     without being told to.
     """
-    machine.save(directory / STATE)
+    abilities = machine.save(directory / STATE)
     (directory / CONSOLE).write_bytes(machine.log.bytes())
-    meta = {"stamped": machine.watcher.stamped}
-    (directory / META).write_text(json.dumps(meta))
-
-
-def overlay(image: Path, path: Path) -> Path:
-    """Makes a qcow2 file over a raw image, which stays as it is; returns `path`."""
-    backing = str(image.resolve())
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, str(path)]
-    try:
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UserError("qemu-img is not on this machine's PATH: install qemu-utils") from None
-    if made.returncode:
-        raise UserError(f"no overlay over {image}: {made.stderr.strip()}")
-    return path
+    meta = Meta(machine.watcher.stamped, abilities)
+    (directory / META).write_text(json.dumps(dataclasses.asdict(meta)))
 
 
 def qemu_version(qemu: str) -> str:
@@ -212,8 +215,10 @@ class TemplateStore:
         shutil.rmtree(directory, ignore_errors=True)
         partial.mkdir()
         try:
-            disk = None if config.disk is None else overlay(config.disk, partial / DISK)
-            storage = Storage(partial / RAM, shared=True, overlay=disk)
+            overlay = None if config.disk is None else partial / DISK
+            if config.disk is not None and overlay is not None:
+                overlay.write_bytes(qcow2.empty(config.disk.stat().st_size))
+            storage = Storage(partial / RAM, shared=True, overlay=overlay)
             with Machine(config, artifacts, storage=storage) as machine:
                 machine.start()
                 machine.open()
@@ -226,7 +231,9 @@ class TemplateStore:
                 if why := machine.disturbed():
                     # Its clones would all be late from their start.
                     raise HostStalled(f"this host stood still while a template was made: {why}")
-            # QEMU has ended: nobody writes to its RAM any more.
+            # QEMU has ended, and the RAM was its file: from now on nobody writes to it.
+            os.chown(partial / RAM, os.getuid(), os.getgid())
+            (partial / RAM).chmod(0o444)
             seal(partial)
             partial.rename(directory)
             sync(self.root)

@@ -107,7 +107,7 @@ class Database:
             raise UserError(f"there is no database {path}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)
+            self.connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"cannot open {path}: {error}") from error
         self.connection.row_factory = sqlite3.Row

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import socket
+import struct
+import subprocess
 import sys
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
+from pexpect import fdpexpect
 
 from harness.errors import HarnessError
 from harness.imageset.model import ImageSet
@@ -37,31 +44,49 @@ def project(tmp_path: Path, machine_config: MachineConfig) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def terminal(project: Path, columns: int, *options: str) -> Iterator[Any]:
+    """pytest on a terminal of so many columns; a pexpect object.
+
+    pexpect's own would fork this process, whose threads may hold locks then.
+    """
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "-p", "no:cacheprovider"]
+    with subprocess.Popen(
+        [sys.executable, *argv, *options, "test_it.py"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        try:
+            yield fdpexpect.fdspawn(ours, timeout=60, encoding="utf-8")
+        finally:
+            process.terminate()
+            process.wait()
+            os.close(ours)
+
+
 def run(project: Path, body: str, *options: str, keys: str = "") -> str:
     """Runs one test on a terminal, types `keys` where a shell opens; what was printed."""
     (project / "test_it.py").write_text(TEST.format(body=body))
-    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "--color=no"]
-    child: Any = pexpect.spawn(
-        sys.executable,
-        [*argv, "-p", "no:cacheprovider", *options, "test_it.py"],
-        cwd=str(project),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        encoding="utf-8",
-        timeout=60,
-        dimensions=(50, 200),
-    )
-    said = ""
-    if keys:
-        child.expect("leave: Ctrl-]")
-        said = child.before
-        child.send("\r")
-        child.expect("/ # ")
-        child.send(keys + "\r")
-        child.expect(r"answer=\d+")
-        said += child.after
-        child.send("\x1d")
-    child.expect(pexpect.EOF)
-    return f"{said}{child.before}"
+    with terminal(project, 200, "--color=no", *options) as child:
+        said = ""
+        if keys:
+            child.expect("leave: Ctrl-]")
+            said = child.before
+            child.send("\r")
+            child.expect("/ # ")
+            child.send(keys + "\r")
+            child.expect(r"answer=\d+")
+            said += child.after
+            child.send("\x1d")
+        child.expect(pexpect.EOF)
+        return f"{said}{child.before}"
 
 
 def test_a_failed_judgement_is_told_with_verdict_and_command(project: Path) -> None:
@@ -101,27 +126,18 @@ def test_a_failed_test_s_machine_opens_on_the_terminal(project: Path) -> None:
 
 def test_a_machine_waits_for_gdb_and_no_deadline_ends_meanwhile(project: Path) -> None:
     (project / "test_it.py").write_text(TEST.format(body="guest.run('true', timeout=0.01)"))
-    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "--qemu-gdb"]
-    child: Any = pexpect.spawn(
-        sys.executable,
-        [*argv, "-p", "no:cacheprovider", "test_it.py"],
-        cwd=str(project),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        encoding="utf-8",
-        timeout=60,
-        dimensions=(50, 400),
-    )
-    child.expect(r"target remote (\S+)'")
-    with socket.socket(socket.AF_UNIX) as gdb:
-        gdb.connect(child.match[1])
-        gdb.sendall(b"$?#3f")
-        answer = b""
-        while not re.search(rb"#..", answer):
-            answer += gdb.recv(100)
-        assert b"$T05" in answer, "the processor is stopped"
-        gdb.sendall(b"+$D#44")  # detach: it runs
-        child.expect("1 passed")
-    child.expect(pexpect.EOF)
+    with terminal(project, 400, "--qemu-gdb") as child:
+        child.expect(r"target remote (\S+)'")
+        with socket.socket(socket.AF_UNIX) as gdb:
+            gdb.connect(child.match[1])
+            gdb.sendall(b"$?#3f")
+            answer = b""
+            while not re.search(rb"#..", answer):
+                answer += gdb.recv(100)
+            assert b"$T05" in answer, "the processor is stopped"
+            gdb.sendall(b"+$D#44")  # detach: it runs
+            child.expect("1 passed")
+        child.expect(pexpect.EOF)
 
 
 def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(

@@ -18,7 +18,9 @@ from harness.machine.machine import Machine
 
 @pytest.fixture
 def config(tmp_path: Path) -> MachineConfig:
-    return MachineConfig(ImageSet(tmp_path / "zImage", tmp_path / "dtb", None), qemu="no-such-qemu")
+    for name in ("zImage", "dtb"):
+        (tmp_path / name).write_text(name)
+    return MachineConfig(ImageSet(tmp_path / "zImage", tmp_path / "dtb"), qemu="no-such-qemu")
 
 
 def descriptors() -> set[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writing guest memory: a monitor that is asked where, and a process (this one) that has it."""
+"""Reading and writing guest memory: a monitor that says where, and this process, which has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import pytest
 
 from harness.machine.errors import MachineError
-from harness.machine.physical import write
+from harness.machine.physical import read, write
 
 RAM = 0x60000000
 
@@ -37,7 +37,14 @@ def test_the_bytes_are_at_the_address_and_no_other() -> None:
     assert monitor.buffer.raw == b"....12345678...."
 
 
+def test_what_is_written_is_read_there() -> None:
+    monitor = Monitor(16)
+    write(monitor, os.getpid(), RAM + 4, b"12345678")
+    assert read(monitor, os.getpid(), RAM + 3, 10) == b".12345678."
+
+
 def test_nothing_is_asked_for_no_bytes() -> None:
+    assert read(lambda _: pytest.fail("asked"), os.getpid(), RAM, 0) == b""
     write(lambda _: pytest.fail("asked"), os.getpid(), RAM, b"")
 
 
@@ -58,7 +65,7 @@ def test_memory_that_is_not_one_piece_in_qemu_is_refused() -> None:
 
 
 def test_a_process_that_is_gone_is_an_error_of_the_machine() -> None:
-    with pytest.raises(MachineError, match="cannot write QEMU's memory"):
+    with pytest.raises(MachineError, match="cannot reach QEMU's memory"):
         write(Monitor(16), 2**22 + 1, RAM, b"1")
 
 
@@ -66,5 +73,5 @@ def test_an_address_that_is_not_mapped_is_an_error_of_the_machine() -> None:
     def monitor(line: str) -> str:
         return f"Host virtual address for {line.split()[1]} (ram) is 0x10\r\n"
 
-    with pytest.raises(MachineError, match="cannot write QEMU's memory"):
+    with pytest.raises(MachineError, match="cannot reach QEMU's memory"):
         write(monitor, os.getpid(), RAM, b"1")
