@@ -125,7 +125,10 @@ def take(root: Path, path: str, to: Path) -> Path:
     else: no mode, no owner. Raises `BuildError`.
     """
     place = plain_file(root, path)
-    return Path(shutil.copyfile(place, to / place.name))
+    taken = Path(shutil.copyfile(place, to / place.name))
+    # Confined tools read it as another user, whatever our umask is.
+    taken.chmod(0o644)
+    return taken
 
 
 def below(root: Path, text: str) -> Path | None:

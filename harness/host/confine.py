@@ -9,12 +9,11 @@ a filter of system calls. `find` tries what will be done, and says which it is.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import enum
 import functools
-import json
+import marshal
 import os
 import pwd
 import secrets
@@ -235,14 +234,14 @@ def prepared(
     with contextlib.ExitStack() as stack:
         passed: list[int] = []
         plan: dict[str, object] = {"group": program.group and str(program.group)}
-        plan |= {"nice": program.nice, "limits": dict(program.limits), "ask": "", "bare": None}
+        plan |= {"nice": program.nice, "limits": dict(program.limits), "ask": b"", "bare": None}
         witness = None
         if how.asked and architecture:
             ours, theirs = socket.socketpair()
             stack.enter_context(theirs)
             passed.append(theirs.fileno())
             rules = seccomp.assemble(seccomp.questions(), architecture)
-            plan |= {"ask": base64.b64encode(rules).decode(), "speak": theirs.fileno()}
+            plan |= {"ask": rules, "speak": theirs.fileno()}
             bare = how.means is Means.BARE
             witness = Witness(
                 ours, program.writable, "" if bare else begin, how.uid if bare else None
@@ -259,13 +258,18 @@ def prepared(
             passed += [filter_fd] if filter_fd is not None else []
             words = _bwrap(how, program, filter_fd)
             words += ["sh", "-c", _BEGIN, begin, str(program.cwd), *program.command]
-        starter = [sys.executable, "-I", "-S", str(launch.__file__), json.dumps(plan)]
+        place = str(Path(launch.__file__).parent)
+        starter = [sys.executable, "-I", "-S", "-c", launch.STARTER, place, _packed(plan)]
         try:
             yield [*starter, *words], passed, witness
         except BaseException:
             if witness is not None:
                 witness.end()
             raise
+
+
+def _packed(plan: dict[str, object]) -> str:
+    return marshal.dumps(plan).hex()
 
 
 def _bare(how: Confinement, program: Program, code: bytes) -> dict[str, object]:
@@ -276,7 +280,7 @@ def _bare(how: Confinement, program: Program, code: bytes) -> dict[str, object]:
         "landlock": how.landlock,
         "readable": readable,
         "writable": [*_DEVICES, *map(str, program.writable)],
-        "filter": base64.b64encode(code).decode(),
+        "filter": code,
         "environment": program.variables,
     }
 

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: MIT
 """Makes itself small, then becomes the command: the first step of a confined program.
 
-Run as a script of its own (``python -I -S launch.py PLAN COMMAND…``), so it imports nothing of this
-project. PLAN is JSON, see `harness.host.confine.Plan`. What it does: niceness, limits, control
+Run in a Python of its own (see `STARTER`) with PLAN COMMAND…, so it imports nothing of this
+project, and little else: each build starts it a dozen times. PLAN is hexadecimal `marshal`, made by
+`harness.host.confine.prepared`. What it does: niceness, limits, control
 group; the filter that asks (its listener is sent through a socket); and, where there are no
 namespaces, what takes none: another uid, Landlock, the filter that refuses, and ending all that the
 command leaves. Sources: seccomp(2), landlock(7), PR_SET_CHILD_SUBREAPER in prctl(2).
 """
 
+# ruff: noqa: PTH110, PTH112, PTH123, PTH208, SIM105
+# (pathlib and contextlib take longer to import than all the rest)
 from __future__ import annotations
 
-import base64
-import contextlib
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
 import ctypes
 import errno
-import json
+import marshal
 import os
 import resource
-import signal
-import socket
 import struct
 import sys
-from pathlib import Path
-from typing import Any
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+STARTER = "import sys; sys.path.append(sys.argv.pop(1)); import launch; launch.start()"
+"""For ``python -I -S -c``, with the directory of this file as the first argument."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
@@ -85,21 +90,20 @@ def restrict(readable: list[str], writable: list[str]) -> None:
     rules = _call(_LANDLOCK_CREATE, packed, ctypes.c_size_t(len(packed)), 0)
     for paths, wanted in ((readable, _READ), (writable, rights)):
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                allowed = wanted & rights
-                if not Path(path).is_dir():
-                    allowed &= _OF_FILES
-                rule = struct.pack("=Qi", allowed, place)
-                _call(_LANDLOCK_ADD, rules, 1, rule, 0)
-                os.close(place)
+            if not os.path.exists(path):
+                continue
+            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            allowed = wanted & rights & (-1 if os.path.isdir(path) else _OF_FILES)
+            _call(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, place), 0)
+            os.close(place)
     _call(_LANDLOCK_RESTRICT, rules, 0)
     os.close(rules)
 
 
 def _limit(plan: dict[str, Any]) -> None:
     if plan["group"]:
-        Path(plan["group"]).write_text(str(os.getpid()))
+        with open(plan["group"], "w") as file:
+            file.write(str(os.getpid()))
     if plan["nice"]:
         os.nice(plan["nice"])
     for name, value in plan["limits"].items():
@@ -112,17 +116,34 @@ def _limit(plan: dict[str, Any]) -> None:
 def _close_to_new_rights(plan: dict[str, Any]) -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if plan["ask"]:
-        listener = filter_calls(base64.b64decode(plan["ask"]), listen=True)
-        with socket.socket(fileno=plan["speak"]) as channel:
-            socket.send_fds(channel, [b"L"], [listener])
+        listener = filter_calls(plan["ask"], listen=True)
+        channel = socket.socket(fileno=plan["speak"])
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", listener))
+        channel.sendmsg([b"L"], [rights])
+        channel.close()
         os.close(listener)
+
+
+def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """Runs the command in place of this process. Raises `OSError`.
+
+    Not as `os.execvpe` does it, which imports more when it is called; then no module can be read.
+    """
+    name = command[0]
+    places = environment.get("PATH", os.defpath).split(":") if "/" not in name else [""]
+    for place in places:
+        try:
+            os.execve(f"{place}/{name}" if place else name, command, environment)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 def _children() -> list[int]:
     found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            found += map(int, (task / "children").read_text().split())
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as file:
+            found += map(int, file.read().split())
     return found
 
 
@@ -130,8 +151,7 @@ def _end_all() -> None:
     """Kills what is below this process, and what comes to it then, until nothing is left."""
     while True:
         for pid in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # ours to reap, so it cannot be gone
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
@@ -165,8 +185,8 @@ def _bare(plan: dict[str, Any], command: list[str]) -> int:
             restrict(bare["readable"], bare["writable"])
         _close_to_new_rights(plan)
         if bare["filter"]:
-            filter_calls(base64.b64decode(bare["filter"]))
-        os.execvpe(command[0], command, bare["environment"])
+            filter_calls(bare["filter"])
+        _become(command, bare["environment"])
     if plan["ask"]:
         os.close(plan["speak"])
     _, status = os.waitpid(child, 0)
@@ -177,17 +197,18 @@ def _bare(plan: dict[str, Any], command: list[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """See the module's text."""
-    plan, command = json.loads(argv[0]), argv[1:]
+    plan, command = marshal.loads(bytes.fromhex(argv[0])), argv[1:]
     _limit(plan)
     try:
         if plan["bare"]:
             return _bare(plan, command)
         _close_to_new_rights(plan)
-        os.execvp(command[0], command)
+        _become(command, dict(os.environ))
     except OSError as error:
         print(f"launch: {command[0]}: {error}", file=sys.stderr)
         return 127 if error.errno == errno.ENOENT else 126
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """What `STARTER` calls."""
     sys.exit(main(sys.argv[1:]))
