@@ -231,7 +231,7 @@ def run(
         _say(f"night {name}: {len(waiting)} of {len(mine)} jobs to run")
         try:
             unbuilt = build(sorted({job.kernel for job in waiting}))
-            night.NightRun(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
+            night.NightRunner(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
         finally:
             statuses = book.statuses()
             _say(_summary(statuses))

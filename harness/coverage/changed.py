@@ -8,13 +8,13 @@ import enum
 import re
 from collections.abc import Iterable, Mapping
 
-from harness.coverage.record import Coverage
+from harness.coverage.record import CoverageRecord
 
 _FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
-class Fate(enum.Enum):
+class LineFate(enum.Enum):
     """Who executed a changed line."""
 
     TESTS = "tests"
@@ -32,18 +32,18 @@ class ChangedLine:
     line: int
     """From 1, in the patched file."""
     text: str
-    fate: Fate = Fate.NOT_CODE
+    fate: LineFate = LineFate.NOT_CODE
     tests: tuple[str, ...] = ()
     """The tests that executed it, the most specific first."""
 
     def __str__(self) -> str:
-        if self.fate is Fate.TESTS:
+        if self.fate is LineFate.TESTS:
             count = len(self.tests)
             return f"executed by {count} test{'' if count == 1 else 's'}"
         return {
-            Fate.BOOT: "executed by the boot only",
-            Fate.NONE: "executed by none",
-            Fate.NOT_CODE: "not code",
+            LineFate.BOOT: "executed by the boot only",
+            LineFate.NONE: "executed by none",
+            LineFate.NOT_CODE: "not code",
         }[self.fate]
 
 
@@ -69,24 +69,24 @@ def added_lines(diff: str) -> list[ChangedLine]:
     return [line for line in found if line.file != "/dev/null"]
 
 
-def judged(lines: Iterable[ChangedLine], record: Coverage) -> list[ChangedLine]:
+def judged(lines: Iterable[ChangedLine], record: CoverageRecord) -> list[ChangedLine]:
     """The same with their fates; `record` is of the patched kernel."""
     return [_judged(line, record) for line in lines]
 
 
-def _judged(line: ChangedLine, record: Coverage) -> ChangedLine:
+def _judged(line: ChangedLine, record: CoverageRecord) -> ChangedLine:
     if line.line not in record.code.get(line.file, ()):
-        return dataclasses.replace(line, fate=Fate.NOT_CODE, tests=())
+        return dataclasses.replace(line, fate=LineFate.NOT_CODE, tests=())
     tests = tuple(record.tests_of(line.file, line.line))
     if tests:
-        return dataclasses.replace(line, fate=Fate.TESTS, tests=tests)
+        return dataclasses.replace(line, fate=LineFate.TESTS, tests=tests)
     boot = line.line in record.boot.get(line.file, ())
-    return dataclasses.replace(line, fate=Fate.BOOT if boot else Fate.NONE, tests=())
+    return dataclasses.replace(line, fate=LineFate.BOOT if boot else LineFate.NONE, tests=())
 
 
-def counts(lines: Iterable[ChangedLine]) -> Mapping[Fate, int]:
+def counts(lines: Iterable[ChangedLine]) -> Mapping[LineFate, int]:
     """How many lines have each fate."""
-    found = dict.fromkeys(Fate, 0)
+    found = dict.fromkeys(LineFate, 0)
     for line in lines:
         found[line.fate] += 1
     return found

@@ -12,13 +12,13 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 
 from harness.coverage.lines import Lines
-from harness.coverage.record import Coverage
+from harness.coverage.record import CoverageRecord
 
 BOOT = "boot"
 """The boot's name among the tests."""
 
 
-def lcov(record: Coverage) -> str:
+def lcov(record: CoverageRecord) -> str:
     """A tracefile with a section for each test and file, the boot first.
 
     A test's name has letters, digits and ``_`` only: LCOV takes no others.
@@ -40,7 +40,7 @@ def lcov(record: Coverage) -> str:
     return "\n".join(out) + "\n"
 
 
-def cobertura(record: Coverage, timestamp: int = 0) -> str:
+def cobertura(record: CoverageRecord, timestamp: int = 0) -> str:
     """The XML document; `timestamp` in seconds since the epoch. diff-cover reads it."""
     named = _named(record)
     total, covered = 0, 0
@@ -83,7 +83,7 @@ def cobertura(record: Coverage, timestamp: int = 0) -> str:
     return f'<?xml version="1.0"?>\n{text}\n'
 
 
-def _named(record: Coverage) -> Mapping[str, Lines]:
+def _named(record: CoverageRecord) -> Mapping[str, Lines]:
     return {BOOT: record.boot, **dict(sorted(record.tests.items()))}
 
 

@@ -20,7 +20,7 @@ RECORD = "coverage.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Coverage:
+class CoverageRecord:
     """What was executed of the files of interest."""
 
     code: Lines
@@ -72,13 +72,13 @@ class Coverage:
         write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read(path: Path) -> Coverage:
-    """What `Coverage.write` wrote. Raises `UserError` for anything else."""
+def read(path: Path) -> CoverageRecord:
+    """What `CoverageRecord.write` wrote. Raises `UserError` for anything else."""
     try:
         content: Any = json.loads(path.read_text())
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
-        return Coverage(
+        return CoverageRecord(
             unpacked(content["code"]),
             tuple(sorted(SourceFunction(*words) for words in content["functions"])),
             unpacked(content["boot"]),
@@ -93,14 +93,14 @@ def read(path: Path) -> Coverage:
         raise UserError(f"{path} is no record of coverage: {error}") from error
 
 
-def merged(records: Sequence[Coverage]) -> Coverage:
+def merged(records: Sequence[CoverageRecord]) -> CoverageRecord:
     """Several runs of one kernel as one. Raises `ValueError` for none."""
     first, *others = records
     tests: dict[str, Lines] = dict(first.tests)
     for record in others:
         for name, lines in record.tests.items():
             tests[name] = union(tests[name], lines) if name in tests else lines
-    return Coverage(
+    return CoverageRecord(
         union(*(record.code for record in records)),
         tuple(sorted({function for record in records for function in record.functions})),
         union(*(record.boot for record in records)),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from harness.coverage.lines import packed
-from harness.coverage.record import Coverage
+from harness.coverage.record import CoverageRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class FileSummary:
         }
 
 
-def of(record: Coverage, only: str | None = None) -> list[FileSummary]:
+def of(record: CoverageRecord, only: str | None = None) -> list[FileSummary]:
     """Every file of a record, or `only` one, with its functions in the order of the source."""
     tested, never = record.tested, record.never()
     found = []

@@ -30,7 +30,7 @@ from harness.gate.findings import (
 from harness.gate.inputs import Input
 from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, Options, selection
 from harness.gate.probe import Probe
-from harness.gate.record import Decided, Record
+from harness.gate.record import Decided, GateRecord
 from harness.gate.report import REPORTS
 from harness.gate.result import (
     Decision,
@@ -57,7 +57,7 @@ _LEFT_BULKY = ("images", "cache")
 """What a run leaves in its directory, beside the reports."""
 
 
-class Gate(Record):
+class Gate(GateRecord):
     """One judgement. Call `judge` once."""
 
     def __init__(self, options: Options, cache: Cache, progress: Progress) -> None:

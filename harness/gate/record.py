@@ -21,7 +21,7 @@ class Decided(Exception):
         self.findings = findings
 
 
-class Record:
+class GateRecord:
     """The result while it is collected."""
 
     def __init__(self, blank: GateResult) -> None:

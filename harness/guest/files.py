@@ -6,24 +6,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
 
 from harness.errors import UserError
 from harness.guest.ssh.service import Ssh
+from harness.guest.ssh.transfer import ByteProgress
 from harness.machine.channel import Channel
 from harness.machine.deadline import Deadline
 
 Via = Literal["ssh", "console"]
-ByteProgress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all; 0 where that is not known), perhaps in another thread.
-Over the console only once, at the end.
-"""
 
 
 def silent(_done: int, _total: int) -> None:
-    """A `ByteProgress` that tells nobody."""
+    """A `ByteProgress` that does nothing."""
 
 
 def put(

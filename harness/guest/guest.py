@@ -16,9 +16,10 @@ from harness.errors import UserError
 from harness.guest import files
 from harness.guest.application import AppScript, pattern, running
 from harness.guest.cma_state import CmaState, directories, read_area, read_state
-from harness.guest.files import ByteProgress, Via, silent
+from harness.guest.files import Via, silent
 from harness.guest.heap import HeapScript, NotFound, heap_path
 from harness.guest.ssh.service import Ssh
+from harness.guest.ssh.transfer import ByteProgress
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
 from harness.imageset.model import APP, ImageSet

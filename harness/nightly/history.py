@@ -153,7 +153,7 @@ class What(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class TestChange:
+class NightChange:
     """A test whose result changed, for one line of the report."""
 
     what: What
@@ -166,7 +166,7 @@ class TestChange:
     """How many those are."""
 
 
-def changes(nights: Sequence[NightRun]) -> list[TestChange]:
+def changes(nights: Sequence[NightRun]) -> list[NightChange]:
     """The last night against those before it: each test against the last time that it was known."""
     found = []
     tonight = nights[-1]
@@ -178,10 +178,10 @@ def changes(nights: Sequence[NightRun]) -> list[TestChange]:
             if run.fails:
                 since = [*failed, tonight.id]
                 what = What.STILL_FAILS if failed else What.NEWLY_FAILS
-                found.append(TestChange(what, job.name, test, run, since[0], len(since)))
+                found.append(NightChange(what, job.name, test, run, since[0], len(since)))
             elif failed and run.last.outcome == "passed":
                 found.append(
-                    TestChange(What.NEWLY_PASSES, job.name, test, run, failed[0], len(failed))
+                    NightChange(What.NEWLY_PASSES, job.name, test, run, failed[0], len(failed))
                 )
     return found
 

@@ -51,7 +51,7 @@ class _Work:
     running: RunningJob | None = None
 
 
-class NightRun:
+class NightRunner:
     """One run of some jobs."""
 
     def __init__(

@@ -17,7 +17,9 @@ from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
 
 ByteProgress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all; 0 where that is not known), in another thread."""
+"""Called with (bytes so far, bytes in all; 0 where that is not known), perhaps in another thread.
+Over the console only once, at the end.
+"""
 _SUM = re.compile(r"([0-9a-f]{64})  -\n")
 # Where the disk is full, how full it is tells more than the error.
 _PUT = """\

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.coverage import summary
-from harness.coverage.changed import Fate, added_lines, counts, judged
+from harness.coverage.changed import LineFate, added_lines, counts, judged
 from harness.coverage.formats import cobertura, lcov
 from harness.coverage.lines import packed, union, unpacked
-from harness.coverage.record import Coverage, merged, read
+from harness.coverage.record import CoverageRecord, merged, read
 from harness.errors import UserError
 from harness.imageset.linetable import SourceFunction
 from harness.machine.executed import parse_trace, trace_filter
@@ -22,8 +22,8 @@ from harness.machine.executed import parse_trace, trace_filter
 CMA = "mm/cma.c"
 
 
-def record(**tests: set[int]) -> Coverage:
-    return Coverage(
+def record(**tests: set[int]) -> CoverageRecord:
+    return CoverageRecord(
         {CMA: frozenset({10, 11, 12, 20, 21})},
         (SourceFunction(CMA, 9, "cma_alloc"), SourceFunction(CMA, 19, "cma_release")),
         {CMA: frozenset({10, 20})},
@@ -136,16 +136,16 @@ def test_each_changed_line_has_a_fate() -> None:
     made = record(one={10})
     found = judged(added_lines(DIFF), made)
     assert [(line.fate, line.tests) for line in found] == [
-        (Fate.TESTS, ("one",)),
-        (Fate.NONE, ()),
-        (Fate.NONE, ()),
+        (LineFate.TESTS, ("one",)),
+        (LineFate.NONE, ()),
+        (LineFate.NONE, ()),
     ]
     assert [str(line) for line in found[:2]] == ["executed by 1 test", "executed by none"]
-    assert counts(found)[Fate.NONE] == 2
+    assert counts(found)[LineFate.NONE] == 2
     (boot,) = judged([line for line in found if line.line == 10], record())
-    assert boot.fate is Fate.BOOT
+    assert boot.fate is LineFate.BOOT
     elsewhere = judged(added_lines(DIFF.replace("mm/cma.c", "mm/slab.c")), made)
-    assert {line.fate for line in elsewhere} == {Fate.NOT_CODE}
+    assert {line.fate for line in elsewhere} == {LineFate.NOT_CODE}
 
 
 LOG = b"""\

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.nightly.job import Job, JobKind, JobStatus
-from harness.nightly.night import NightRun
+from harness.nightly.night import NightRunner
 from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, Kept, job
 
 PLACE = Path("artifacts")
@@ -20,7 +20,7 @@ def run(
 ) -> Kept:
     kept = Kept()
     said: list[str] = []
-    night = NightRun(starter, kept, PLACE, workers, said.append, lambda seconds: None)
+    night = NightRunner(starter, kept, PLACE, workers, said.append, lambda seconds: None)
     night.run(jobs, unbuilt or {})
     return kept
 
@@ -84,7 +84,7 @@ def test_jobs_of_a_kernel_that_was_not_built_are_recorded_and_not_started() -> N
 def test_whatever_ends_the_night_no_job_runs_on_and_results_are_kept(error: BaseException) -> None:
     starter = FakeStarter(b=[error])
     kept = Kept()
-    night = NightRun(starter, kept, PLACE, 3, lambda text: None, lambda seconds: None)
+    night = NightRunner(starter, kept, PLACE, 3, lambda text: None, lambda seconds: None)
     with pytest.raises(type(error)):
         night.run([job("a"), job("b"), job("c"), job("d")], {})
     assert kept.attempts == [("a", 1, JobStatus.PASSED, True)]
