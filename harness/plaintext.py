@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 _STRING = r"[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
 _SEQUENCE = re.compile(
@@ -108,6 +108,11 @@ class CleanStream(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         """As the stream's."""
         return self._stream.encoding
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """The stream's bytes, which are nobody's text: what is written there is not cleaned."""
+        return self._stream.buffer
 
     def write(self, text: str, /) -> int:
         """Writes the cleaned text."""

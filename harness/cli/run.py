@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from harness.cli import options
 from harness.errors import HarnessError, Verdict
+from harness.plaintext import clean
 
 if TYPE_CHECKING:
     from harness.imageset.model import ImageSet
+
+TIMEOUT = 300.0
+"""Seconds; an idle machine needs two for all, and a boot alone may take 60."""
 
 
 @click.command(context_settings={"allow_interspersed_args": True})
@@ -23,6 +29,14 @@ if TYPE_CHECKING:
 @options.as_json("Print the memory map and the placement as JSON.")
 @click.option("--console", is_flag=True, help="Show what the guest's serial lines say, live.")
 @click.option("--gdb", is_flag=True, help="Wait for gdb; no deadline ends meanwhile.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86400),
+    default=TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="The time for all that the guest has to do, its boot included.",
+)
 @options.debug
 @click.argument("words", nargs=-1, metavar="[-- COMMAND...]")
 def command(
@@ -30,6 +44,7 @@ def command(
     as_json: bool,
     console: bool,
     gdb: bool,
+    timeout: float,
     words: tuple[str, ...],
     **system: Any,
 ) -> int:
@@ -47,14 +62,30 @@ def command(
     Deadline.stopped = gdb
     kept = Output().artifacts if output is None else output
     where = Output(kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None)
-    if words:
-        return _in_a_guest(found, where, words)
     try:
-        return run(found, where)
+        with _all_within(timeout):
+            return _in_a_guest(found, where, words) if words else run(found, where)
     except HarnessError as error:
-        if error.verdict is Verdict.INFRASTRUCTURE or not _spoilt(found.images):
+        if words or error.verdict is Verdict.INFRASTRUCTURE or not _spoilt(found.images):
             raise
-    return run(chosen(system), where)
+    found = chosen(system)
+    with _all_within(timeout):
+        return run(found, where)
+
+
+@contextlib.contextmanager
+def _all_within(seconds: float) -> Iterator[None]:
+    """Ends whatever the guest does in the block after so many seconds, and says so."""
+    from harness.machine.deadline import Deadline
+    from harness.machine.errors import GuestTimeout
+
+    with Deadline.all_within(seconds) as whole:
+        try:
+            yield
+        except GuestTimeout as late:
+            if not whole.expired:
+                raise
+            raise GuestTimeout(f"{late}\nall had to be done in {seconds:g} s (--timeout)") from None
 
 
 def _spoilt(images: ImageSet) -> bool:
@@ -76,10 +107,17 @@ def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:
     # One word is a shell line; several are a program and its arguments.
     line = words[0] if len(words) == 1 else shlex.join(words)
     with pristine(system, output.artifacts, say, output.live, output.gdb) as machine:
-        result = Guest(machine, system.area).run(line, timeout=3600, check=False)
+        result = Guest(machine, system.area).run(line, timeout=86400, check=False)
         machine.settle()
-    sys.stdout.buffer.write(result.stdout)
-    sys.stdout.flush()
-    sys.stderr.buffer.write(result.stderr)
-    sys.stderr.flush()
+    _pass_on(sys.stdout, result.stdout)
+    _pass_on(sys.stderr, result.stderr)
     return result.status
+
+
+def _pass_on(stream: TextIO, data: bytes) -> None:
+    """Writes what a command in the guest printed: a person gets it cleaned, a file as it is."""
+    if stream.isatty():
+        stream.write(clean(data.decode("utf-8", "replace")))
+    else:
+        stream.buffer.write(data)
+    stream.flush()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from harness.board import DEFAULT_MEMORY, EARLY_CONSOLE
+from harness.board import DEFAULT_MEMORY
 from harness.errors import HarnessError
 from harness.gate.result import Area, Measurement
 from harness.guest.guest import DEVICE, Guest
@@ -60,7 +60,7 @@ def probe(
 
     Raises the machine's crash or end; its transcript is in `directory` then too.
     """
-    config = MachineConfig(images, memory_mib, append=EARLY_CONSOLE, icount=True)
+    config = MachineConfig(images, memory_mib, icount=True)
     with Machine(config, directory) as machine:
         machine.start()
         machine.open(timeout)

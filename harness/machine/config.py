@@ -36,8 +36,13 @@ class MachineConfig:
 
     @property
     def command_line(self) -> str:
-        """The whole kernel command line."""
-        return f"{self.images.append} {self.append}".strip()
+        """The whole kernel command line.
+
+        With an early console: a kernel that dies before its serial driver is there is heard too.
+        """
+        words = f"{self.images.append} {self.append}".split()
+        early = any(word.startswith("earlycon=") for word in words)
+        return " ".join(words if early else [board.EARLY_CONSOLE, *words])
 
     def devices(self) -> list[str]:
         """The part of QEMU's arguments that template and clones must share."""

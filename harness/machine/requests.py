@@ -43,6 +43,7 @@ class Requests:
         self._taken: dict[int, int] = {}  # request -> frames of its answer that were taken
         self._asked: tuple[int, int] | None = None
         self._patience = Deadline(0)
+        self._late: int | None = None  # what had come at the deadline ends here
         self.heard: float | None = None
         """When the agent last said anything (`time.monotonic`)."""
 
@@ -61,7 +62,7 @@ class Requests:
         """
         self._reader, self._damage = FrameReader(), 0
         self._position = len(self._line.stream)
-        self._taken = {}
+        self._taken, self._late = {}, None
         hello = self._last = Frame(nonce, self.seq + 1, 0, "hello", greeting)
         self._patience = Deadline(PATIENCE / 2)
         if ready():
@@ -87,6 +88,7 @@ class Requests:
         self._last = Frame(self._last.nonce, self.seq + 1, 0, kind, payload)
         self._taken = {seq: n for seq, n in self._taken.items() if seq > self.seq - 8}
         self._patience = Deadline(patience)
+        self._late = None
         self._send(self._last, deadline)
 
     def hurry(self, patience: float) -> None:
@@ -179,6 +181,7 @@ class Requests:
         while (frame := self._reader.next()) is None:
             if self._damage != self._reader.damage:
                 break
+            self._late = self._limit(deadline)
             try:
                 left = min(deadline.remaining, self._patience.remaining)
                 stream.wait(self._position, left, self._guard)
@@ -189,10 +192,21 @@ class Requests:
             except pexpect.EOF:
                 self._guard()
                 raise ConsoleError(f"the agent's line ended while `{what}` was under way") from None
-            data = stream.bytes(self._position)
+            data = stream.bytes(self._position, self._late)
             self._position += len(data)
             self._reader.feed(data)
         else:
             self.heard = time.monotonic()
         self._damage = self._reader.damage
         return frame
+
+    def _limit(self, deadline: Deadline) -> int | None:
+        """Up to where the line is read. Once the deadline is over, that is what has come until now:
+        a guest that speaks without end would never be late. Raises `pexpect.TIMEOUT` there.
+        """
+        if not deadline.expired:
+            return None
+        limit = len(self._line.stream) if self._late is None else self._late
+        if self._position >= limit:
+            raise pexpect.TIMEOUT("the deadline is over")
+        return limit

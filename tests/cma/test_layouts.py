@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.board import EARLY_CONSOLE, RAM_START
+from harness.board import RAM_START
 from harness.errors import JudgementError
 from harness.guest.guest import DEVICE, Guest
 from harness.imageset.model import ImageSet
@@ -77,7 +77,7 @@ def boot(
             # Without its card the ssh server does not start: it would only cost the boot time.
             dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"}),
             row.memory_mib,
-            f"{machine_config.append} {row.append} {EARLY_CONSOLE}".strip(),
+            f"{machine_config.append} {row.append}".strip(),
             # Time that jumps ahead makes a flood of what another's system does now and then.
             icount="agent" in images.features,
         )

@@ -250,3 +250,11 @@ def test_a_boot_that_is_stopped_is_slow_and_not_lost(machine_config: MachineConf
         machine.open()
         timer.join()
         assert machine.channel.run("echo here", 20).text == "here\n"
+
+
+def test_a_kernel_that_dies_before_its_console_is_heard(machine_config: MachineConfig) -> None:
+    config = dataclasses.replace(machine_config, append="mem=8M")
+    with Machine(config) as machine:
+        machine.start()
+        with pytest.raises((GuestCrash, GuestStopped, GuestTimeout), match="reserved mem: fail"):
+            machine.open(8)

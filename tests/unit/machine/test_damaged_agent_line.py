@@ -131,3 +131,11 @@ def test_a_command_that_does_not_end_is_told_from_an_agent_that_does_not_answer(
 ) -> None:
     with pytest.raises(GuestTimeout, match=r"the agent is alive: it answered \d+\.\d s ago"):
         guest.channel.run("sleep 60", 0.5)
+
+
+def test_a_command_that_prints_without_end_is_late_and_makes_room_for_the_next(
+    guest: Guest,
+) -> None:
+    with pytest.raises(GuestTimeout):
+        guest.channel.run("yes", 0.5)
+    assert guest.channel.run("echo next", TIMEOUT).text == "next\n"
