@@ -100,7 +100,11 @@ class KernelTree:
     def of(cls, entry: Path) -> KernelTree:
         """The kernel in a directory of the cache."""
         info = json.loads((entry / "info.json").read_text())
-        return cls(entry / "tree", info["release"], parse_all(info["features"]))
+        release = str(info["release"])
+        config = kconfig.parse((entry / _OBJ / ".config").read_text())
+        # What is looked for today may be more than when it was built.
+        found = parse_all(info["features"]) | of_config(config, release)
+        return cls(entry / "tree", release, found)
 
 
 def file_digest(path: Path) -> str:
@@ -209,7 +213,7 @@ class _Build:
         make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
         release = (self._tree / "obj" / "include" / "config" / "kernel.release").read_text()
         self._source.check(release.strip())
-        found = of_config(config)
+        found = of_config(config, release.strip())
         if additions.lists_areas(self._recipe.additions):
             found |= {Feature.IOMEM_CMA}
         own = additions.of_the_tree(self._tree / "obj")

@@ -316,8 +316,19 @@ class Guest:
         """The application as a server on `device`. Needs ``app-script`` and a loaded driver."""
         if not self.by_heap:
             return running(self, device, options)
+        return self._on_heap(self.heap(device), options)
+
+    def heap_script(self, area: str = "") -> contextlib.AbstractContextManager[AppScript]:
+        """The application on the heap of an area, whether there is a driver or not; an empty name
+        means the default area. Needs ``heaps`` and ``app-script``.
+        """
+        return self._on_heap(heap_path(area))
+
+    def _on_heap(
+        self, heap: str, options: str = ""
+    ) -> contextlib.AbstractContextManager[AppScript]:
         kind = functools.partial(HeapScript, find_pages=self.machine.find_pages, device=self.heap)
-        return running(self, self.heap(device), options, kind)
+        return running(self, heap, options, kind)
 
     def run_app(self, options: str = "") -> list[AppRegion]:
         """Runs the application to its end and gives the regions it printed; of a heap's memory,

@@ -95,7 +95,7 @@ class BiscuitOS:
         if not facts.known and config.is_file():
             # Only where the kernel itself does not tell: this may be of another build.
             text = _read(config).decode(errors="replace")
-            features = of_config(kconfig.parse(text))
+            features = of_config(kconfig.parse(text), facts.release)
         if has_two_areas(self.dtb):
             features |= {Feature.TWO_AREAS}
         images = ImageSet(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import re
 from collections.abc import Iterable, Mapping
 
 from harness.errors import UserError
@@ -166,10 +167,21 @@ def shown_by(part: str, content: bytes) -> frozenset[Feature]:
     )
 
 
-def of_config(config: Mapping[str, str]) -> frozenset[Feature]:
-    """The features of a kernel with this ``.config`` (`harness.imageset.kconfig.parse`)."""
+def of_config(config: Mapping[str, str], release: str = "") -> frozenset[Feature]:
+    """The features of a kernel with this ``.config`` (`harness.imageset.kconfig.parse`).
+
+    `release` (``uname -r``): what came later than that is not there, whatever the options say;
+    empty where it is not known.
+    """
     return frozenset(
         feature
         for feature, need in NEEDS.items()
-        if need.options and all(config.get(option) == "y" for option in need.options)
+        if need.options
+        and all(config.get(option) == "y" for option in need.options)
+        and (not release or _number(release) >= _number(need.since or "0.0"))
     )
+
+
+def _number(release: str) -> tuple[int, ...]:
+    """Version and patch level."""
+    return tuple(int(part) for part in re.findall(r"\d+", release)[:2])

@@ -33,6 +33,9 @@ def test_features_of_a_configuration() -> None:
     assert of_config({"CMA_DEBUGFS": "y", "DEBUG_FS": "y"}) == {Feature.CMA_DEBUGFS}
     assert of_config({"CMA_SYSFS": "y"}) == {Feature.CMA_SYSFS}
     assert of_config({"CMA_SYSFS": "m"}) == set()
+    heaps = {"DMABUF_HEAPS": "y", "DMABUF_HEAPS_CMA": "y"}
+    assert of_config(heaps, "7.3.4") == {Feature.HEAPS}
+    assert of_config(heaps, "6.12.117") == set(), "it has a heap for the default area alone"
 
 
 def test_features_that_the_bytes_of_a_part_show() -> None:
