@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.builders.diff import touched_files
+from harness.builders.diff import first_diff, touched_files
 from harness.errors import UserError
 
 HUNK = "@@ -1 +1 @@\n-a\n+b\n"
@@ -65,3 +65,18 @@ def test_what_is_wrong_is_said(text: str, said: str) -> None:
 def test_bytes_that_are_no_text_do_not_matter() -> None:
     text = plain("a/x", "b/x").replace("+b", "+\udcff")
     assert touched_files(text, "p") == ["x"]
+
+
+@pytest.mark.parametrize(
+    "quoted", [plain("/tmp/before", "/tmp/after"), "--- /tmp/a\n+++ /tmp/b\nx\n"]
+)
+def test_a_diff_that_a_message_quotes_is_message(quoted: str) -> None:
+    real = "diff --git a/x.c b/x.c\nindex 1..2 100644\n" + plain("a/x.c", "b/x.c")
+    text = f"what changes:\n{quoted}\nas it should\n---\n x.c | 2 +-\n\n{real}"
+    assert touched_files(text, "p") == ["x.c"]
+    assert first_diff(text) == text.index("diff --git")
+
+
+@pytest.mark.parametrize("text", ["", "hello\n", "--- a\n+++ b\n", "diff --git is a command\n"])
+def test_where_there_is_no_diff(text: str) -> None:
+    assert first_diff(text) is None
