@@ -31,6 +31,8 @@ FINISH_PATIENCE = 0.3
 """As `PATIENCE`, for the end of a command that is not waited for any more."""
 TRIES = 4
 """How often a file is read from its beginning where too much of it was lost on the way."""
+FRESH = 64
+"""Bytes of randomness for each machine: twice what a 5.0 kernel wants before it uses any."""
 OLDER = b"@0 0 ready 11 "
 """What an agent of the harness's first version says at its start."""
 
@@ -64,7 +66,7 @@ class AgentChannel(Channel):
         deadline = Deadline(timeout)
         start = len(self._line.stream)
         try:
-            frame = self._requests.open(nonce, os.urandom(16), deadline, self._listening)
+            frame = self._requests.open(nonce, os.urandom(FRESH), deadline, self._listening)
         except pexpect.TIMEOUT:
             if OLDER in self._line.stream.bytes(start):
                 raise UserError(
@@ -72,6 +74,7 @@ class AgentChannel(Channel):
                     " image set again"
                 ) from None
             raise timed_out("hello", deadline.elapsed, self._line.tails()) from None
+        self.stirred = not frame.payload.endswith(b" unstirred")
         return _advance(frame)
 
     def _run(self, command: str, timeout: float) -> CommandResult:

@@ -63,6 +63,9 @@ class Channel(abc.ABC):
     idle = True
     """False while a command that timed out may still be running: nothing can be asked then."""
 
+    stirred = True
+    """False where the guest took no fresh randomness at the last `open`."""
+
     def __init__(self) -> None:
         self.history: collections.deque[str] = collections.deque(maxlen=HISTORY)
 

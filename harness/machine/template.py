@@ -75,6 +75,11 @@ class Template:
             machine.restore()
             if not machine.open(PROBE_TIMEOUT) > 0:
                 raise MachineError("the clone's clock stands still")
+            if not machine.channel.stirred:
+                raise MachineError(
+                    "the clone took no fresh randomness: its /dev/urandom gives what every other"
+                    " clone's gives"
+                )
         except BaseException:
             machine.close()
             raise

@@ -19,7 +19,7 @@
  *
  * Requests:  hello BYTES      takes NONCE as the machine's nonce, stirs BYTES into the kernel's
  *                             random pool (clones of one template share its state) -> ready,
- *                             with the same as pong
+ *                             with the same as pong, and "unstirred" where that failed
  *            ping BYTES       -> pong "BEFORE AFTER BYTES": CLOCK_MONOTONIC in ns around a 1 ms sleep
  *            run  TEXT        evaluates TEXT in a lasting /bin/sh -> out*, err*,
  *                             exit "STATUS OUT ERR" (bytes of each that were sent)
@@ -434,15 +434,29 @@ static void ping(const char *kind, const char *text)
 	send_text(&of_rest, kind, "%llu %llu %s", before, now_ns(), text);
 }
 
-static void stir(const char *bytes, size_t len)
+/*
+ * Whether the bytes reach what /dev/urandom gives next. Counted as entropy they do at once where
+ * the pool was not ready yet, as in a 5.0 kernel without a source of its own; else a reseed does it.
+ */
+static bool stir(const char *bytes, size_t len)
 {
+	struct {
+		struct rand_pool_info info;
+		char bytes[256];
+	} pool;
 	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	bool done;
 
 	if (fd < 0)
-		return;	/* a kernel without it has nothing to stir */
-	write_all(fd, bytes, len);
-	ioctl(fd, RNDRESEEDCRNG);
+		return true;	/* a kernel without it has nothing to stir */
+	if (len > sizeof(pool.bytes))
+		len = sizeof(pool.bytes);
+	pool.info.entropy_count = 8 * len;
+	pool.info.buf_size = len;
+	memcpy(pool.bytes, bytes, len);
+	done = !ioctl(fd, RNDADDENTROPY, &pool) && !ioctl(fd, RNDRESEEDCRNG);
 	close(fd);
+	return done;
 }
 
 static void leave_nonce(const char *path)
@@ -486,8 +500,7 @@ static void hello(unsigned long seq, const char *word, const char *bytes, size_t
 	served = seq;
 	begin(&of_run, 0);
 	begin(&of_rest, seq);
-	stir(bytes, len);
-	ping("ready", "agent 2");
+	ping("ready", stir(bytes, len) ? "agent 2" : "agent 2 unstirred");
 }
 
 static void send_lost(unsigned long seq, unsigned long count)

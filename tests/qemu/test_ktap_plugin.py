@@ -80,7 +80,7 @@ def test_good(ktap):
 
 def run(project: Path, *arguments: str) -> tuple[str, dict[tuple[str, str], ElementTree.Element]]:
     """Runs pytest; what it printed, and (test, case) → its testcase in the JUnit file."""
-    argv = [sys.executable, "-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1"]
+    argv = [sys.executable, "-m", "pytest", "--qemu", "--qemu-image-set", "set.json"]
     argv += ["-p", "no:cacheprovider", "--color=no", "--junitxml", f"{project}/junit.xml"]
     argv += ["--qemu-artifacts", f"{project}/artifacts"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
@@ -113,7 +113,8 @@ def verdict(case: ElementTree.Element) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, image_set: ImageSet) -> Path:
-    """A directory with a conftest like ours; the images come from the cache."""
+    """A directory with a conftest like ours; its images are those of this run: none is built."""
+    image_set.write(tmp_path / "set.json")
     # Where the temporary directory is in a checkout, that is not to be taken for the project.
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.pytest_plugin"]\n')

@@ -37,7 +37,8 @@ def test_it(guest):
 
 @pytest.fixture
 def project(tmp_path: Path, machine_config: MachineConfig) -> Path:
-    """A directory with a conftest like ours; the images come from the cache."""
+    """A directory with a conftest like ours; its images are those of this run: none is built."""
+    machine_config.images.write(tmp_path / "set.json")
     # Where the temporary directory is in a checkout, that is not to be taken for the project.
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.pytest_plugin"]\n')
@@ -52,7 +53,7 @@ def terminal(project: Path, columns: int, *options: str) -> Iterator[Any]:
     """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    argv = ["-m", "pytest", "--qemu", "--qemu-kernel-version", "6.1", "-p", "no:cacheprovider"]
+    argv = ["-m", "pytest", "--qemu", "--qemu-image-set", "set.json", "-p", "no:cacheprovider"]
     with subprocess.Popen(
         [sys.executable, *argv, *options, "test_it.py"],
         cwd=project,

@@ -130,12 +130,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(answer: Answer, directory: Path | None = None) -> Iterator[tuple[Bench, FakeAgent]]:
+def bench(
+    answer: Answer, directory: Path | None = None, ready: bytes = b"agent 2"
+) -> Iterator[tuple[Bench, FakeAgent]]:
     """A channel that was opened to a guest that answers as `answer` says."""
 
     def greet_first(agent: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
         if kind == "hello":
-            agent.say(seq, "ready", b"0 1000000 agent 2")
+            agent.say(seq, "ready", b"0 1000000 " + ready)
         elif kind == "kill":
             agent.say(seq, "exit", b"137 0 0")
         else:

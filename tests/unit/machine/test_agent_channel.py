@@ -273,3 +273,9 @@ def test_a_damaged_line_never_gives_a_wrong_result(
             assert damaged
         else:
             assert (result.stdout, result.status) == (out, 0)
+
+
+@pytest.mark.parametrize(("said", "stirred"), [(b"agent 2", True), (b"agent 2 unstirred", False)])
+def test_a_guest_that_took_no_fresh_randomness_is_known(said: bytes, stirred: bool) -> None:
+    with bench(lambda a, seq, kind, text: ends(a, seq), ready=said) as (b, _):
+        assert b.channel.stirred == stirred

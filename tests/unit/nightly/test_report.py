@@ -22,7 +22,7 @@ from harness.testrun.result import CaseResult
 from tests.unit.nightly.fake import HOST, PASSED, add_night, job, measured, mutated, with_test
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-EVIL = "<script>alert('x')</script>&\"' {{ 7 * 7 }}"
+EVIL = "<script>alert('x')</script>&\"' {{ 7919 * 7907 }}"
 
 
 class Page(html.parser.HTMLParser):
@@ -113,7 +113,7 @@ def test_all_text_is_escaped(page: tuple[Page, str]) -> None:
     found, _ = page
     assert "script" not in found.tags
     assert f"tests/x.py::{EVIL}" in found.words
-    assert "49" not in re.findall(r"\d+", found.words)
+    assert str(7919 * 7907) not in found.words
 
 
 def test_the_page_needs_nothing_from_outside(page: tuple[Page, str]) -> None:
