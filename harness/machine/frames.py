@@ -12,8 +12,8 @@ import re
 import zlib
 
 HEADER = re.compile(
-    rb"@(?P<head>(?P<nonce>[0-9a-f]{1,39}) (?P<seq>\d{1,10}) (?P<number>\d{1,10})"
-    rb" (?P<kind>[a-z]{1,15}) (?P<size>\d{1,7}) (?P<sum>[0-9a-f]{8})) (?P<check>[0-9a-f]{8})\n"
+    rb"@(?P<head>(?P<summed>(?P<nonce>[0-9a-f]{1,39}) (?P<seq>\d{1,10}) (?P<number>\d{1,10})"
+    rb" (?P<kind>[a-z]{1,15}) (?P<size>\d{1,7})) (?P<sum>[0-9a-f]{8})) (?P<check>[0-9a-f]{4})\n"
 )
 HEADER_MAX = 160
 """Bytes of a header, more than any has."""
@@ -33,9 +33,14 @@ class Frame:
 
     def encode(self) -> bytes:
         """The frame as it goes over the line."""
-        size, crc = len(self.payload), zlib.crc32(self.payload)
-        head = f"{self.nonce} {self.seq} {self.number} {self.kind} {size} {crc:08x}".encode()
-        return b"@%s %08x\n%s\n" % (head, zlib.crc32(head), self.payload)
+        head = f"{self.nonce} {self.seq} {self.number} {self.kind} {len(self.payload)}".encode()
+        head += b" %08x" % zlib.crc32(self.payload, zlib.crc32(head))
+        return b"@%s %04x\n%s\n" % (head, _check(head), self.payload)
+
+
+def _check(head: bytes) -> int:
+    """The sum of a header, which tells whether the length in it can be believed."""
+    return zlib.crc32(head) & 0xFFFF
 
 
 class FrameReader:
@@ -56,12 +61,12 @@ class FrameReader:
             self._drop(start)
             beginning = bytes(self._data[:HEADER_MAX])
             header = HEADER.match(beginning)
-            if header is not None and zlib.crc32(header["head"]) == int(header["check"], 16):
+            if header is not None and _check(header["head"]) == int(header["check"], 16):
                 end = header.end() + int(header["size"])
                 if len(self._data) < end:
                     return None
                 payload = bytes(self._data[header.end() : end])
-                if zlib.crc32(payload) == int(header["sum"], 16):
+                if zlib.crc32(payload, zlib.crc32(header["summed"])) == int(header["sum"], 16):
                     del self._data[:end]
                     seq, number = int(header["seq"]), int(header["number"])
                     return Frame(

@@ -10,8 +10,10 @@
  *
  * NONCE is the machine's nonce (hex), SEQ counts the harness's requests, NUMBER counts the frames
  * of the answer to one request from 1 on (0: the frame belongs to no answer, or is a request),
- * LEN is the payload's length in bytes, SUM its CRC-32 (IEEE, as zlib's) in hex, and CHECK that of
- * "NONCE SEQ NUMBER KIND LEN SUM". The last newline is for people who read a log; nobody needs it.
+ * LEN is the payload's length in bytes, SUM the CRC-32 (IEEE, as zlib's) of all between "@" and the
+ * space before SUM and of the payload, in hex, and CHECK the low 16 bits of that of all between "@"
+ * and the space before CHECK. The last newline is for people who read a log; nobody needs it.
+ * Each byte costs the emulated line time: no field is longer than it must be.
  *
  * The line may lose, double or change bytes. A frame whose sums do not fit has no effect, and the
  * next one is looked for right behind its "@". Nothing is said about it: whoever misses an answer
@@ -62,7 +64,6 @@
 #define CHUNK 2048		/* payload of one out, err or data frame */
 #define HEAD_MAX 160		/* bytes of a header, more than any has */
 #define KEPT 128		/* frames of an answer that can be had again */
-#define PARTIAL_MS 200		/* a frame of which nothing came for so long does not go on */
 #define REQUEST_MAX (256 * 1024)
 #define SHELL_STATUS_FD 9	/* where the shell writes the exit status */
 
@@ -133,10 +134,10 @@ static void write_all(int fd, const void *data, size_t len)
 static size_t compose(char *frame, unsigned long seq, unsigned long number, const char *kind,
 		      const void *payload, size_t len)
 {
-	int n = sprintf(frame, "@%s %lu %lu %s %zu %08x", nonce, seq, number, kind, len,
-			crc(0, payload, len));
+	int n = sprintf(frame, "@%s %lu %lu %s %zu", nonce, seq, number, kind, len);
 
-	n += sprintf(frame + n, " %08x\n", crc(0, frame + 1, n - 1));
+	n += sprintf(frame + n, " %08x", crc(crc(0, frame + 1, n - 1), payload, len));
+	n += sprintf(frame + n, " %04x\n", crc(0, frame + 1, n - 1) & 0xffff);
 	memcpy(frame + n, payload, len);
 	frame[n + len] = '\n';
 	return n + len + 1;
@@ -551,67 +552,92 @@ static void take_request(unsigned long seq, const char *word, const char *kind, 
 	}
 }
 
-/*
- * Takes one frame at `at`, which begins with "@"; returns the bytes that need not be looked at
- * again, 0 where more must come first.
- */
-static size_t take_frame(char *at, size_t have)
+struct request {
+	char word[40], kind[16];
+	unsigned long seq;
+	char *payload;
+	size_t len, used;	/* bytes of the payload, and of all */
+};
+
+enum found { DAMAGED, PARTIAL, WHOLE };
+
+/* Reads one frame at `at`, which begins with "@". */
+static enum found read_frame(char *at, size_t have, struct request *request)
 {
-	char *eol = memchr(at, '\n', have < HEAD_MAX ? have : HEAD_MAX);
-	char word[40], kind[16], head[HEAD_MAX], after;
+	char *eol = memchr(at, '\n', have < HEAD_MAX ? have : HEAD_MAX), head[HEAD_MAX];
 	unsigned int sum, check;
-	unsigned long seq, number;
-	size_t len, used;
-	int n;
+	unsigned long number;
+	int n, all;
 
 	if (!eol)
-		return have < HEAD_MAX ? 0 : 1;
-	used = eol + 1 - at;
+		return have < HEAD_MAX ? PARTIAL : DAMAGED;
 	*eol = 0;
-	n = sscanf(at, "@%39s %lu %lu %15s %zu %8x %8x", word, &seq, &number, kind, &len, &sum,
-		   &check);
+	n = sscanf(at, "@%39s %lu %lu %15s %zu %8x %4x", request->word, &request->seq, &number,
+		   request->kind, &request->len, &sum, &check);
 	*eol = '\n';
-	if (n != 7 || len > REQUEST_MAX)
-		return 1;
-	n = snprintf(head, sizeof(head), "%s %lu %lu %s %zu %08x", word, seq, number, kind, len,
-		     sum);
-	if (crc(0, head, n) != check)
-		return 1;
-	if (have < used + len)
-		return 0;
-	if (crc(0, at + used, len) != sum)
-		return 1;
-	used += len;
-	after = at[used];
-	at[used] = 0;	/* for those who take the payload for a string */
-	take_request(seq, word, kind, at + used - len, len);
-	at[used] = after;
-	return used;
+	if (n != 7 || request->len > REQUEST_MAX)
+		return DAMAGED;
+	n = sprintf(head, "%s %lu %lu %s %zu", request->word, request->seq, number, request->kind,
+		    request->len);
+	all = n + sprintf(head + n, " %08x", sum);
+	if ((crc(0, head, all) & 0xffff) != check)
+		return DAMAGED;
+	request->payload = eol + 1;
+	request->used = eol + 1 - at + request->len;
+	if (have < request->used)
+		return PARTIAL;
+	return crc(crc(0, head, n), request->payload, request->len) == sum ? WHOLE : DAMAGED;
 }
 
 static char input[REQUEST_MAX + 512];
 static size_t have;		/* bytes of it that no frame was made of yet */
 
-/* Serves the frames that are there. `given_up`: the one at the beginning will not go on. */
-static void take_frames(bool given_up)
+/*
+ * Where a question about a request ends the input, behind a frame that is not whole: what the
+ * frame lacks will not come, for nothing is asked while a request is on its way.
+ */
+static char *question_behind(char *partial)
 {
-	size_t at = given_up ? 1 : 0, used;
+	char *end = input + have, *at = end - partial > HEAD_MAX ? end - HEAD_MAX : partial + 1;
+	struct request request;
 
-	while (at < have) {
-		char *start = memchr(input + at, '@', have - at);
-
-		if (!start) {
-			at = have;
-			break;
-		}
-		at = start - input;
-		used = take_frame(start, have - at);
-		if (!used)
-			break;
-		at += used;
+	while ((at = memchr(at, '@', end - at))) {
+		if (read_frame(at, end - at, &request) == WHOLE && strcmp(request.kind, "data"))
+			return at;
+		at++;
 	}
-	memmove(input, input + at, have - at);
-	have -= at;
+	return NULL;
+}
+
+static void take_frames(void)
+{
+	struct request request;
+	char *at = input, *end = input + have, *question, after;
+
+	while ((at = memchr(at, '@', end - at))) {
+		switch (read_frame(at, end - at, &request)) {
+		case DAMAGED:
+			at++;
+			continue;
+		case PARTIAL:
+			question = question_behind(at);
+			if (question) {
+				at = question;
+				continue;
+			}
+			memmove(input, at, end - at);
+			have = end - at;
+			return;
+		case WHOLE:
+			at += request.used;
+			after = *at;
+			*at = 0;	/* for those who take the payload for a string */
+			take_request(request.seq, request.word, request.kind, request.payload,
+				     request.len);
+			*at = after;
+		}
+	}
+	have = 0;
 }
 
 static void take_input(void)
@@ -623,7 +649,7 @@ static void take_input(void)
 		exit(1);	/* hung up: init starts us again */
 	if (n > 0)
 		have += n;
-	take_frames(false);
+	take_frames();
 }
 
 static void take_status(void)
@@ -673,12 +699,8 @@ int main(int argc, char **argv)
 			{ .fd = shell_status, .events = POLLIN },
 		};
 
-		switch (poll(polls, 4, have ? PARTIAL_MS : -1)) {
-		case -1:
+		if (poll(polls, 4, -1) < 0)
 			continue;
-		case 0:
-			take_frames(true);
-		}
 		if (polls[0].revents)
 			take_input();
 		if (polls[1].revents & POLLIN)

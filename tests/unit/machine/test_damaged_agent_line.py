@@ -139,3 +139,8 @@ def test_a_command_that_prints_without_end_is_late_and_makes_room_for_the_next(
     with pytest.raises(GuestTimeout):
         guest.channel.run("yes", 0.5)
     assert guest.channel.run("echo next", TIMEOUT).text == "next\n"
+
+
+def test_a_long_piece_that_is_lost_does_not_keep_the_line_waiting(guest: Guest) -> None:
+    guest.wire.arm(*[Damage(TO_GUEST, at, "lost") for at in range(500, 1500)])
+    guest.put()
