@@ -49,24 +49,26 @@ def build_tree(
     `old`: the older layout, ``BiscuitOS.img`` at the top, and neither module nor application
     installed in the root image: both are in ``package/`` alone.
     """
+    # Since 2020 BiscuitOS's own scripts call it so.
+    module = "cma.ko" if old else "CMA_area_module-0.0.1.ko"
     kernel = build_variant(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
     busybox = userland.busybox(cache, userland.busybox_version(cache))
     own = {path.name: file_digest(path) for path in sorted(SOURCE.iterdir())}
     rootfs = {f"rootfs {p.name}": file_digest(p) for p in sorted(MANIFEST.parent.iterdir())}
-    parts = {"kernel": kernel.digest(), "busybox": busybox[0].slug, "layout": str(old)}
+    parts = {"kernel": kernel.digest(), "busybox": busybox[0].slug, "layout": f"{old} {module}"}
     key = Key("biscuitos-tree", {**own, **rootfs, **parts})
 
     def build(build_dir: BuildDirectory) -> None:
         top = build_dir.out / "BiscuitOS" / "output" / f"linux-{images.release}-arm32"
         _install_kernel(kernel, top / "linux" / "linux")
-        _install_packages(images, top / "package")
+        _install_packages(images, top / "package", module)
         place = "BiscuitOS.img" if old else "Hardware/BiscuitOS.img"
         (top / place).parent.mkdir(parents=True, exist_ok=True)
         # What the manifest names of ours beyond that is left out again.
         files = dict.fromkeys(("busybox", "agent", "dropbear"), busybox[1])
         files["libraries"] = busybox[1].parent
         files |= {"app": _given(images.app), "module": _given(images.module)}
-        members = _members(read_manifest(MANIFEST, images.release, files), installed=not old)
+        members = _members(read_manifest(MANIFEST, images.release, files), module, not old)
         root = top / "rootfs" / "rootfs"
         _unpack(members, root)
         words = [path_of("mke2fs"), "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(root)]
@@ -98,14 +100,15 @@ def _install_kernel(kernel: ImageSet, to: Path) -> None:
         shutil.copy2(kernel.kernel.parent / name, to)
 
 
-def _install_packages(images: ImageSet, to: Path) -> None:
-    for name, file in (("CMA_area_module-0.0.1", images.module), (APP, images.app)):
+def _install_packages(images: ImageSet, to: Path, module: str) -> None:
+    package = "CMA_area_module-0.0.1"
+    for name, file, called in ((package, images.module, module), (APP, images.app, APP)):
         place = to / name / name
         place.mkdir(parents=True)
-        shutil.copy2(_given(file), place)
+        shutil.copy2(_given(file), place / called)
 
 
-def _members(members: Iterable[Member], *, installed: bool) -> list[Member]:
+def _members(members: Iterable[Member], module: str, installed: bool) -> list[Member]:
     """The members of our root image, less agent and ssh server, with BiscuitOS's init scripts."""
     result = []
     for member in members:
@@ -113,6 +116,9 @@ def _members(members: Iterable[Member], *, installed: bool) -> list[Member]:
             continue
         if not installed and member.path.endswith((f"/{APP}", "/cma.ko")):
             continue
+        if member.path.endswith("/cma.ko"):
+            place = member.path.rpartition("/")[0]
+            member = Member(f"{place}/{module}", member.mode, member.data)
         if member.path in _REPLACED:
             data = (SOURCE / _REPLACED[member.path]).read_bytes()
             member = Member(member.path, member.mode, data)

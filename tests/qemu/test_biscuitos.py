@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,8 @@ def test_run_names_the_files_it_takes_and_ends_in_pass(
     said = capsys.readouterr()
     assert status == 0
     assert "disk    Hardware/BiscuitOS.img" in said.err
-    assert "package/CMA_area_module-0.0.1" in said.err
+    loaded = "/extra/CMA_area_module-0.0.1.ko of the root image"
+    assert len(re.findall(rf"^(?:  module  |loaded )/lib/\S+{loaded}$", said.err, re.M)) == 2
     assert said.out.splitlines()[-1].startswith("PASS BiscuitOS_cma 0x69800000-0x69ffffff holds")
 
 
