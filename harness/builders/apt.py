@@ -118,9 +118,9 @@ class PrivateApt:
         _, native, _ = capture(["dpkg", "--print-architecture"])
         architecture = "armhf" if self._arm else native.decode().strip()
         text = _CONFIGURATION.format(root=self.root, architecture=architecture)
-        (self.root / "apt.conf").write_text(text)
+        _write(self.root / "apt.conf", text)
         stanzas = "\n".join(source.stanza() for source in sources)
-        (self.root / "sources.d" / "harness.sources").write_text(stanzas)
+        _write(self.root / "sources.d" / "harness.sources", stanzas)
 
     def _apt(self, program: str, *words: str, cwd: Path | None = None) -> tuple[int, str]:
         argv = [program, "-q", "-c", str(self.root / "apt.conf"), *words]
@@ -150,6 +150,13 @@ class PrivateApt:
         got = [path.name for path in build_dir.out.glob("*.deb")]
         if not any(name.startswith(f"{package}_") for name in got):
             raise BuildError(f"asked for {package} {version}, apt fetched {', '.join(got)}")
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file in place of the old one, which another cache may share as a hard link."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def shown_version(output: str, package: str) -> str | None:

@@ -41,6 +41,7 @@ int drop_memory(const struct script *script, const struct cma_info *info);
 
 /* heap.c */
 bool is_heap(const char *device);
+void heap_open(void);
 int heap_allocate(int heap, struct cma_info *info);
 int heap_release(const struct cma_info *info);
 void heap_close(void);

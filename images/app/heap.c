@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "app.h"
@@ -21,6 +22,7 @@
 #define PAGE 4096UL
 #define TOKENS 0x1000UL /* below any RAM, a page apart */
 #define TAG_WORDS 2
+#define MOST_FILES 65536
 
 /* linux/dma-heap.h, which the C library of the toolchain need not have. */
 struct heap_allocation {
@@ -47,6 +49,15 @@ static unsigned long next_token = TOKENS;
 bool is_heap(const char *device)
 {
 	return strncmp(device, "/dev/dma_heap/", 14) == 0;
+}
+
+/* Each buffer is an open file, and one page is a buffer. */
+void heap_open(void)
+{
+	struct rlimit limit = { .rlim_cur = MOST_FILES, .rlim_max = MOST_FILES };
+
+	/* Where it is refused there are fewer buffers. */
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static struct buffer *find_buffer(unsigned long phys, unsigned long length)

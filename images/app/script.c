@@ -512,6 +512,8 @@ int run_script(int fd, const char *device)
 	struct script script = { .fd = fd, .device = device, .heap = is_heap(device) };
 	char line[256];
 
+	if (script.heap)
+		heap_open();
 	while (fgets(line, sizeof(line), stdin)) {
 		if (strncmp(line, "quit", 4) == 0 && strspn(line + 4, " \t\r\n") == strlen(line + 4)) {
 			answer("ok");

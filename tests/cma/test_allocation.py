@@ -150,6 +150,7 @@ def random_steps(seed: int, count: int) -> tuple[list[str], list[str], FirstFit]
 @pytest.mark.needs("app-script")
 class TestExhaustion:
     @pytest.mark.needs("debugfs")
+    @pytest.mark.needs("driver")
     def test_a_full_area_refuses_without_a_word_and_without_a_leak(self, guest: Guest) -> None:
         default = guest.cma().allocated("linux,cma")
         with guest.script() as app:
@@ -221,6 +222,7 @@ class TestCounters:
                 assert state.areas[AREA].maxchunk == PAGES - level
 
     @pytest.mark.needs("cma-sysfs")
+    @pytest.mark.needs("driver")
     def test_vmstat_counts_calls_and_sysfs_counts_pages(self, guest: Guest) -> None:
         before = guest.cma()
         with guest.script() as app:

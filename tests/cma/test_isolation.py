@@ -179,6 +179,7 @@ class TestTwoDevices:
             assert [one.alloc(MIB), two.alloc(MIB)] == [pages(0, 256), pages(256, 256)]
             assert one.error(f"release {pages(256).start} {MIB}") == "EINVAL"
 
+    @pytest.mark.needs("driver")
     def test_there_is_a_device_for_each_area_and_no_more(self, guest: Guest) -> None:
         guest.insmod(f"area={AREA}:default:{DEFAULT}")
         nodes = guest.run(f"echo {DEVICE}*").text.split()

@@ -194,6 +194,19 @@ def test_room_is_used_for_the_download(machine: Machine, tmp_path: Path) -> None
     assert len(list(build_dir.out.glob("*.deb"))) == 1
 
 
+def test_a_copied_cache_has_a_configuration_of_its_own(machine: Machine, tmp_path: Path) -> None:
+    """The copy may share its files, as hard links."""
+    publish(machine.archive, CODENAME, [make_deb(machine.archive, "busybox-static", "1.2-3")])
+    machine.configure(CODENAME)
+    apt.PrivateApt(machine.cache).refresh()
+    before = (machine.cache.root / "apt" / "apt.conf").read_text()
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-al", machine.cache.root, copy], check=True)
+    (copy / "apt" / "updated").unlink()
+    apt.PrivateApt(Cache(copy)).refresh()
+    assert (machine.cache.root / "apt" / "apt.conf").read_text() == before
+
+
 def test_another_packages_version_is_not_taken(machine: Machine) -> None:
     debs = [make_deb(machine.archive, name, "1.2-3") for name in ("linux-source-6.12", "plus-x")]
     publish(machine.archive, CODENAME, debs)
