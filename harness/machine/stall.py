@@ -30,9 +30,10 @@ STREAK = 5.0
 little, again and again: that makes it slow, and is allowed for in the deadlines."""
 SHARE = 0.3
 """The share of its life that a machine was without a processor, from which on that voids it."""
-STARVED = 0.8
+STARVED = 0.9
 """The share of an interval that a thread waits for a processor, or that is stolen, from which on
-the interval counts as standing still: below it, a guest only runs slowly."""
+the interval counts as standing still: a guest with a tenth of a processor is some ten times as
+slow, and deadlines allow for that."""
 
 
 @dataclasses.dataclass

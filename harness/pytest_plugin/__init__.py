@@ -238,10 +238,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skips.summary(terminalreporter)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
     """Fails the run where a QEMU of ours is still there."""
-    from harness.machine.process import leaked
+    from harness.machine.process import end_left, leaked
 
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        # Ctrl-C lets no fixture end its machines: that is no leak, and they are ended here.
+        end_left()
+        return
     left = leaked()
     if left:
         session.exitstatus = 3

@@ -17,6 +17,9 @@ from harness.pytest_plugin.session import session_of
 MOST_LINES = 1000
 """Lines of one section of a report; the transcript has all of them."""
 
+TIMED_OUT = "Timeout (>"
+"""How pytest-timeout's failure begins."""
+
 
 def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
     """Adds sections to a failed report: whose fault it is, and how to reproduce it."""
@@ -32,6 +35,9 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
     if isinstance(error, KtapFailed):
         report.longrepr = f"{type(error).__name__} ({error.verdict.value}): {error}"
     verdict = error.verdict if isinstance(error, HarnessError) else Verdict.PRODUCT
+    if isinstance(error, pytest.fail.Exception) and str(error).startswith(TIMED_OUT):
+        # pytest-timeout: the test has waited for its guest, whatever it did, for minutes.
+        verdict = Verdict.TIMEOUT
     if isinstance(error, OSError | MemoryError):
         # No guest can cause these: this host is out of memory, disk space or descriptors.
         verdict = Verdict.INFRASTRUCTURE
