@@ -41,3 +41,10 @@ DISK_APPEND = f"earlycon root=/dev/vda rw rootfstype=ext4 {CONSOLE_APPEND} init=
 """Kernel command line for a root disk, as BiscuitOS runs it."""
 RAMDISK_APPEND = f"root=/dev/ram0 rw rootfstype=ext4 {CONSOLE_APPEND} init=/linuxrc"
 """The same for a root image that is loaded into RAM."""
+
+DISPLAY = 0x10020000
+"""Physical address of the PL111 on the daughterboard."""
+DISPLAY_CONTROL = DISPLAY + 0x18
+"""Its control register, LCDControl (ARM DDI 0293). A write of it starts the device's vertical
+blank, which the state that QEMU saves does not have (QEMU ``hw/display/pl110.c``).
+"""

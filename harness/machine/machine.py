@@ -16,12 +16,13 @@ from typing import IO, TypeVar
 
 import pexpect
 
-from harness.board import COMMANDS, LOG, RAM_START, UARTS
+from harness.board import COMMANDS, DISPLAY_CONTROL, LOG, RAM_START, UARTS
 from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
 from harness.machine import confine, physical, process, ram_search, stall
 from harness.machine.abilities import Abilities
 from harness.machine.agent import AgentChannel
+from harness.machine.bus import Bus
 from harness.machine.channel import Channel
 from harness.machine.config import MachineConfig, Storage
 from harness.machine.crash import Crash, CrashWatcher
@@ -98,6 +99,7 @@ class Machine:
         self._peers: list[socket.socket] = []
         self._process: process.Process | None = None
         self._qmp: Qmp | None = None
+        self._bus: Bus | None = None
         self._console: Line | None = None
         self._commands: Line | None = None
         self._channel: Channel | None = None
@@ -111,6 +113,11 @@ class Machine:
     def qmp(self) -> Qmp:
         """QEMU's control connection."""
         return self._started(self._qmp)
+
+    @property
+    def bus(self) -> Bus:
+        """The registers of its devices."""
+        return self._started(self._bus)
 
     @property
     def console(self) -> Line:
@@ -210,6 +217,8 @@ class Machine:
             self._commands = self._line(COMMANDS, given, framed=True)
             control = self._pair("control", given)
             self.argv += ["-mon", "chardev=control,mode=control"]
+            self._bus = Bus(self._pair("qtest", given))
+            self.argv += ["-qtest", "chardev:qtest", "-qtest-log", "none"]
             self._process = self._spawn(given.descriptors)
         finally:
             given.close()
@@ -416,6 +425,8 @@ class Machine:
         assert abilities is not None
         descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
         self._migrate("migrate-incoming", descriptor, abilities, timeout)
+        # The display's vertical blank stands still, and a kernel that waits for it would warn.
+        self.bus.write(DISPLAY_CONTROL, self.bus.read(DISPLAY_CONTROL))
         self._announce_gdb()
 
     def _migrate(self, command: str, descriptor: int, abilities: Abilities, timeout: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.board import DISPLAY, DISPLAY_CONTROL
 from harness.guest.guest import Guest
 from harness.imageset.features import Feature
 from harness.machine import process
@@ -104,6 +105,25 @@ class TestClones:
         assert three.run(read).stdout == b"user's data"
         assert image.read_bytes() == before[0]
         assert image.stat().st_mtime_ns == before[1].st_mtime_ns
+
+    def test_the_display_of_a_clone_goes_on(
+        self, boots: Boots, machine_config: MachineConfig
+    ) -> None:
+        """A kernel with a driver for it waits for its vertical blank, and warns without."""
+        mask, status, clear = (DISPLAY + offset for offset in (0x1C, 0x20, 0x28))
+
+        def prepare(machine: Machine) -> None:
+            machine.bus.write(DISPLAY, 0xFC)  # 1024 columns
+            machine.bus.write(DISPLAY + 4, 767)  # and a row more
+            machine.bus.write(mask, 0)  # nobody in this guest answers its interrupt
+            machine.bus.write(DISPLAY_CONTROL, 1 << 11 | 1)  # powered and enabled
+
+        machine = boots.clone(machine_config, "display on", prepare).machine
+        assert "-incoming" in machine.argv
+        machine.bus.write(clear, 0xFF)
+        deadline = Deadline(20)
+        while not machine.bus.read(status):
+            assert not deadline.expired, "no vertical blank comes"
 
 
 class TestCommands:
