@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.host.project import ROOT
 from harness.imageset.features import NEEDS, Feature
 from harness.imageset.model import ImageSet
+from harness.imageset.zimage import kernel_facts
 from harness.pytest_plugin.session import session_of
 
 OWN = ROOT / "tests" / "qemu"
@@ -34,8 +37,17 @@ def _place(images: ImageSet, part: str) -> str:
     if part == "dtb":
         return f"the device tree {images.dtb}"
     path = getattr(images, part)
+    if part == "kernel" and _is_closed(path):
+        return f"what can be told of the kernel {path}, which nothing here unpacks (lz4, lzop?)"
     name = {"app": "application"}.get(part, part)
     return f"the {name} {path}" if path else f"the {name}, of which no file was given"
+
+
+def _is_closed(kernel: Path) -> bool:
+    try:
+        return not kernel_facts(kernel).known
+    except UserError:
+        return False  # gone since the run began
 
 
 def note(item: pytest.Item, report: pytest.TestReport) -> None:

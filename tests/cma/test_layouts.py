@@ -59,13 +59,21 @@ def boot(
         if row.variant:
             images = qemu_session.variant(kernel_version, row.variant)
         if images is None:
-            pytest.skip(f"variant {row.variant} is built for the project's own kernels only")
+            pytest.skip(
+                f"needs a kernel built with {row.variant}.config: one of ours, not a given one"
+            )
         series = ".".join(images.release.split(".")[:2])
         if row.name not in PORTABLE:
             if version_of(images) < MEASURED:
-                pytest.skip(f"Linux {series} has other rules for {row.name}: {row.about}")
+                pytest.skip(
+                    f"needs Linux {MEASURED[0]}.{MEASURED[1]} or later for the layout {row.name}"
+                    f" ({row.about}): where an older kernel puts it was never measured, and this"
+                    f" is {series}"
+                )
             if row.name == "no-default" and "agent" not in images.features:
-                pytest.skip("CONFIG_CMA_SIZE_MBYTES of this kernel is not known")
+                pytest.skip(
+                    "needs CONFIG_CMA_SIZE_MBYTES, which a kernel that was given does not tell"
+                )
         dtb = tmp_path / f"{row.name}.dtb"
         dtb.write_bytes(layout_dtb(images.dtb.read_bytes(), row))
         known = [item for item in row.known if item.holds(version_of(images))]
