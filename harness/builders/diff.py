@@ -52,14 +52,17 @@ def touched_files(text: str, name: str) -> list[str]:
                 raise UserError(f"{name}: `{found[0].strip()}`: {what} leaves the tree")
     _check_prefixes(headers, name)
     data = text.encode(errors="surrogateescape")
-    output = _git("--numstat", "-z", data=data, name=name)
-    fields = (field.split("\t", 2) for field in output.split("\0"))
+    # Each name ends with a NUL, and the summary comes after all of them.
+    numbers, _, summary = _git("--numstat", "--summary", "-z", data=data, name=name).rpartition(
+        "\0"
+    )
+    fields = (field.split("\t", 2) for field in numbers.split("\0"))
     touched = {words[2] for words in fields if len(words) == 3} | set(_SOURCE.findall(text))
     paths = sorted(touched)
     for path in paths:
         if path.startswith("/") or ".." in path.split("/") or ".git" in path.split("/"):
             raise UserError(f"{name}: {path}: this path leaves the tree")
-    for mode, path in _SPECIAL.findall(_git("--summary", data=data, name=name)):
+    for mode, path in _SPECIAL.findall(summary):
         what = "a symbolic link" if mode == "120000" else "a submodule"
         raise UserError(f"{name}: {path} is {what}, which may lead out of the tree")
     if not paths:

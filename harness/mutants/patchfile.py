@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import random
 import re
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ class Mutant:
 
 def read_mutant(path: Path) -> Mutant:
     """Reads and checks a file. Raises `UserError` that says what is wrong with it."""
-    files = touched_files(path.read_text(), str(path))
+    files = _touched(path.read_text(), str(path))
     headers: dict[str, str] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.startswith(("--- ", "diff ")):
@@ -92,8 +93,14 @@ def read_mutant(path: Path) -> Mutant:
         kind == "harmless",
         headers.get("Caught-by", ""),
         tuple(headers.get("Kernel", "").replace(",", " ").split()),
-        tuple(files),
+        files,
     )
+
+
+@functools.cache
+def _touched(text: str, name: str) -> tuple[str, ...]:
+    """As `touched_files`, which starts git, once for each text: a run reads the mutants often."""
+    return tuple(touched_files(text, name))
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -17,6 +17,16 @@ from harness.gate.bisect import Mark, Tested, Undecided, search
 Test = Callable[[str, Sequence[str]], Tested]
 
 
+def imported(count: int) -> str:
+    """Commits 0 to `count`, each with a new content of ``file``, as git-fast-import(1) reads it."""
+    text = []
+    for number in range(count + 1):
+        text += ["commit refs/heads/main", f"committer A <a@example.org> {10**9 + number} +0000"]
+        for line, words in (("", f"commit {number}"), ("M 644 inline file\n", f"{number}\n")):
+            text.append(f"{line}data {len(words)}\n{words}")
+    return "\n".join(text) + "\n"
+
+
 class History:
     """A line of commits; those from `bad_from` on are bad, and some cannot be judged."""
 
@@ -24,20 +34,17 @@ class History:
         self.place = place
         place.mkdir()
         self.git("init", "-q", "-b", "main")
-        for number in range(count + 1):
-            (place / "file").write_text(f"{number}\n")
-            self.git("add", "file")
-            self.git("commit", "-q", "-m", f"commit {number}")
+        self.git("fast-import", "--quiet", data=imported(count))
+        self.git("reset", "-q", "--hard")
         self.commits = self.git("rev-list", "--reverse", "HEAD").split()
         self.bad_from = 1
         self.skipped: set[int] = set()
         self.tested: list[int] = []
         self.targets: list[Sequence[str]] = []
 
-    def git(self, *words: str) -> str:
-        who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    def git(self, *words: str, data: str = "") -> str:
         done = subprocess.run(
-            ["git", *who, *words], cwd=self.place, check=True, capture_output=True, text=True
+            ["git", *words], cwd=self.place, check=True, capture_output=True, text=True, input=data
         )
         return done.stdout
 
