@@ -51,7 +51,7 @@ RATIO = click.FloatRange(min=1)
 @click.option(
     "--unconfined",
     is_flag=True,
-    help="Build patches that you trust where this host cannot confine a build.",
+    help="Build and boot patches that you trust where this host can confine nothing.",
 )
 @options.as_json("Print the verdict as JSON.")
 @options.debug
@@ -80,6 +80,7 @@ def command(
     from harness.host.programs import check_installed
     from harness.host.progress import LineProgress
     from harness.host.project import ARTIFACTS
+    from harness.machine import confine
 
     if whole and select:
         raise click.UsageError("--whole and --select: give one of them")
@@ -107,6 +108,8 @@ def command(
         return result.decision.exit_status
     progress = LineProgress()
     given = {name: value for name, value in settings.items() if value is not None}
+    if given.get("unconfined"):
+        confine.allow_unconfined()
     chosen = Options(output=to, base=base, workers=jobs, **given)
     if whole or select:
         chosen = dataclasses.replace(chosen, select=select)

@@ -74,8 +74,8 @@ def means() -> Means:
         "Unprivileged user namespaces must be allowed: see sysctl user.max_user_namespaces,"
         " kernel.unprivileged_userns_clone (Debian) and"
         " kernel.apparmor_restrict_unprivileged_userns (Ubuntu); in a container, its seccomp"
-        " profile. Where you trust the kernels that you boot, --unconfined (or"
-        f" {UNCONFINED}=1) runs QEMU as any program of yours"
+        f" profile. Where you trust the kernels that you boot, {UNCONFINED}=1 in the environment"
+        " (or the gate's --unconfined) runs QEMU as any program of yours"
     )
 
 

@@ -51,6 +51,8 @@ class Boots:
         try:
             machine = self._clone(config, point, prepare)
         except HarnessError as error:
+            if self._session.settings.strict:
+                raise  # each boot in place of a clone costs more than a second
             warnings.warn(f"cloning failed, booting instead: {error}", stacklevel=2)
             guest = self.cold(config)
             if prepare is not None:

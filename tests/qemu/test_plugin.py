@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import re
@@ -152,6 +153,19 @@ def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
         guest = boots.clone(machine_config, "booted", None)
     assert guest.run("echo alive").text == "alive\n"
     assert "-incoming" not in guest.machine.argv
+
+
+def test_a_strict_run_takes_no_boot_for_a_clone(
+    boots: Boots, machine_config: MachineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(machine: Machine, timeout: float = 0) -> None:
+        raise HarnessError("no restore today")
+
+    monkeypatch.setattr(Machine, "restore", refuse)
+    settings = dataclasses.replace(boots._session.settings, strict=True)
+    monkeypatch.setattr(boots._session, "settings", settings)
+    with pytest.raises(HarnessError, match="no restore today"):
+        boots.clone(machine_config, "booted", None)
 
 
 def test_a_module_and_an_application_are_tried_without_a_rebuild(
