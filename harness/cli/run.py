@@ -119,5 +119,6 @@ def _pass_on(stream: TextIO, data: bytes) -> None:
     if stream.isatty():
         stream.write(clean(data.decode("utf-8", "replace")))
     else:
+        stream.flush()  # what was printed before comes before
         stream.buffer.write(data)
     stream.flush()

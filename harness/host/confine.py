@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.host import launch, seccomp
+from harness.host.process import kill_group
 from harness.host.witness import Witness
 
 _UIDS = range(61183, 60705, -1)
@@ -41,7 +42,6 @@ _MASKED = (
 _READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _TRY_SECONDS = 20.0
-_END_SECONDS = 5.0
 # Root without its capabilities may not enter the program's directory; the program may.
 _BEGIN = '(: >>"$0") 2>/dev/null; cd "$1" && shift && exec "$@"'
 
@@ -329,16 +329,16 @@ def _run(
             stderr=subprocess.PIPE,
             env=program.starter_variables,
             pass_fds=passed,
+            process_group=0,
         )
         try:
             output, errors = process.communicate(data, seconds)
         finally:
-            # Without namespaces it is the starter that ends all that is left.
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=_END_SECONDS)
-            process.kill()
-            process.wait()
+            # Without namespaces it is the starter that ends all that is left. bubblewrap's child
+            # asks for its death signal late, and leaves the group after that: one of the two
+            # reaches it at any moment, and the namespace ends with it.
+            with process:
+                kill_group(process)
             if witness is not None:
                 witness.end()
                 (seen if seen is not None else []).extend(witness.attempts)

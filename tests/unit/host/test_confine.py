@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.host import confine, launch, seccomp
-from harness.host.confine import Means, NoMeans, Program
+from harness.host.confine import Confinement, Means, NoMeans, Program
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,23 @@ def test_what_is_asked_is_not_refused_before() -> None:
     asked = {rule.call for rule in seccomp.questions()}
     assert not asked & {rule.call for rule in seccomp.refusals(asked=True)}
     assert "socket" in {rule.call for rule in seccomp.refusals(asked=False)}
+
+
+def test_what_does_not_end_with_its_parent_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As bubblewrap's child in the moments before it asks for its death signal."""
+    ours, theirs = os.pipe()
+
+    @contextlib.contextmanager
+    def prepared(how: Confinement, program: Program) -> Iterator[tuple[list[str], list[int], None]]:
+        yield ["sh", "-c", "sleep 600 & wait"], [theirs], None
+
+    monkeypatch.setattr(confine, "prepared", prepared)
+    how = Confinement(Means.NAMESPACES, None, False, False, 0)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            confine._run(how, Program(("true",), Path("/")), 0.5)
+    finally:
+        os.close(theirs)
+    ended, _, _ = select.select([ours], [], [], 20)
+    os.close(ours)
+    assert ended, "nobody has the other end any more"
