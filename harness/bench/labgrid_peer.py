@@ -32,7 +32,7 @@ targets:
         dtb: dtb
         nic: user
       ShellDriver:
-        prompt: '/ # '
+        prompt: '[/~] # '
         console_ready: 'Please press Enter to activate this console.'
         login_prompt: 'login: '
         username: root

@@ -15,7 +15,8 @@ import pexpect
 
 from harness.bench.protocol import LATENCY_SAMPLES, MEMORY_MACHINES, private_bytes, serve
 
-PROMPT = "/ # "
+PROMPT = "[/~] # "
+"""From BusyBox 1.37 on the home directory, which is /, is shown as a tilde."""
 
 
 @contextlib.contextmanager
