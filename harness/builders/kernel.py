@@ -26,7 +26,7 @@ from harness.errors import UserError
 from harness.host import programs, project
 from harness.host.progress import Progress
 from harness.imageset import kconfig
-from harness.imageset.features import Feature, of_config, parse_all
+from harness.imageset.features import NEEDS, Feature, of_config
 
 RECIPE = "1"
 """Part of the key: raise it when the way of building changes the result."""
@@ -102,9 +102,11 @@ class KernelTree:
         info = json.loads((entry / "info.json").read_text())
         release = str(info["release"])
         config = kconfig.parse((entry / _OBJ / ".config").read_text())
-        # What is looked for today may be more than when it was built.
-        found = parse_all(info["features"]) | of_config(config, release)
-        return cls(entry / "tree", release, found)
+        # Today's rules may be others than when it was built: of what was noted then, only what no
+        # option tells counts.
+        noted = {feature for feature in Feature if feature in info["features"]}
+        found = {feature for feature in noted if not NEEDS[feature].options}
+        return cls(entry / "tree", release, of_config(config, release) | found)
 
 
 def file_digest(path: Path) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from harness.builders.process import ToolRunner
 from harness.errors import BuildError, UserError
 from harness.host import programs
 from harness.imageset import kconfig
+from harness.imageset.features import Feature
 
 
 @pytest.fixture
@@ -357,3 +359,15 @@ def test_a_git_tree_of_another_user(tmp_path: Path, tree: Path) -> None:
     for path in (tree, tree / ".git"):
         os.chown(path, 65534, 65534)
     assert resolve(tree, Cache(tmp_path / "cache")).identity.startswith("git tree ")
+
+
+def test_features_of_a_cached_kernel_are_told_by_today_s_rules(tmp_path: Path) -> None:
+    """Its entry may be of an earlier version, which knew other features or other rules."""
+    (tmp_path / "tree" / "obj").mkdir(parents=True)
+    options = ("DMABUF_HEAPS", "DMABUF_HEAPS_CMA", "DEBUG_FS", "CMA_DEBUGFS")
+    text = "".join(f"CONFIG_{option}=y\n" for option in options)
+    (tmp_path / "tree" / "obj" / ".config").write_text(text)
+    noted = ["heaps", "iomem-cma", "cma-sysfs", "of-another-day"]
+    info = {"release": "6.12.117", "features": noted}
+    (tmp_path / "info.json").write_text(json.dumps(info))
+    assert KernelTree.of(tmp_path).features == {Feature.IOMEM_CMA, Feature.CMA_DEBUGFS}
