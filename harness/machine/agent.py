@@ -78,7 +78,7 @@ class AgentChannel(Channel):
         return _advance(frame)
 
     def _run(self, command: str, timeout: float) -> CommandResult:
-        """See `Channel.run`. A command that times out is killed."""
+        """See `Channel.run`. A command that times out is killed, and one whose output was lost."""
         deadline = Deadline(timeout)
         self._finish(command)
         since = time.monotonic()
@@ -94,6 +94,9 @@ class AgentChannel(Channel):
             error.output = bytes(output["out"])
             self._kill()
             raise error from None
+        except AnswerLost:
+            self._kill()
+            raise
         except (GuestCrash, GuestStopped) as end:
             end.output = bytes(output["out"])
             raise

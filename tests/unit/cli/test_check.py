@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,30 @@ def test_a_check_that_there_is_not_is_bad_input() -> None:
     done = run(ROOT / "scripts" / "check", "--only", "lnit")
     assert done.returncode == 2
     assert done.stderr == "error: --only lnit: there are lint format types imports tests\n"
+
+
+def test_the_last_line_is_the_verdict_with_what_failed(tmp_path: Path) -> None:
+    text = (ROOT / "scripts" / "check").read_text()
+    # What each check runs is replaced: two of them fail.
+    text = re.sub(r"^(lint|format|imports)\(\) {.*", r"\1() { echo fine; }", text, flags=re.M)
+    text = re.sub(
+        r"^types\(\) {.*", "types() { false; echo no type >&2; false; }", text, flags=re.M
+    )
+    text = re.sub(r"^tests\(\) {\n.*\n}", "tests() { return 4; }", text, flags=re.M)
+    (tmp_path / "lib.sh").write_text(f"root={tmp_path}\nset_up() {{ :; }}\n")
+    (tmp_path / "check").write_text(text)
+    done = run("bash", tmp_path / "check")
+    lines = re.sub(r"[\d.]+ s( \(.*\))?", "TIME", done.stdout).splitlines()
+    assert (done.returncode, done.stderr) == (1, "")
+    assert lines == [
+        "tests: FAILED, TIME",
+        "lint: ok, TIME",
+        "format: ok, TIME",
+        "no type",
+        "types: FAILED, TIME",
+        "imports: ok, TIME",
+        "check: FAILED in TIME: tests types",
+    ]
 
 
 def test_every_hook_runs_a_check_that_there_is() -> None:

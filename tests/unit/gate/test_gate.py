@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.builders.patch_tree import PatchError
 from harness.builders.sandbox import Contained, NoSandbox
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
+from harness.gate.baseline import suite_digest
 from harness.gate.gate import Gate
 from harness.gate.inputs import Input
 from harness.gate.options import QUICK, QUICK_DRIVER, Options
@@ -159,6 +161,10 @@ def run(results: Mapping[str, str]) -> SuiteResult:
     return SuiteResult(status, tuple(cases), 1.0, Path("log"))
 
 
+digest = functools.cache(suite_digest)
+"""It reads all of this checkout, which does not change between two tests."""
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
@@ -176,6 +182,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
     monkeypatch.setattr("harness.gate.verdicts.run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
+    monkeypatch.setattr("harness.gate.baseline.suite_digest", digest)
     return made
 
 

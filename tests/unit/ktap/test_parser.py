@@ -438,7 +438,7 @@ def rendered(
     return "\n".join(lines)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=2 * settings().max_examples)
 @given(
     tests=trees.map(numbered),
     indent=st.sampled_from(["  ", "    ", "\t", "# "]),
@@ -453,7 +453,7 @@ def test_what_is_rendered_is_read_back(
     assert parse_ktap(logged(text, prefix)) == KtapReport(tests)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=2 * settings().max_examples)
 @given(tests=trees.map(numbered), data=st.data())
 def test_what_is_cut_short_never_passes(tests: tuple[KtapTest, ...], data: st.DataObject) -> None:
     lines = rendered(tests, "    ", True, True).splitlines()

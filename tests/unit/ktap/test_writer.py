@@ -61,7 +61,7 @@ def test_a_name_is_no_directive_and_no_second_line(name: str) -> None:
     assert report.tests[0].directive == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 5, deadline=None)
 @given(st.lists(st.tuples(st.text(), st.sampled_from(KtapOutcome), st.text()), max_size=5))
 def test_any_text_is_written_as_valid_ktap(tests: list[tuple[str, KtapOutcome, str]]) -> None:
     made = [KtapTest(n, outcome, reason=said, diagnostics=(said,)) for n, outcome, said in tests]

@@ -165,6 +165,8 @@ def agent_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AgentChannel, 
     monkeypatch.setattr(agent, "PATIENCE", 0.01)
     monkeypatch.setattr(agent, "RUN_PATIENCE", 0.01)
     monkeypatch.setattr(agent, "FINISH_PATIENCE", 0.01)
+    # What a killed command has said until then takes a loaded host long to read.
+    monkeypatch.setattr(agent, "RESYNC", 30.0)
     with wire([str(compiled_agent()), "TTY"], dict(os.environ)) as line:
         yield AgentChannel(line, lambda: None), line
 

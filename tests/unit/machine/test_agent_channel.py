@@ -233,7 +233,7 @@ def test_the_guests_own_cannot_is_passed_on() -> None:
         b.channel.get("/x", 5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2, deadline=None)
 @given(
     out=st.binary(max_size=300),
     edit=st.sampled_from(["drop", "double", "change", "insert", "cut"]),

@@ -201,7 +201,7 @@ def test_a_trace_without_an_end_does_not_hang_the_watcher() -> None:
     assert "kernel BUG" in watcher.take().trace
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_how_the_log_is_cut_into_pieces_makes_no_difference(cuts: list[int]) -> None:
     log = f"{BOOT}{CUT}[    5.000001] kernel BUG at mm/cma.c:1!\n{END}".encode()
@@ -216,7 +216,7 @@ def test_how_the_log_is_cut_into_pieces_makes_no_difference(cuts: list[int]) -> 
     assert watcher.take().trace.count("\n") == 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_watcher(data: bytes) -> None:
     stream = Stream("ttyAMA0")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from harness.machine.agent import AgentChannel
 from harness.machine.errors import ConsoleError, GuestFileError, GuestTimeout
+from harness.machine.requests import AnswerLost, Requests
 from tests.unit.machine.damaged import (
     TO_GUEST,
     TO_HOST,
@@ -123,6 +125,19 @@ def test_a_command_whose_output_was_lost_can_be_followed_by_another(guest: Guest
     with pytest.raises((GuestTimeout, ConsoleError)):
         guest.channel.run("while :; do echo $n; done", 0.2)
     guest.wire.arm()
+    assert guest.channel.run("echo next", TIMEOUT).text == "next\n"
+
+
+def test_a_command_that_does_not_end_is_ended_when_its_output_is_lost(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_words: object) -> NoReturn:
+        raise AnswerLost("more was lost than the agent keeps")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Requests, "next", lost)
+        with pytest.raises(AnswerLost):
+            guest.channel.run("while :; do sleep 600; done", TIMEOUT)
     assert guest.channel.run("echo next", TIMEOUT).text == "next\n"
 
 

@@ -33,7 +33,7 @@ from harness.memory import (
 CAPTURES = Path(__file__).parent / "captures"
 MIB = 1 << 20
 
-quick = settings(deadline=None, max_examples=60)
+quick = settings(deadline=None, max_examples=3 * settings().max_examples // 5)
 
 
 def capture(version: str, name: str) -> str:

@@ -171,7 +171,7 @@ def maps(draw: st.DrawFn) -> MemoryMap:
     return MemoryMap(areas, ram=(AddressRange(5, 30), AddressRange(30, 50)))
 
 
-@settings(quick, max_examples=200)
+@settings(quick, max_examples=2 * settings().max_examples)
 @given(maps(), st.integers(0, 70), st.integers(1, 30), st.data())
 def test_judgement_is_that_of_sets_of_pages(
     memory_map: MemoryMap, start: int, size: int, data: st.DataObject

@@ -7,6 +7,8 @@ import pytest
 
 from harness.host.project import ROOT
 
+WORKER = pytest.mark.slow("a worker of xdist is a Python that imports all once more")
+
 
 @pytest.fixture(autouse=True)
 def inner_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

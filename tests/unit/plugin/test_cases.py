@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.unit.plugin.conftest import WORKER
+
 pytest_plugins = ["pytester"]
 
 TEST = '''
@@ -121,7 +123,7 @@ def test_skipped_and_expected_cases_have_their_reasons(project: pytest.Pytester)
     )
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=WORKER)])
 def test_each_case_is_a_testcase_of_its_own(project: pytest.Pytester, workers: str) -> None:
     run(project, "--junitxml=junit.xml", "-n", workers, "-k", "not of_pytest")
     found = junit(project)
@@ -156,7 +158,7 @@ def test_subtests_that_are_no_ktap_stay_as_pytest_has_them(project: pytest.Pytes
     assert [c.get("name") for c in root.iter("testcase")] == ["test_subtests_of_pytest"]
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=WORKER)])
 def test_the_run_fails_for_a_case_with_workers_too(project: pytest.Pytester, workers: str) -> None:
     result = run(project, "-n", workers, "-k", "test_all or test_good")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

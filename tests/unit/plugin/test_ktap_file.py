@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.ktap import KtapOutcome, parse_ktap
+from tests.unit.plugin.conftest import WORKER
 
 pytest_plugins = ["pytester"]
 
@@ -43,7 +44,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=WORKER)])
 def test_all_results_are_in_the_file(project: pytest.Pytester, workers: str) -> None:
     project.runpytest_inprocess("--ktap", "out.ktap", "-n", workers)
     report = parse_ktap((project.path / "out.ktap").read_text())

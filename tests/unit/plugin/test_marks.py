@@ -7,6 +7,7 @@ import pytest
 
 from harness.imageset.features import Feature
 from harness.pytest_plugin.marks import MACHINE_KINDS
+from tests.unit.plugin.conftest import WORKER
 
 pytest_plugins = ["pytester"]
 
@@ -53,7 +54,7 @@ def test_marks_that_cannot_be_meant_are_usage_errors_with_their_tests(
         result.stderr.fnmatch_lines([f"*.py::test_{number}: mark {name}: {said}"])
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=WORKER)])
 def test_a_wrong_mark_stops_workers_too_and_nothing_runs(
     project: pytest.Pytester, workers: str
 ) -> None:

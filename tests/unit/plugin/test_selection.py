@@ -14,6 +14,7 @@ from harness.host.project import ROOT
 from harness.pytest_plugin.selection import name_of, read_selection
 from tests.unit.inner import collect
 
+MAIN = "tests/cma/test_main_job.py"
 Collected = Callable[..., tuple[list[str], str]]
 
 
@@ -24,7 +25,8 @@ def collected(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
     def collected(*words: str) -> tuple[list[str], str]:
         words = ("--qemu", "--qemu-kernel-version", "6.1", *words)
-        items, _ = collect(*words, "tests/cma", "tests/cma/test_main_job.py")
+        tests = () if any(word.startswith("tests/") for word in words) else ("tests/cma", MAIN)
+        items, _ = collect(*words, *tests)
         said = capfd.readouterr()
         return [name_of(item) for item in items], said.out + said.err
 
@@ -52,7 +54,7 @@ def test_a_selection_that_is_none_is_told(
     file = tmp_path / "select.txt"
     if content is not None:
         file.write_text(content)
-    assert said in collected("--qemu-select", str(file))[1]
+    assert said in collected("--qemu-select", str(file), MAIN)[1]
 
 
 def test_a_line_that_names_no_test_is_told_with_its_number(

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""How many examples Hypothesis tries: fewer with ``--hypothesis-profile=check``."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# Tests that want more or less take a share of the profile's number: `settings().max_examples`.
+settings.register_profile("check", max_examples=25)
