@@ -13,7 +13,14 @@ from typing import TypeVar
 import pexpect
 
 from harness.errors import HarnessError, UserError
-from harness.machine.channel import Channel, CommandResult, Guard, expect_sum, timed_out
+from harness.machine.channel import (
+    FRESH,
+    Channel,
+    CommandResult,
+    Guard,
+    expect_sum,
+    timed_out,
+)
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestCrash, GuestFileError, GuestStopped
 from harness.machine.frames import Frame
@@ -31,8 +38,6 @@ FINISH_PATIENCE = 0.3
 """As `PATIENCE`, for the end of a command that is not waited for any more."""
 TRIES = 4
 """How often a file is read from its beginning where too much of it was lost on the way."""
-FRESH = 64
-"""Bytes of randomness for each machine: twice what a 5.0 kernel wants before it uses any."""
 OLDER = b"@0 0 ready 11 "
 """What an agent of the harness's first version says at its start."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from harness.machine.errors import CommandFailed, ConsoleError, GuestTimeout
 
 HISTORY = 8
+FRESH = 64
+"""Bytes of randomness for each machine: twice what a 5.0 kernel wants before it uses any."""
 Guard = Callable[[], None]
 """Raises the error for the machine's crash or end; returns where it runs."""
 
@@ -64,7 +66,7 @@ class Channel(abc.ABC):
     """False while a command that timed out may still be running: nothing can be asked then."""
 
     stirred = True
-    """False where the guest took no fresh randomness at the last `open`."""
+    """False where the guest took no fresh randomness at the last `open` or `stir`."""
 
     def __init__(self) -> None:
         self.history: collections.deque[str] = collections.deque(maxlen=HISTORY)
@@ -75,6 +77,9 @@ class Channel(abc.ABC):
 
         Proves that the guest runs, and returns what `probe` does.
         """
+
+    def stir(self, timeout: float) -> None:  # noqa: B027 - most have nothing left to do
+        """Gives a guest that was restored fresh randomness, where `open` has not; see `stirred`."""
 
     def run(self, command: str, timeout: float) -> CommandResult:
         """Runs a shell command and waits for its end."""

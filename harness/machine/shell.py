@@ -16,6 +16,7 @@ import binascii
 import contextlib
 import dataclasses
 import hashlib
+import os
 import re
 import shlex
 import sys
@@ -24,8 +25,8 @@ from collections.abc import Sequence
 import pexpect
 
 from harness.errors import UserError
-from harness.machine import guestloop
-from harness.machine.channel import Channel, CommandResult, Guard, timed_out
+from harness.machine import guestloop, stirrer
+from harness.machine.channel import FRESH, Channel, CommandResult, Guard, timed_out
 from harness.machine.deadline import Deadline
 from harness.machine.errors import ConsoleError, GuestFileError
 from harness.machine.line import Line
@@ -241,6 +242,10 @@ class ShellChannel(Channel):
                 answer.status = int(status)
                 answer.sums = out.decode(), err.decode()
             return said or b"end", cursor.position
+
+    def stir(self, timeout: float) -> None:
+        """See `Channel.stir`. By a program that is brought in: a shell cannot do it."""
+        self.stirred = self._run(stirrer.command(os.urandom(FRESH)), timeout).status == 0
 
     def get(self, path: str, timeout: float) -> bytes:
         """See `Channel.get`."""

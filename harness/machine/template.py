@@ -75,6 +75,7 @@ class Template:
             machine.restore()
             if not machine.open(PROBE_TIMEOUT) > 0:
                 raise MachineError("the clone's clock stands still")
+            machine.channel.stir(PROBE_TIMEOUT)
             if not machine.channel.stirred:
                 raise MachineError(
                     "the clone took no fresh randomness: its /dev/urandom gives what every other"

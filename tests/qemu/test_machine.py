@@ -14,7 +14,7 @@ import pytest
 from harness.board import DISPLAY, DISPLAY_CONTROL
 from harness.guest.guest import Guest
 from harness.imageset.features import Feature
-from harness.machine import process
+from harness.machine import process, stirrer
 from harness.machine.config import MachineConfig
 from harness.machine.crash import CrashKind
 from harness.machine.deadline import Deadline
@@ -24,6 +24,7 @@ from harness.machine.errors import (
     GuestFileError,
     GuestStopped,
     GuestTimeout,
+    MachineError,
     QemuDied,
 )
 from harness.machine.machine import Machine
@@ -58,6 +59,24 @@ class TestClones:
         read = "head -c 16 /dev/urandom | hexdump -v -e '1/1 \"%02x\"'"
         one, two = (boots.clone(machine_config, "booted", None) for _ in range(2))
         assert one.run(read).text != two.run(read).text
+
+    def test_clones_of_a_system_without_our_agent_do_not_either(
+        self, boots: Boots, machine_config: MachineConfig
+    ) -> None:
+        read = "head -c 16 /dev/urandom | hexdump -v -e '1/1 \"%02x\"'"
+        config = without_agent(machine_config)
+        one, two = (boots.clone(config, "booted", None) for _ in range(2))
+        assert all("incoming" in " ".join(guest.machine.argv) for guest in (one, two))
+        assert one.run(read).text != two.run(read).text
+        assert one.run("find / -xdev -name '.h*.s'").text == ""
+
+    def test_a_clone_that_cannot_be_given_any_is_refused(
+        self, machine_config: MachineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stirrer, "program", lambda fresh: b"no program")
+        template = TemplateStore(tmp_path).get(without_agent(machine_config))
+        with pytest.raises(MachineError, match="took no fresh randomness"):
+            template.clone().close()
 
     def test_time_goes_on_and_timers_fire(self, guest: Guest) -> None:
         before = float(guest.read_text("/proc/uptime").split()[0])
