@@ -228,3 +228,14 @@ class TestPartOfARegion:
             changed = contents(guest, region)
         expected = base[:start] + pattern(number, part.size) + base[end:]
         assert_same(changed, expected, region.start)
+
+
+@pytest.mark.machine("loaded", append="init_on_alloc=1")
+def test_pages_that_are_given_back_are_in_the_state_of_free_pages(guest: Guest) -> None:
+    """f4355d6bb39f: with these words on its command line any kernel looks at each page that is
+    freed or given out, and says "Bad page state" of one that somebody still refers to.
+    """
+    for size in (PAGE, MIB, WHOLE.size):
+        with guest.script() as app:
+            app.release(app.alloc(size))
+            app.alloc(size)

@@ -12,6 +12,7 @@ import pytest
 
 from harness.guest.guest import AREA, Guest
 from harness.guest.heap import DEFAULT_HEAP, HEAPS
+from harness.imageset.features import Feature
 from harness.machine.config import MachineConfig
 from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange
@@ -58,6 +59,20 @@ def test_all_of_an_area_can_be_had_and_no_more(guest: Guest) -> None:
 def test_memory_of_another_area_s_heap_is_rejected(guest: Guest) -> None:
     with guest.heap_script(DEFAULT) as app, pytest.raises(WrongArea, match=r"is in linux,cma"):
         guest.judge(app.alloc(MIB))
+
+
+def test_the_main_job_needs_no_driver(boots: Boots, machine_config: MachineConfig) -> None:
+    """What a kernel gets for which there is no module."""
+    images = machine_config.images
+    features = images.features | {Feature.HEAP_ONLY}
+    alone = dataclasses.replace(images, module=None, features=features)
+    guest = boots.cold(dataclasses.replace(machine_config, images=alone))
+    result = guest.main_job()
+    assert result.region.phys == AddressRange(WHOLE.start, WHOLE.start + MIB)
+    assert result.region.title == f"found by the host, from {HEAPS}/{AREA}"
+    guest.insmod("area=default")
+    with pytest.raises(WrongArea, match=r"is in linux,cma .*expected BiscuitOS_cma"):
+        guest.judge(guest.run_app()[0].phys)
 
 
 def test_what_a_killed_process_had_can_be_had_again(guest: Guest) -> None:

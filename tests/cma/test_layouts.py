@@ -37,6 +37,8 @@ PROVABLE = 32 * MIB
 """An area up to this size is allocated as a whole; a larger one takes too long to clear."""
 DEVICES = 8
 """As many areas as one driver serves."""
+FILES_OF_THE_ACTIVE = (7, 2)
+"""From here on (at the latest) only areas that were activated have files in debugfs."""
 HANG = 2.0
 """Seconds for a kernel that is known to hang; a boot takes about one."""
 
@@ -151,6 +153,17 @@ def memory_total(guest: Guest) -> int:
     """``MemTotal`` in bytes: what the page allocator has to give."""
     words = guest.read_text("/proc/meminfo").split()
     return int(words[words.index("MemTotal:") + 1]) << 10
+
+
+@pytest.mark.needs("debugfs", "cma-sysfs")
+def test_what_could_not_be_activated_has_no_files(boot: Boot_) -> None:
+    """c0ca59beb525: they read what is not there."""
+    guest, expected = boot(layout("across-the-border"))
+    if version_of(guest.images) < FILES_OF_THE_ACTIVE:
+        pytest.skip("this kernel has files of every area in debugfs")
+    assert "across" in expected.refused
+    for directory in ("/sys/kernel/debug/cma", "/sys/kernel/mm/cma"):
+        assert set(guest.run(f"ls {directory}").text.split()) == set(expected.areas), directory
 
 
 @pytest.mark.needs("app-script", "module-areas")
