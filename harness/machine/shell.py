@@ -37,6 +37,8 @@ KNOCK = 1.0
 """Seconds without an answer after which a guest that starts is asked again."""
 LOGIN = rb"(login: *\r*\n|Password: )"
 """A question for a user's name, of which the answer was nothing, and the one that follows it."""
+WAITING = re.compile(rb"login: *\Z")
+"""A question for a user's name that was asked before anything was said."""
 ASKS_FOR_LOGIN = (
     "the root image asks for a login on ttyAMA0, and nobody is here to give one: start a shell"
     " there in its /etc/inittab (::respawn:-/bin/sh, or getty -n -l /bin/sh)"
@@ -154,6 +156,9 @@ class ShellChannel(Channel):
         Raises `pexpect.TIMEOUT` after `KNOCK`, and `UserError` where a login is asked for.
         """
         position = len(self._line.stream)
+        before = self._line.stream.bytes(max(0, position - 80), position)
+        if question := WAITING.search(before):
+            position -= len(question[0])  # the answer to it is our first, empty line
         self._say(lines, deadline)
         pattern = re.compile(b"@%s%s|%s" % (re.escape(self._nonce.encode()), answer, LOGIN))
         cursor = Cursor(self._line.stream, position, self._guard)

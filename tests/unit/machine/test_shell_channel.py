@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from harness.errors import UserError
 from harness.machine.errors import ConsoleError, GuestFileError, GuestTimeout
 from harness.machine.line import Line
 from harness.machine.shell import ShellChannel
-from harness.machine.transcript import Transcript
+from harness.machine.transcript import Cursor, Transcript
 from tests.unit.machine.damaged import wire
 
 Noise = Callable[[bytes], bytes]
@@ -185,9 +186,10 @@ def test_a_shell_that_never_comes_is_a_timeout_with_what_was_seen() -> None:
     os.close(theirs)
 
 
-def test_a_guest_that_asks_for_a_login_is_the_users_to_mend() -> None:
-    with (
-        wire(["sh", "-c", "while printf 'buildroot login: '; do read name; done"], {}) as line,
-        pytest.raises(UserError, match="asks for a login"),
-    ):
-        ShellChannel(line, lambda: None).open("abcd0123", 20)
+@pytest.mark.parametrize("script", ["while ask; do read name; done", "ask; cat >/dev/null"])
+def test_a_guest_that_asks_for_a_login_is_the_users_to_mend(script: str) -> None:
+    ask = "ask() { printf 'buildroot login: '; }"
+    with wire(["sh", "-c", f"{ask}; {script}"], {}) as line:
+        Cursor(line.stream, 0).find(re.compile(b"login: "), 20)
+        with pytest.raises(UserError, match="asks for a login"):
+            ShellChannel(line, lambda: None).open("abcd0123", 20)
