@@ -21,6 +21,9 @@ tests/cma/test_main_job.py::TestApplication::test_what_it_gets_is_the_start_of_t
 tests/cma/test_app.py::TestRegion::test_another_device_is_another_area
 """
 
+# A gate builds and runs several suites, and waits while another one has the patch tree.
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(autouse=True)
 def own_kernel(qemu_session: Session) -> None:
