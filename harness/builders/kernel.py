@@ -27,6 +27,7 @@ from harness.host import programs, project
 from harness.host.progress import Progress
 from harness.imageset import kconfig
 from harness.imageset.features import NEEDS, Feature, of_config
+from harness.imageset.linetable import LINE_FLAGS, OBJECTS
 
 RECIPE = "1"
 """Part of the key: raise it when the way of building changes the result."""
@@ -120,6 +121,7 @@ def file_digest(path: Path) -> str:
 def kernel_key(source: KernelSource, recipe: Recipe) -> Key:
     """Key of the kernel built from `source` by `recipe`."""
     inputs = {"source": source.identity, "toolchain": programs.toolchain(), "recipe": RECIPE}
+    inputs["line tables"] = " ".join((*LINE_FLAGS, *OBJECTS))
     inputs |= {f"config {path.name}": file_digest(path) for path in recipe.config}
     inputs |= {
         f"added {name}": file_digest(path) for name, path in additions.files(recipe.additions)
@@ -142,6 +144,11 @@ def build_kernel(
 
     entry = cache.entry(key, build, needs=TREE_BYTES, checked=CHECKED)
     return key, KernelTree.of(entry)
+
+
+def line_flags(objects: Iterable[str]) -> list[str]:
+    """Words of the make command that give these objects (names without ``.o``) a line table."""
+    return [f"CFLAGS_{name}.o={' '.join(LINE_FLAGS)}" for name in objects]
 
 
 def make_words(tree: Path, jobs: int | None = None) -> list[str]:
@@ -169,6 +176,8 @@ def make_words(tree: Path, jobs: int | None = None) -> list[str]:
         "KBUILD_BUILD_USER=harness",
         "KBUILD_BUILD_HOST=harness",
     ]
+    # Set here, they leave the tree's own files as they are; modules get them too.
+    words += line_flags(OBJECTS)
     if tree_version(tree) < _COMMON_BEFORE:
         words.append("HOSTCFLAGS=-fcommon")
     return words

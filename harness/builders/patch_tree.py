@@ -34,6 +34,7 @@ from harness.builders.kernel import (
     KernelTree,
     Recipe,
     build_kernel,
+    line_flags,
     make_words,
 )
 from harness.builders.kernel_source import KernelSource, resolve
@@ -43,6 +44,7 @@ from harness.builders.module import build_module
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import read_manifest
 from harness.builders.sandbox import Sandbox, check
+from harness.builders.treediff import traced_objects, unified
 from harness.builders.watch import Limits, scaled
 from harness.errors import BuildError, UserError
 from harness.host import confine, project
@@ -307,11 +309,20 @@ class PatchTree:
         return release
 
     def _make_kernel(self) -> None:
-        words = self._make
+        words = [*self._make, *line_flags(traced_objects(self._touched))]
         if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
             # kconfig would ask for a new option on standard input.
             self._run([*words, "olddefconfig"], "configuring the kernel")
         self._run([*words, *TARGETS], "making the kernel")
+
+    def diff(self) -> str:
+        """What the applied patches change, as one unified diff without context. Paths are those of
+        the kernel's tree, or ``images/…``.
+        """
+        kernel = [p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")]
+        places = [(name, self._base.tree, self.kernel.tree) for name in sorted(kernel)]
+        own = sorted(path for path in self._touched if path.startswith("images/"))
+        return unified([*places, *((name, project.IMAGES.parent, self.root) for name in own)])
 
     def warnings_before(self, steps: Sequence[str]) -> list[str]:
         """What the unpatched sources make the compilers warn of, when `steps` are made again.

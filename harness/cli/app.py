@@ -35,6 +35,7 @@ COMMANDS = {
     "nightly": "Run the whole matrix, merge shards, report.",
     "mutants": "Test the test suite with small faults.",
     "bench": "Measure against labgrid and plain pexpect.",
+    "explore": "Look for sequences on which a guest differs from the model.",
     "coverage": "Print what no test executes.",
     "build": "Build the images only, and print their paths.",
     "cache": "Look at the cache, and free disk space.",

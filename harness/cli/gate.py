@@ -53,6 +53,11 @@ RATIO = click.FloatRange(min=1)
     is_flag=True,
     help="Build and boot patches that you trust where this host can confine nothing.",
 )
+@click.option(
+    "--require-coverage",
+    is_flag=True,
+    help="Reject what changes code that no test and no boot executes.",
+)
 @options.as_json("Print the verdict as JSON.")
 @options.debug
 def command(

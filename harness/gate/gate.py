@@ -17,6 +17,8 @@ from harness.builders.manifest import few
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import Contained, NoSandbox
 from harness.builders.watch import Limits
+from harness.coverage.changed import LineFate, added_lines, counts, judged
+from harness.coverage.record import read as read_record
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
 from harness.gate import verdicts
@@ -46,11 +48,12 @@ from harness.host.confine import Means
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
+from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.plaintext import counted
 from harness.testrun.result import CaseResult, SuiteResult
-from harness.testrun.suite import Suite
+from harness.testrun.suite import Suite, coverage_of
 
 _LEFT = ("patches", "boot", "suite", "build.log", "select.txt")
 _LEFT_BULKY = ("images", "cache")
@@ -159,7 +162,7 @@ class Gate(GateRecord):
                 others.append(shop.building - before)
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
-        self._add(release=patched.release)
+        self._add(release=patched.release, changed=tuple(added_lines(shop.diff())))
         return base, patched, self._compiler_warnings(shop)
 
     def _apply(self, shop: PatchTree, inputs: Sequence[Input]) -> list[str]:
@@ -308,7 +311,10 @@ class Gate(GateRecord):
     def _suite(self, base: ImageSet, patched: ImageSet) -> None:
         options, out = self._options, self._options.output
         select = selection(options, self._touched)
-        suite = Suite(self._cache.root, out / "cache", str(options.workers))
+        traced = (*TRACED, *(line.file for line in self._result.changed if _is_kernel(line.file)))
+        suite = Suite(
+            self._cache.root, out / "cache", str(options.workers), tuple(dict.fromkeys(traced))
+        )
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
         with self._stage("suite of the base") as others:
             known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
@@ -326,6 +332,7 @@ class Gate(GateRecord):
             )
             others.append(min(run.seconds, run.busy / options.workers))
         failing = self._compare(known, run)
+        self._cover(coverage_of(out / "suite" / "patched"))
         with self._stage("canary") as others:
             begun = time.monotonic()
             asked = [change.test for change in failing if change.case.known][:CANARIES]
@@ -334,6 +341,18 @@ class Gate(GateRecord):
             self._found(*verdicts.findings(failing, known, now))
             others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _cover(self, path: Path) -> None:
+        """Enters who executed the changed lines, where the run says it."""
+        if not self._result.changed:
+            return
+        try:
+            record = read_record(path)
+        except UserError:
+            self._add(changed=())
+            self._note("which changed lines were executed is not known")
+            return
+        self._add(changed=tuple(judged(self._result.changed, record)))
 
     def _compare(self, known: Mapping[str, CaseResult], run: SuiteResult) -> list[TestChange]:
         """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
@@ -379,17 +398,28 @@ class Gate(GateRecord):
             if measure.regressed:
                 title = f"{measure.name}: {measure.ratio:.2f} times the base's"
                 self._found(Finding(FindingKind.REGRESSION, title))
-        judged = self._result.tests_judged
-        if not judged and not self._result.findings:
+        judging = self._result.tests_judged
+        idle = counts(self._result.changed)[LineFate.NONE]
+        code = sum(line.fate is not LineFate.NOT_CODE for line in self._result.changed)
+        said = f"{idle} of {counted(code, 'changed line')} were executed by no test" if idle else ""
+        if said and self._options.require_coverage:
+            self._found(Finding(FindingKind.COVERAGE, said))
+        if not judging and not self._result.findings:
             title = "no test judged it: none has a result on both systems"
             self._found(Finding(FindingKind.INFRASTRUCTURE, title))
         findings = self._result.findings
         bad = [finding for finding in findings if finding.kind is not FindingKind.INFRASTRUCTURE]
         if bad:
             more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-            by = f" ({counted(judged, 'test')} judged it)" if judged else ""
+            by = f" ({counted(judging, 'test')} judged it)" if judging else ""
             self._finish(Decision.REJECTED, f"{bad[0].kind.value}: {bad[0].title}{more}{by}")
         elif findings:
             self._finish(Decision.INFRASTRUCTURE, findings[0].title)
         else:
-            self._finish(Decision.ACCEPTED, f"{judged} tests pass as they do on the base")
+            passed = f"{judging} tests pass as they do on the base"
+            self._finish(Decision.ACCEPTED, f"but {said}; {passed}" if said else passed)
+
+
+def _is_kernel(file: str) -> bool:
+    """Whether a file of a diff is C source of the kernel."""
+    return file.endswith(".c") and not file.startswith("images/")

@@ -38,6 +38,8 @@ class Options:
     """Boot time, patched/base, above which it is a regression."""
     latency_limit: float = 1.5
     limits: Limits = DEFAULT_LIMITS
+    require_coverage: bool = False
+    """Reject patches of which no test and no boot executes a changed line of code."""
     unconfined: bool = False
     """Build without confinement, as if the patches were trusted, where this host has none."""
 

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 from pathlib import Path
 
+from harness.coverage.changed import ChangedLine
 from harness.memory.ranges import AddressRange
 from harness.testrun.result import CaseResult
 
@@ -44,6 +45,7 @@ class FindingKind(enum.Enum):
     CRASH = "kernel crash"
     TIMEOUT = "no answer"
     REGRESSION = "regression"
+    COVERAGE = "changed lines that nothing executes"
     INFRASTRUCTURE = "infrastructure"
 
 
@@ -183,6 +185,9 @@ class GateResult:
     cases: tuple[CaseResult, ...] = ()
     """Every test's result on the patched system."""
     tests: tuple[TestChange, ...] = ()
+    changed: tuple[ChangedLine, ...] = ()
+    """The lines that the patches add, in the patched tree, and who executed them; empty where that
+    is not known."""
     warnings_gone: tuple[str, ...] = ()
     """Compiler and kernel warnings of the base that the patched system has no more."""
     measures: tuple[Measurement, ...] = ()

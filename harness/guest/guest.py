@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.guest import files
 from harness.guest.application import AppScript, pattern, running
 from harness.guest.cma_state import CmaState, directories, read_area, read_state
+from harness.guest.executed import note_module
 from harness.guest.files import Via, silent
 from harness.guest.heap import HeapScript, NotFound, heap_path
 from harness.guest.ssh.service import Ssh
@@ -263,6 +264,7 @@ class Guest:
             self.run(tests)
             return
         self.run(f"insmod {shlex.quote(self.module_path())} {arguments}")
+        note_module(self.machine)
         if Feature.AGENT not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.
             given = re.search(r"(?:^|\s)name=(\S+)", arguments)

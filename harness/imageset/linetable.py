@@ -15,10 +15,42 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from elftools.common.exceptions import DWARFError, ELFError
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from harness.errors import UserError
+
+TRACED = (
+    "mm/cma*.c",
+    "kernel/dma/contiguous.c",
+    "drivers/of/of_reserved_mem.c",
+    "mm/page_alloc.c:*_contig_*",
+    "mm/page_alloc.c:*_valid_contig",
+    "mm/page_isolation.c",
+)
+"""The kernel's files of interest: those that contiguous memory comes from. Patterns, with a colon
+and a pattern of functions where not all of a file is.
+"""
+OBJECTS = (
+    "cma",
+    "cma_debug",
+    "cma_sysfs",
+    "contiguous",
+    "of_reserved_mem",
+    "page_alloc",
+    "page_isolation",
+)
+"""Their objects, which kernels are built with line tables for."""
+LINE_FLAGS = ("-g1", "-gstatement-frontiers")
+"""gcc's options for a line table and no more; by the second, statements that have no instruction of
+their own are in it too. The code is the same with and without.
+"""
+_ASSERTION = "__compiletime_assert_"
+"""Functions that are declared in the middle of others, and never defined
+(``include/linux/compiler_types.h``).
+"""
+_SET_ADDRESS = 2
+"""``DW_LNE_set_address`` (DWARF 5, section 7.22)."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -93,63 +125,114 @@ class LineTable:
         return LineTable(rows, self.functions)
 
 
-def read_line_table(elf: Path, wanted: Sequence[str], section: str = "") -> LineTable:
-    """The lines of the files that one of the patterns `wanted` names (``mm/cma*.c``).
+def read_line_table(elf: Path, wanted: Sequence[str]) -> LineTable:
+    """The lines of the files that one of the patterns `wanted` names (``mm/cma*.c``, or
+    ``mm/page_alloc.c:*_contig_*`` for some functions), in a linked file.
 
-    `section`: only the instructions of this section, for a module that is not linked yet. Raises
-    `UserError` for what is no ELF file. A file without debug information gives an empty table.
+    Raises `UserError` for what is no ELF file. A file without debug information gives an empty
+    table.
+    """
+    return read_line_tables(elf, wanted).get("", LineTable((), ()))
+
+
+def read_line_tables(elf: Path, wanted: Sequence[str]) -> dict[str, LineTable]:
+    """The same for a module: a table for each section, whose addresses begin with the section.
+
+    What a linked file has is under the name ``""``. Raises as `read_line_table` does.
     """
     try:
         with elf.open("rb") as stream:
-            return _read(ELFFile(stream), wanted, section)
+            return _read(ELFFile(stream), wanted)
     except OSError as error:
         raise UserError(f"cannot read {elf}: {error.strerror}") from error
-    except (ELFError, DWARFError, KeyError, ValueError) as error:
+    except Exception as error:  # a patch may have made it, and then it may be like anything
         raise UserError(f"{elf} has no line table that can be read: {error}") from error
 
 
-def _read(elf: Any, wanted: Sequence[str], section: str) -> LineTable:
+def _read(elf: Any, wanted: Sequence[str]) -> dict[str, LineTable]:
     if not elf.has_dwarf_info():
-        return LineTable((), ())
-    rows: list[Row] = []
+        return {}
+    rows: dict[str, list[Row]] = {}
     functions: set[SourceFunction] = set()
+    sections = _sections_of_sequences(elf)
     dwarf = elf.get_dwarf_info(follow_links=False)
     for unit in dwarf.iter_CUs():
         top = unit.get_top_DIE()
         name = _text(top.attributes.get("DW_AT_name"))
-        # Units of other files are not decoded: there may be thousands.
-        if not _is_wanted(tree_path(name, wanted), wanted):
+        # Units of other files are not decoded in a kernel: there may be thousands. In a module each
+        # is, since its sequences are counted.
+        if not sections and not _is_wanted(tree_path(name, wanted), wanted):
             continue
         program = dwarf.line_program_for_CU(unit)
         if program is None:
             continue
         files = _files(program, wanted)
-        rows += _rows(program, files, wanted)
+        for section, row in _rows(program, files, wanted, sections):
+            rows.setdefault(section, []).append(row)
         functions |= set(_functions(top, files, wanted))
-    if section:
-        rows = _of_section(elf, rows, section)
-    return LineTable(tuple(_disjoint(rows)), tuple(sorted(functions)))
+    found = {
+        name: LineTable(tuple(_disjoint(these)), tuple(sorted(functions)))
+        for name, these in rows.items()
+    }
+    return {name: _of_functions(table, wanted) for name, table in found.items()}
 
 
-def _of_section(elf: Any, rows: list[Row], section: str) -> list[Row]:
-    found = elf.get_section_by_name(section)
-    size = found["sh_size"] if found is not None else 0
-    return [row for row in rows if row.end <= size]
+def _of_functions(table: LineTable, wanted: Sequence[str]) -> LineTable:
+    """Without the functions that no pattern asks for, and what was made for the compiler alone."""
+
+    def asked(file: str, function: str) -> bool:
+        if function.startswith(_ASSERTION):
+            return False
+        patterns = (pattern.partition(":") for pattern in wanted)
+        return any(
+            fnmatch.fnmatchcase(file, name) and (not of or fnmatch.fnmatchcase(function, of))
+            for name, _, of in patterns
+        )
+
+    functions = tuple(f for f in table.functions if asked(f.file, f.name))
+    whole = [f for f in table.functions if not f.name.startswith(_ASSERTION)]
+    named = LineTable((), tuple(whole))
+    rows = tuple(r for r in table.rows if asked(r.file, named.function_of(r.file, r.line)))
+    return LineTable(rows, functions)
 
 
-def _rows(program: Any, files: Mapping[int, str], wanted: Sequence[str]) -> Iterator[Row]:
+def _sections_of_sequences(elf: Any) -> list[str]:
+    """The section of each sequence of a line program of a module, in their order; none in a linked
+    file. A sequence begins with an address that is relocated against its section.
+    """
+    relocations = elf.get_section_by_name(".rel.debug_line")
+    if relocations is None:
+        return []
+    symbols = elf.get_section(relocations["sh_link"])
+    found = []
+    for relocation in sorted(relocations.iter_relocations(), key=lambda r: r["r_offset"]):
+        index = symbols.get_symbol(relocation["r_info_sym"])["st_shndx"]
+        if isinstance(index, int):
+            section = elf.get_section(index)
+            if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
+                found.append(section.name)
+    return found
+
+
+def _rows(
+    program: Any, files: Mapping[int, str], wanted: Sequence[str], sections: list[str]
+) -> Iterator[tuple[str, Row]]:
+    """Rows with their sections; takes from `sections` one for each sequence."""
     # Several lines may begin at one address: statements of which only the last has an instruction
     # of its own. Whoever executes it has executed all of them.
     pending: list[Any] = []
+    section = ""
     for entry in program.get_entries():
         state = entry.state
+        if sections and entry.is_extended and entry.command == _SET_ADDRESS:
+            section = sections.pop(0)
         if state is None:
             continue
         if pending and state.address > pending[0].address:
             for before in pending:
                 file = files.get(before.file, "")
                 if before.line and _is_wanted(file, wanted):
-                    yield Row(before.address, state.address, file, before.line)
+                    yield section, Row(before.address, state.address, file, before.line)
             pending = []
         if state.end_sequence:
             pending = []
@@ -207,7 +290,7 @@ def tree_path(name: str, wanted: Sequence[str]) -> str:
 
 
 def _is_wanted(file: str, wanted: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(file, pattern) for pattern in wanted)
+    return any(fnmatch.fnmatchcase(file, pattern.partition(":")[0]) for pattern in wanted)
 
 
 def _text(attribute: Any) -> str:

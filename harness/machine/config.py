@@ -29,6 +29,11 @@ class MachineConfig:
     icount: bool = False
     """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
 
+    trace: tuple[str, ...] = ()
+    """Source files (patterns, ``mm/cma*.c``) whose instructions are logged when they are executed;
+    needs a kernel with line tables for them (`harness.machine.executed`).
+    """
+
     @property
     def disk(self) -> Path | None:
         """Root disk (raw) on virtio-blk, run through an overlay that dies with the machine."""

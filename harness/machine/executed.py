@@ -9,8 +9,14 @@ logged that never ran, and a conditional one is logged whether its condition hel
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.imageset.linetable import LineTable, read_line_table
+from harness.imageset.model import ImageSet
 
 _INSTRUCTION = re.compile(rb"(?m)^0x([0-9a-f]{8,16}):")
 MODULES = (0x7F000000, 0x80000000)
@@ -27,3 +33,27 @@ def trace_filter(ranges: Iterable[tuple[int, int]]) -> str:
 def parse_trace(log: bytes) -> frozenset[int]:
     """The virtual addresses of all instructions in a log, whatever stands between them."""
     return frozenset(int(word, 16) for word in _INSTRUCTION.findall(log))
+
+
+def ranges(images: ImageSet, files: Sequence[str]) -> list[tuple[int, int]]:
+    """The addresses ``[start, end)`` to be logged for source files that are `files` (patterns): of
+    the kernel, and wherever modules may be. None where the kernel has no line table for any.
+    """
+    table = kernel_lines(images, files)
+    return [*table.ranges(), MODULES] if table.rows else []
+
+
+def kernel_lines(images: ImageSet, files: Sequence[str]) -> LineTable:
+    """The kernel's line table for the files; empty where there is none."""
+    if not files or images.vmlinux is None:
+        return LineTable((), ())
+    stat = images.vmlinux.stat()
+    try:
+        return _read(images.vmlinux, tuple(files), stat.st_size, stat.st_mtime_ns)
+    except UserError:
+        return LineTable((), ())
+
+
+@functools.lru_cache(maxsize=8)
+def _read(elf: Path, files: tuple[str, ...], _size: int, _mtime: int) -> LineTable:
+    return read_line_table(elf, files)

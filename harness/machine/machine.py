@@ -19,7 +19,7 @@ import pexpect
 from harness.board import COMMANDS, DISPLAY_CONTROL, LOG, RAM_START, UARTS
 from harness.errors import HarnessError, Verdict
 from harness.imageset.features import Feature
-from harness.machine import confine, physical, process, ram_search, stall
+from harness.machine import confine, executed, physical, process, ram_search, stall
 from harness.machine.abilities import Abilities
 from harness.machine.agent import AgentChannel
 from harness.machine.bus import Bus
@@ -87,6 +87,11 @@ class Machine:
         self.log = self.transcript.stream(LOG)
         self.before = b""
         """What the kernel's line said of this boot before the machine was cloned."""
+        self.boot_trace = b""
+        """What `trace` was before the machine was cloned."""
+        self.module_sections: dict[str, int] = {}
+        """Where the driver's sections of code were loaded, as far as it was asked."""
+        self._trace: int | None = None
         self._symbols = Symbols(config.images.system_map, config.images.vmlinux)
         self.watcher = CrashWatcher(self.log, self._symbols.symbolise, stamped)
         self.crashes: list[Crash] = []
@@ -162,9 +167,28 @@ class Machine:
         """QEMU's command, without what connects it to us."""
         config, storage = self.config, self.storage
         argv = [config.qemu, *config.devices(), *storage.arguments(config, given)]
+        argv += self._tracing(given)
         if storage.state is None:
             argv += ["-append", f"{config.command_line} harness.nonce={self.nonce}"]
         return argv + given.arguments
+
+    def _tracing(self, given: Given) -> list[str]:
+        """QEMU's arguments that log executed code, where that is wanted and can be told."""
+        ranges = executed.ranges(self.config.images, self.config.trace)
+        if not ranges:
+            return []
+        self._trace = os.memfd_create("trace")
+        self._private.callback(os.close, self._trace)
+        log = f"/proc/self/fd/{given.add(os.dup(self._trace))}"
+        return ["-d", "in_asm", "-dfilter", executed.trace_filter(ranges), "-D", log]
+
+    def trace(self) -> bytes:
+        """QEMU's log of the code that this machine has executed so far, as it was clone or boot;
+        empty where none is kept.
+        """
+        if self._trace is None or self._closing:
+            return b""
+        return os.pread(self._trace, os.fstat(self._trace).st_size, 0)
 
     def _gdb_server(self, given: Given) -> Path:
         """Makes QEMU wait for gdb on a socket that only this user can reach; returns its path."""

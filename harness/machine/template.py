@@ -36,6 +36,8 @@ FORMAT = 6
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
 CONSOLE = "console.log"
+TRACE = "trace.log"
+"""What the boot executed, where that is logged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Template:
         )
         with contextlib.suppress(OSError):
             machine.before = (self.directory / CONSOLE).read_bytes()
+            machine.boot_trace = (self.directory / TRACE).read_bytes()
         try:
             machine.start()
             machine.restore()
@@ -113,6 +116,7 @@ def freeze(machine: Machine, directory: Path) -> None:
     abilities = machine.save(directory / STATE)
     (directory / CONSOLE).write_bytes(machine.log.bytes())
     meta = Meta(machine.watcher.stamped, abilities)
+    (directory / TRACE).write_bytes(machine.trace())
     (directory / META).write_text(json.dumps(dataclasses.asdict(meta)))
 
 
@@ -131,7 +135,7 @@ def key(config: MachineConfig, point: str) -> str:
     """The digest of all that a template depends on: image set, arguments, QEMU, the point."""
     parts = [str(FORMAT), config.images.digest(), qemu_version(config.qemu), point]
     parts += [str(config.memory_mib), config.command_line, str(config.icount)]
-    parts.append(str(config.processors))
+    parts += [str(config.processors), *config.trace]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

@@ -96,6 +96,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--qemu"):
         try:
             session = session_of(config)
+            if session.settings.coverage:
+                from harness.pytest_plugin.coverage import Plugin
+
+                config.pluginmanager.register(Plugin(session), "qemu-coverage")
             if session.settings.gdb:
                 from harness.machine.deadline import Deadline
 

@@ -44,7 +44,8 @@ def image_set(qemu_session: Session, kernel_version: str) -> ImageSet:
 def machine_config(qemu_session: Session, image_set: ImageSet) -> MachineConfig:
     """The machine of this run; tests derive others from it with `dataclasses.replace`."""
     settings = qemu_session.settings
-    return MachineConfig(image_set, qemu_session.memory_mib, settings.append)
+    trace = settings.coverage_files if settings.coverage else ()
+    return MachineConfig(image_set, qemu_session.memory_mib, settings.append, trace=trace)
 
 
 @pytest.fixture(autouse=True)

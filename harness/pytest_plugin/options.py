@@ -11,6 +11,7 @@ import pytest
 
 from harness.board import RAM_MIB
 from harness.errors import UserError
+from harness.imageset.linetable import TRACED
 from harness.imageset.model import PARTS
 
 
@@ -52,12 +53,19 @@ VALUES = (
         "select", "", "FILE", "run only the tests that this file names, such as tests/quick.txt"
     ),
     Option("ktap-timeout", "240", "SECONDS", "time for each command of --qemu-ktap"),
+    Option(
+        "coverage-files",
+        " ".join(TRACED),
+        "PATTERNS",
+        "the kernel's files for --qemu-coverage, as far as the kernel has line tables for them",
+    ),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
     Option("unpatched", "false", "", "build kernels as they are, without what this project adds"),
     Option("console", "false", "", "show what the guests' serial lines say, live"),
     Option("shell", "false", "", "open the failed test's machine on the terminal (leave: Ctrl-])"),
+    Option("coverage", "false", "", "note which lines of kernel and driver each test executes"),
     Option("strict", "false", "", "a test of the system that would be skipped fails"),
     Option("gdb", "false", "", "wait for gdb at each machine; no deadline ends meanwhile"),
 )
@@ -121,6 +129,9 @@ class Settings:
     gdb: bool
     strict: bool
     """Whether a test of the system that cannot run on it fails."""
+    coverage: bool = False
+    coverage_files: tuple[str, ...] = ()
+    """Patterns of the kernel's source files, ``mm/cma*.c``."""
     unpatched: bool = False
     """Kernels are built without our additions."""
 
@@ -175,6 +186,8 @@ class Settings:
             flag("shell"),
             flag("gdb"),
             flag("strict"),
+            flag("coverage"),
+            tuple(value("coverage-files").replace(",", " ").split()),
             flag("unpatched"),
         )
 

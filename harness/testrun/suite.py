@@ -61,11 +61,25 @@ def start(
     )
 
 
+def coverage_of(to: Path) -> Path:
+    """Where the record of executed lines of a run in `to` is, if one was made."""
+    return to / "tests" / "coverage" / "coverage.json"
+
+
 class Suite:
     """Runs of pytest whose machines freeze into a place of their own."""
 
-    def __init__(self, cache_root: Path, private: Path, workers: str | None = None) -> None:
-        """`private` is a directory for the templates of these runs; `workers` is xdist's ``-n``."""
+    def __init__(
+        self,
+        cache_root: Path,
+        private: Path,
+        workers: str | None = None,
+        traced: Sequence[str] = (),
+    ) -> None:
+        """`private` is a directory for the templates of these runs; `workers` is xdist's ``-n``;
+        `traced` are the kernel's files of which executed lines are noted (`coverage_of`).
+        """
+        self._traced = traced
         self._private = private
         self._workers = workers
         shutil.rmtree(private, ignore_errors=True)
@@ -97,6 +111,8 @@ class Suite:
         argv += ["-n", self._workers] if self._workers else []
         argv += ["-k", expression] if expression else []
         argv += ["--qemu-select", str(select)] if select else []
+        if self._traced:
+            argv += ["--qemu-coverage", "--qemu-coverage-files", " ".join(self._traced)]
         begun = time.monotonic()
         status = self._run([*argv, *targets], log, to / "tmp", timeout)
         if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):

@@ -21,6 +21,9 @@ bytes that were no UTF-8 are shown as ``\\x80``.
     ``run``, ``passed``, ``judged`` (with a known result on both systems), ``of`` (tests of the
     whole suite) and ``changes``: list of ``test``, ``change`` (a value of
     `harness.gate.result.Change`), ``verdict``, ``message``
+``changed_lines``
+    list of ``file``, ``line`` (in the patched tree), ``text``, ``executed_by`` (a value of
+    `harness.coverage.changed.LineFate`), ``tests`` (the most specific first)
 ``warnings_gone``, ``transcript_diff``, ``notes``
     lists of lines
 ``measures``
@@ -71,6 +74,16 @@ def as_json(result: GateResult) -> dict[str, Any]:
         "started": encodable(result.started),
         "findings": [_finding(finding, result) for finding in result.findings],
         "tests": _tests(result),
+        "changed_lines": [
+            {
+                "file": encodable(item.file),
+                "line": item.line,
+                "text": encodable(item.text),
+                "executed_by": item.fate.value,
+                "tests": _plain(item.tests),
+            }
+            for item in result.changed
+        ],
         "warnings_gone": _plain(result.warnings_gone),
         "measures": [_measure(measure) for measure in result.measures],
         "memory": _memory(result),

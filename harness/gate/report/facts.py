@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from harness.coverage.changed import ChangedLine, LineFate, counts
 from harness.gate.result import (
     Decision,
     Finding,
@@ -39,6 +40,7 @@ MEANINGS = {
     FindingKind.BOOT: "The patched system boots, and answers wrongly where the base is right.",
     FindingKind.CRASH: "The patched kernel panicked or oopsed.",
     FindingKind.TIMEOUT: "The patched system gave no answer by the deadline.",
+    FindingKind.COVERAGE: "No test and no boot executes these lines: nothing is known of them.",
     FindingKind.REGRESSION: "The figure is above its limit, against the base in the same run.",
     FindingKind.INFRASTRUCTURE: "The harness, QEMU or the host failed: this judges no patch.",
 }
@@ -52,7 +54,27 @@ def word(decision: Decision) -> str:
 
 def headline(result: GateResult) -> str:
     """``REJECTED why``, on one line."""
-    return f"{word(result.decision)} {line(result.reason)}".rstrip()
+    comma = "," if result.reason.startswith("but ") else ""
+    return f"{word(result.decision)}{comma} {line(result.reason)}".rstrip()
+
+
+def changed_code(result: GateResult) -> list[ChangedLine]:
+    """The changed lines that are code; what executed a line is known of these."""
+    return [item for item in result.changed if item.fate is not LineFate.NOT_CODE]
+
+
+def changed_line(result: GateResult) -> str:
+    """``of 7 changed lines with code, tests execute 4, the boot alone 0, nothing 3``; empty where
+    there are none.
+    """
+    code = changed_code(result)
+    if not code:
+        return ""
+    found = counts(code)
+    return (
+        f"of {counted(len(code), 'changed line')} with code, tests execute {found[LineFate.TESTS]},"
+        f" the boot alone {found[LineFate.BOOT]}, nothing {found[LineFate.NONE]}"
+    )
 
 
 def verdict(finding: Finding, result: GateResult) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from harness.coverage.changed import LineFate
 from harness.gate.report import facts, svg
 from harness.gate.report.mapdiff import Fate, differences
 from harness.gate.result import Decision, Finding, GateResult, Measurement, ResultChange
@@ -25,6 +26,14 @@ _TEST_TONES = {
     ResultChange.NEWLY_PASSES: "good",
     ResultChange.GONE: "warn",
 }
+_FATES = {
+    LineFate.TESTS: "good",
+    LineFate.BOOT: "warn",
+    LineFate.NONE: "bad",
+    LineFate.NOT_CODE: "none",
+}
+_NAMED = 5
+"""Tests that are named for one changed line."""
 _DIFF_CLASSES = {"+": "plus", "-": "minus", "@": "place"}
 
 
@@ -35,6 +44,7 @@ def render(result: GateResult, directory: Path | None = None) -> str:
         "Patches": result.patches,
         "Findings": result.findings,
         "Tests": result.tests,
+        "Changed lines": result.changed,
         "Memory map": [drawing for drawing in maps if drawing is not None],
         "Warnings gone": result.warnings_gone,
         "Measures": result.measures,
@@ -53,6 +63,8 @@ def render(result: GateResult, directory: Path | None = None) -> str:
         tests_line=facts.tests_line(result) if result.tests else "",
         changes=list(facts.changes(result).items()),
         test_tones=_TEST_TONES,
+        changed_line=facts.changed_line(result),
+        changed_lines=_changed(result),
         maps=list(zip(("Before", "After"), maps, strict=True)),
         differences=differences(result),
         same_fate=Fate.SAME,
@@ -89,6 +101,23 @@ def _finding(finding: Finding, result: GateResult, directory: Path | None) -> di
         # With "./" a colon in a file's name cannot make a scheme of it.
         "link": "./" + quote(below.as_posix(), errors="surrogateescape") if below else "",
     }
+
+
+def _changed(result: GateResult) -> list[tuple[str, list[dict[str, object]]]]:
+    """The changed lines by file, each with its look and with the first tests that execute it."""
+    files: dict[str, list[dict[str, object]]] = {}
+    for item in result.changed[:_LINES]:
+        more = len(item.tests) - _NAMED
+        names = [*item.tests[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
+        row = {
+            "number": item.line,
+            "text": item.text,
+            "said": str(item),
+            "tests": names,
+            "look": _FATES[item.fate],
+        }
+        files.setdefault(item.file, []).append(row)
+    return list(files.items())
 
 
 def _numbers(measure: Measurement) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from harness.coverage.changed import ChangedLine, LineFate
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
 from harness.gate.result import Finding, GateResult, ResultChange
@@ -86,6 +87,10 @@ def _parts(result: GateResult) -> Iterable[str]:
     if len(result.findings) > _FEW:
         yield f"And {counted(len(result.findings) - _FEW, 'more finding')}."
     yield from _tests(result)
+    if said := facts.changed_line(result):
+        yield f"**Changed lines**: {inline(said)}."
+        rows = [f"{mark} {item.file}:{item.line}: {item.text}" for mark, item in _marked(result)]
+        yield _folded("Each of them", fenced(rows[:_BLOCK_LINES], "diff"))
     yield from _titled("Warnings gone", map(code, result.warnings_gone))
     yield from _titled("Memory map", _map(result))
     yield from _measures(result)
@@ -121,6 +126,12 @@ def _tests(result: GateResult) -> Iterable[str]:
             yield _folded(f"{title}: {counted(len(new), 'test')}", listed[0])
         elif new:
             yield from (f"**{title}**", *listed)
+
+
+def _marked(result: GateResult) -> Iterable[tuple[str, ChangedLine]]:
+    """Changed lines as a diff colours them: green by tests, plain by the boot, red by nothing."""
+    marks = {LineFate.TESTS: "+", LineFate.BOOT: " ", LineFate.NONE: "-"}
+    return ((marks[item.fate], item) for item in facts.changed_code(result))
 
 
 def _map(result: GateResult) -> Iterable[str]:

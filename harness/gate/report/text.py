@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from harness.coverage.changed import LineFate
 from harness.gate.report import facts
 from harness.gate.report.mapdiff import changed
 from harness.gate.result import GateResult, ResultChange
@@ -22,6 +23,7 @@ def render(result: GateResult) -> str:
         [facts.headline(result), facts.patches_line(result), *_patches(result)],
         *_findings(result),
         _tests(result),
+        _changed(result),
         _warnings_gone(result),
         _map(result),
         _measures(result),
@@ -61,6 +63,18 @@ def _tests(result: GateResult) -> list[str]:
         words = [" ".join([test.test, test.verdict, test.message]) for test in new]
         rows += _few([f"  {change.value}: {line(text)}" for text in words], "test")
     return rows
+
+
+def _changed(result: GateResult) -> list[str]:
+    said = facts.changed_line(result)
+    if not said:
+        return []
+    rows = [
+        f"  {line(item.file)}:{item.line}: {item}: {line(item.text)}"
+        for item in facts.changed_code(result)
+        if item.fate is not LineFate.TESTS
+    ]
+    return [f"changed lines: {said}", *_few(rows, "line")]
 
 
 def _warnings_gone(result: GateResult) -> list[str]:

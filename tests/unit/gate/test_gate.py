@@ -16,6 +16,8 @@ import pytest
 from harness.builders.cache import Cache
 from harness.builders.patch_tree import PatchError
 from harness.builders.sandbox import Contained, NoSandbox
+from harness.coverage.changed import LineFate
+from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
 from harness.gate.baseline import suite_digest
@@ -33,6 +35,7 @@ from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuD
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
 from harness.testrun.result import CaseResult, SuiteResult
+from harness.testrun.suite import coverage_of
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
 BOOT = Probe(
@@ -69,6 +72,11 @@ class World:
     """What failing tests give when they are run again; as before where nothing is said."""
     last: Mapping[str, str] = dataclasses.field(default_factory=dict)
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
+    diff: str = ""
+    """What the patch changes in the tree."""
+    executed: CoverageRecord | None = None
+    """What the patched run says of executed lines."""
+    require_coverage: bool = False
     done: list[str] = dataclasses.field(default_factory=list)
     selected: set[str] = dataclasses.field(default_factory=set)
 
@@ -111,6 +119,8 @@ class World:
             return run(self.before)
         if to.name == "patched":
             self.last = self.after.pop(0)
+            if self.executed is not None:
+                self.executed.write(coverage_of(to))
             return run(self.last)
         side, again, _number = to.name.partition("-again-")
         if not again:
@@ -122,7 +132,12 @@ class World:
     def judge(self, unconfined: bool = False) -> GateResult:
         cache = Cache(self.tmp_path / "cache")
         cache.directory("entries")
-        options = Options(self.tmp_path / "out", "6.1", unconfined=unconfined)
+        options = Options(
+            self.tmp_path / "out",
+            "6.1",
+            unconfined=unconfined,
+            require_coverage=self.require_coverage,
+        )
         return Gate(options, cache, LineProgress()).judge([PATCH])
 
 
@@ -140,6 +155,9 @@ class FakeShop:
 
     def restore(self) -> None:
         self._world.done.append("made good")
+
+    def diff(self) -> str:
+        return self._world.diff
 
     def apply(self, path: Path, *, loosely: bool = False) -> list[str]:
         assert path.read_text() == "diff"
@@ -184,6 +202,22 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.suite_digest", digest)
     return made
+
+
+DIFF = """\
+--- a/mm/cma.c
++++ b/mm/cma.c
+@@ -0,0 +1,3 @@
++/* a comment */
++executed();
++idle();
+"""
+
+
+def executed(*lines: int) -> CoverageRecord:
+    """One test that executed these lines of two that have code."""
+    code = {"mm/cma.c": frozenset({2, 3})}
+    return CoverageRecord(code, (), {}, {"a": {"mm/cma.c": frozenset(lines)}})
 
 
 def kinds(result: GateResult) -> list[FindingKind]:
@@ -446,6 +480,36 @@ class TestBoot:
         assert "-two" in result.transcript_diff
         assert "+three" in result.transcript_diff
         assert "-one" not in result.transcript_diff, "times alone are no difference"
+
+
+class TestCoverage:
+    def test_code_that_nothing_executed_is_told_first(self, world: World) -> None:
+        world.diff, world.executed = DIFF, executed(2)
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert result.reason.startswith("but 1 of 2 changed lines were executed by no test; 1 test")
+        fates = [(line.line, line.fate, line.tests) for line in result.changed]
+        assert fates == [
+            (1, LineFate.NOT_CODE, ()),
+            (2, LineFate.TESTS, ("a",)),
+            (3, LineFate.NONE, ()),
+        ]
+
+    def test_all_that_is_executed_takes_no_word(self, world: World) -> None:
+        world.diff, world.executed = DIFF, executed(2, 3)
+        assert world.judge().reason == "1 tests pass as they do on the base"
+
+    def test_it_can_be_required(self, world: World) -> None:
+        world.diff, world.executed, world.require_coverage = DIFF, executed(2), True
+        result = world.judge()
+        assert result.decision is Decision.REJECTED
+        assert kinds(result) == [FindingKind.COVERAGE]
+
+    def test_where_the_run_does_not_tell_nothing_is_claimed(self, world: World) -> None:
+        world.diff, world.require_coverage = DIFF, True
+        result = world.judge()
+        assert (result.decision, result.changed) == (Decision.ACCEPTED, ())
+        assert "which changed lines were executed is not known" in result.notes
 
 
 class TestSuite:

@@ -10,7 +10,14 @@ import pytest
 
 from harness.errors import UserError
 from harness.host.programs import CROSS
-from harness.imageset.linetable import LineTable, Row, read_line_table, tree_path
+from harness.imageset.linetable import (
+    LINE_FLAGS,
+    LineTable,
+    Row,
+    read_line_table,
+    read_line_tables,
+    tree_path,
+)
 
 SOURCE = """\
 static inline int twice(int x)
@@ -44,7 +51,7 @@ def compiled(place: Path, *options: str) -> Path:
 
 @pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
 def test_each_line_with_code_has_its_instructions(tmp_path: Path, version: str) -> None:
-    table = read_line_table(compiled(tmp_path, "-g1", version), ["mm/cma*.c"])
+    table = read_line_tables(compiled(tmp_path, version, *LINE_FLAGS), ["mm/cma*.c"])[".text"]
     code = table.code["mm/cma.c"]
     assert {3, 8, 9, 10, 15} <= code
     assert not {5, 12} & code
@@ -58,12 +65,35 @@ def test_each_line_with_code_has_its_instructions(tmp_path: Path, version: str) 
     assert table.lines([end, end + 4]) == {}
 
 
+def test_some_functions_of_a_file(tmp_path: Path) -> None:
+    table = read_line_tables(compiled(tmp_path, *LINE_FLAGS), ["mm/cma*.c:never"])[".text"]
+    assert [function.name for function in table.functions] == ["never"]
+    assert min(table.code["mm/cma.c"]) >= table.functions[0].line == 13
+    assert 15 in table.code["mm/cma.c"]
+
+
 def test_other_files_are_left_out(tmp_path: Path) -> None:
-    assert read_line_table(compiled(tmp_path, "-g1"), ["mm/slab.c"]) == LineTable((), ())
+    assert read_line_tables(compiled(tmp_path, *LINE_FLAGS), ["mm/slab.c"]) == {}
 
 
 def test_a_file_without_debug_information_has_no_lines(tmp_path: Path) -> None:
-    assert read_line_table(compiled(tmp_path), ["mm/cma.c"]).rows == ()
+    assert read_line_tables(compiled(tmp_path), ["mm/cma.c"]) == {}
+
+
+def test_the_sections_of_a_module_are_kept_apart(tmp_path: Path) -> None:
+    """Each begins at address 0 until it is loaded."""
+    path = compiled(tmp_path, *LINE_FLAGS)
+    (tmp_path / "mm" / "cma.c").write_text(
+        '__attribute__((section(".init.text"))) int begin(void)\n{\n\treturn 2;\n}\n' + SOURCE
+    )
+    words = [f"{CROSS}gcc", "-O2", "-marm", "-c", *LINE_FLAGS, "../mm/cma.c", "-o", "cma.o"]
+    subprocess.run(words, cwd=tmp_path / "obj", check=True)
+    tables = read_line_tables(path, ["mm/cma*.c"])
+    assert sorted(tables) == [".init.text", ".text"]
+    assert tables[".init.text"].code["mm/cma.c"] <= {2, 3, 4}
+    assert {7, 12, 14} <= tables[".text"].code["mm/cma.c"]
+    assert not {2, 3, 4} & tables[".text"].code["mm/cma.c"]
+    assert tables[".text"].rows[0].start == tables[".init.text"].rows[0].start == 0
 
 
 def test_a_module_moves_to_where_it_was_loaded() -> None:

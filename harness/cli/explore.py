@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""``harness explore``: random sequences of operations, on a model and on guests.
+
+Exit status: 0 no difference, 1 a guest differs from the model, 2 bad input, 3 infrastructure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import options
+
+
+@click.command(
+    epilog="Exit status: 0 no difference, 1 a difference, 2 bad input, 3 infrastructure."
+)
+@options.system
+@click.option(
+    "--minutes",
+    metavar="N",
+    type=click.FloatRange(0.01),
+    default=5,
+    show_default=True,
+    help="How long to look.",
+)
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(0), help="Of the sequences (it is printed)."
+)
+@click.option("--replay", metavar="FILE", type=options.PATH, help="Run the sequence of a file.")
+@options.jobs("Processes that look at once.")
+@options.output("Where sequences that were found go (default: artifacts/explore).")
+@options.as_json("Print the figures as JSON.")
+@options.debug
+def command(
+    minutes: float,
+    seed: int | None,
+    replay: Path | None,
+    jobs: int,
+    output: Path | None,
+    as_json: bool,
+    **system: Any,
+) -> int:
+    """Look for sequences of operations on which a guest differs from the model of CMA.
+
+    The shortest sequence that still differs is written as a file, which --replay runs; what was
+    found is tried first the next time.
+    """
+    from harness.cli.systems import chosen
+    from harness.host.programs import check_installed
+    from harness.host.project import ARTIFACTS
+
+    check_installed()
+    place = (output or ARTIFACTS / "explore").absolute()
+    if replay is not None:
+        return _replay(chosen(system), replay, place)
+    seed = random.randrange(1 << 16) if seed is None else seed
+    if jobs > 1:
+        chosen(system)  # built once, before several look for it
+        return _several(jobs, minutes, seed, place, sys.argv[1:])
+    return _look(chosen(system), minutes * 60, seed, place, as_json)
+
+
+def _explorer(system: Any, place: Path) -> Any:
+    from harness.builders.cache import cache_root
+    from harness.cli.systems import say
+    from harness.explore.guests import Explorer
+    from harness.explore.setup import prepare
+    from harness.guest.ssh.service import warm
+    from harness.machine.template import TemplateStore
+
+    store = TemplateStore(cache_root() / "templates", warm)
+    machines = place / "machines"
+    setup = prepare(system.config, store, machines, say)
+    return Explorer(store, setup, machines, say)
+
+
+def _replay(system: Any, path: Path, place: Path) -> int:
+    from harness.explore.sequence import read
+
+    found = read(path)
+    _explorer(system, place).run(found.operations)
+    print(f"no difference in {len(found.operations)} operations of {path.name}")
+    return 0
+
+
+def _look(system: Any, seconds: float, seed: int, place: Path, as_json: bool) -> int:
+    from harness.cli.systems import say
+    from harness.explore.campaign import explore
+    from harness.explore.model import effective
+    from harness.explore.sequence import Found
+
+    explorer = _explorer(system, place)
+    say(f"exploring Linux {system.images.release} for {seconds:.0f} s with --seed {seed}")
+    begun = time.monotonic()
+    found = explore(explorer.run, seconds, seed, place / "examples")
+    took = time.monotonic() - begun
+    figures = {
+        "seed": seed,
+        "seconds": round(took, 1),
+        "sequences": explorer.sequences,
+        "steps": explorer.steps,
+        "steps_per_second": round(explorer.steps / took, 1),
+    }
+    if found is not None:
+        operations, error = effective(explorer.setup.model(), found[0]), found[1]
+        kept = Found(operations, system.images.release, str(error)).write(place)
+        figures |= {"found": str(kept), "difference": str(error), "length": len(operations)}
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    elif found is None:
+        print(
+            f"no difference: {explorer.sequences} sequences, {explorer.steps} steps"
+            f" ({figures['steps_per_second']} a second), seed {seed}"
+        )
+    else:
+        print(f"DIFFERENCE after {explorer.sequences} sequences: {figures['difference']}")
+        for operation in operations:
+            print(f"  {operation.name} {' '.join(map(str, operation.numbers))}".rstrip())
+        print(f"again: harness explore --replay {figures['found']}")
+    return 0 if found is None else 1
+
+
+def _several(jobs: int, minutes: float, seed: int, place: Path, words: list[str]) -> int:
+    """Processes with seeds of their own; the worst of their exit statuses."""
+    from harness.host.process import kill_group
+
+    with contextlib.ExitStack() as stack:
+        running = []
+        for number in range(jobs):
+            argv = [sys.executable, "-m", "harness", *words, "--jobs", "1"]
+            argv += ["--seed", str(seed + 1000 * number), "--output", str(place)]
+            process = subprocess.Popen(argv, process_group=0)
+            stack.callback(kill_group, process)
+            running.append(process)
+        statuses = [process.wait() for process in running]
+    return next((status for status in (1, 2, 3) if status in statuses), max(statuses))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Makes sequences, and shrinks the one on which a guest differs from the model, by Hypothesis.
+
+The machine's rules only note operations; all of them are run at its end, in one exchange. What
+Hypothesis shrinks is therefore a sequence, each try on a guest of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from harness.errors import HarnessError, Verdict
+from harness.explore.model import OPERATIONS, Operation
+
+STEPS = 40
+"""Operations of one sequence, at most."""
+_BATCH = 50
+"""Sequences between two looks at the clock."""
+_NUMBERS: dict[str, st.SearchStrategy[int]] = {
+    "application": st.integers(0, 2),
+    "owner": st.integers(0, 2),
+    "area": st.integers(0, 1),
+    "region": st.integers(0, 5),
+    "skipped": st.integers(0, 8),
+    # Mostly small; whole areas and what is just beside a power of two now and then.
+    "pages": st.one_of(
+        st.integers(1, 16),
+        st.integers(0, 300),
+        st.sampled_from([255, 256, 257, 511, 512, 513, 1024, 1025, 2047, 2048]),
+    ),
+}
+_WEIGHTS = {"alloc": 5, "release": 4, "fill": 2, "check": 2, "look": 2, "debug_alloc": 2}
+"""How often an operation is offered; others once."""
+
+Run = Callable[[Sequence[Operation]], None]
+"""Runs a sequence on a pristine guest; raises where it differs from the model."""
+
+
+class HostTrouble(BaseException):
+    """Infrastructure: not to be taken for a difference, nor to be shrunk."""
+
+    def __init__(self, error: HarnessError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def machine_of(run: Run, last: list[tuple[Operation, ...]]) -> type[RuleBasedStateMachine]:
+    """The state machine whose sequences `run` runs; `last` gets each, as the newest one."""
+
+    def teardown(self: Any) -> None:
+        operations = tuple(self.operations)
+        last[:] = [operations]
+        try:
+            run(operations)
+        except HarnessError as error:
+            if error.verdict is Verdict.INFRASTRUCTURE:
+                raise HostTrouble(error) from error
+            raise
+
+    def begin(self: Any) -> None:
+        RuleBasedStateMachine.__init__(self)
+        self.operations = []
+
+    rules = {
+        f"{name}_{number}": _rule(name, arguments)
+        for name, arguments in OPERATIONS.items()
+        for number in range(_WEIGHTS.get(name, 1))
+    }
+    return type(
+        "Sequences", (RuleBasedStateMachine,), {"__init__": begin, "teardown": teardown, **rules}
+    )
+
+
+def _rule(name: str, arguments: tuple[str, ...]) -> Any:
+    def note(self: Any, **numbers: int) -> None:
+        self.operations.append(Operation(name, tuple(numbers[a] for a in arguments)))
+
+    note.__name__ = name
+    made: Any = rule  # its overloads know no computed arguments
+    return made(**{argument: _NUMBERS[argument] for argument in arguments})(note)
+
+
+def explore(
+    run: Run,
+    seconds: float,
+    seed: int,
+    database: Path | None = None,
+    examples: int = _BATCH,
+) -> tuple[tuple[Operation, ...], HarnessError] | None:
+    """Runs sequences for so many seconds; the shortest one on which a guest differed, and how; None
+    where none did. What `database` (a directory) has from other runs is tried first.
+
+    Raises `HarnessError` where the host is at fault.
+    """
+    last: list[tuple[Operation, ...]] = []
+    end = time.monotonic() + seconds
+    batch = 0
+    while batch == 0 or time.monotonic() < end:
+        settings = hypothesis.settings(
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=DirectoryBasedExampleDatabase(database) if database else None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            report_multiple_bugs=False,
+            print_blob=False,
+            verbosity=hypothesis.Verbosity.quiet,
+        )
+        seeded = hypothesis.seed(seed + batch)(machine_of(run, last))
+        try:
+            run_state_machine_as_test(seeded, settings=settings)
+        except HostTrouble as trouble:
+            raise trouble.error from None
+        except HarnessError as error:
+            # Hypothesis ends with a run of the smallest sequence that still fails.
+            return last[0], error
+        batch += 1
+    return None

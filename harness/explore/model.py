@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: MIT
+"""What CMA areas and the driver promise, as a state machine: it knows no guest.
+
+Placement is the first fit of ``cma_alloc()`` (``mm/cma.c``); what a release, a mapping or the end
+of a process does is the driver's interface (``images/module/cma.c``). An operation has numbers
+only: a region is named by its place in a list, taken modulo the list's length, so that each
+operation means something in every state, and a sequence stays one when operations are taken out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+PAGE = 4096
+MAX_ALIGN = 1 << 8
+"""In pages: the driver asks for the order of its length, and ``CONFIG_CMA_ALIGNMENT`` is 8."""
+_WORD = 8
+_STEP = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AreaSpec:
+    """A CMA area: its name, the physical address of its first byte, and its size in pages."""
+
+    name: str
+    base: int
+    pages: int
+    foreign: tuple[tuple[int, int], ...] = ()
+    """First page and count of what others have of it from the boot on."""
+
+    @property
+    def free(self) -> list[tuple[int, int]]:
+        """First page and count of what nobody has at the boot."""
+        found, at = [], 0
+        for first, count in (*sorted(self.foreign), (self.pages, 0)):
+            if first > at:
+                found.append((at, first - at))
+            at = first + count
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One operation: its name and its numbers."""
+
+    name: str
+    numbers: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An operation in one state: who is asked what, and what must be answered."""
+
+    operation: Operation
+    application: int | None
+    """Number of the application that gets `command`; None: the shell."""
+    command: str
+    expected: str
+    """The right answer, or how it begins, in whole words."""
+
+
+@dataclasses.dataclass(eq=False)
+class Region:
+    """Pages that an opener has."""
+
+    first: int
+    count: int
+    mappings: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    """First page (from the region's start) and count of each mapping, the newest first."""
+    nonce: int | None = None
+    """Of the pattern that fills it; None: zeroes."""
+
+
+class AreaModel:
+    """One area: which pages are taken, and the kernel's counters of it, in pages."""
+
+    def __init__(self, spec: AreaSpec) -> None:
+        self.spec = spec
+        self.taken = bytearray(spec.pages)
+        for first, count in spec.foreign:
+            self.taken[first : first + count] = b"\1" * count
+        self.allocated = 0
+        """Pages that allocations got since the start (``alloc_pages_success`` in sysfs)."""
+        self.failed = 0
+        """Pages of allocations that failed (``alloc_pages_fail``)."""
+        self.successes = 0
+        self.failures = 0
+        """Calls of both kinds."""
+        self.unknown: set[int] = set()
+        """Pages whose content is not ours to know: they were given back, and the kernel may lend
+        them to whoever needs movable memory.
+        """
+        self.debug: list[tuple[int, int]] = []
+        """What was allocated through debugfs: first page and count, the newest first."""
+
+    @property
+    def used(self) -> int:
+        """Pages that are taken."""
+        return self.taken.count(1)
+
+    def address(self, page: int) -> int:
+        """Physical address of a page."""
+        return self.spec.base + page * PAGE
+
+    def alloc(self, count: int, alignment: int) -> int | None:
+        """The first page of a new region, None where there is no room. Counts it."""
+        free = bytes(count)
+        for first in range(0, self.spec.pages - count + 1, alignment):
+            if self.taken[first : first + count] == free:
+                self.taken[first : first + count] = b"\1" * count
+                self.allocated += count
+                self.successes += 1
+                return first
+        self.failed += count
+        self.failures += 1
+        return None
+
+    def release(self, first: int, count: int) -> None:
+        """Gives pages back."""
+        self.taken[first : first + count] = bytes(count)
+        self.unknown.update(range(first, first + count))
+
+
+def alignment_of(count: int) -> int:
+    """Pages to which the driver's allocation of `count` pages is aligned."""
+    return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
+
+
+def pattern(nonce: int, length: int) -> bytes:
+    """What the application's ``fill`` writes: 8-byte words, ``nonce + i * 0x9e3779b97f4a7c15``."""
+    words = ((nonce + index * _STEP) & _MASK for index in range(length // _WORD))
+    return b"".join(word.to_bytes(_WORD, "little") for word in words)
+
+
+class Model:
+    """All areas and openers. `apply` makes one operation; what it must answer is in the step."""
+
+    def __init__(self, areas: Sequence[AreaSpec], openers: Sequence[int], host: bytes) -> None:
+        """`openers` has for each application the number of its area; `host` is what every page of
+        an area holds before anybody has it.
+        """
+        self.areas = [AreaModel(spec) for spec in areas]
+        self.openers = list(openers)
+        self.regions: list[list[Region]] = [[] for _ in openers]
+        self.ended: set[int] = set()
+        """Applications that were killed."""
+        self.children = [0] * len(openers)
+        """Processes that have an application's open file beside it."""
+        self._contents = [bytearray(host * spec.pages) for spec in areas]
+        self._nonce = 0
+
+    def contents(self, area: int) -> bytes:
+        """Every byte of an area, as the host must find it."""
+        return bytes(self._contents[area])
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        """Allocations that succeeded and failed, in all areas (``/proc/vmstat``)."""
+        return sum(area.successes for area in self.areas), sum(a.failures for a in self.areas)
+
+    def apply(self, operation: Operation) -> Step | None:
+        """What the operation is in this state, and the state after it; None where it is nothing
+        (its application has ended). Raises `ValueError` for one that does not exist.
+        """
+        method = getattr(self, f"_do_{operation.name}", None)
+        if method is None or operation.name not in OPERATIONS:
+            raise ValueError(f"{operation.name} is no operation")
+        arguments = OPERATIONS[operation.name]
+        if len(operation.numbers) != len(arguments):
+            raise ValueError(f"{operation.name} takes {', '.join(arguments)}")
+        if arguments[0] == "application":
+            application = operation.numbers[0] % len(self.openers)
+            if application in self.ended:
+                return None
+            made = method(application, *operation.numbers[1:])
+        else:
+            application = None
+            made = method(operation.numbers[0] % len(self.areas), *operation.numbers[1:])
+        if made is None:
+            return None
+        return Step(operation, application, *made)
+
+    # The driver's interface
+
+    def _area(self, application: int) -> AreaModel:
+        return self.areas[self.openers[application]]
+
+    def _do_alloc(self, application: int, count: int) -> tuple[str, str]:
+        area = self._area(application)
+        if count == 0:
+            return "alloc 0", "error EINVAL"
+        # More than the area has: a kernel that tells the driver its size lets it refuse by itself.
+        count = min(count, area.spec.pages)
+        command = f"alloc {count * PAGE}"
+        first = area.alloc(count, alignment_of(count))
+        if first is None:
+            return command, "error ENOMEM"
+        region = Region(first, count)
+        self.regions[application].append(region)
+        self._write(self.openers[application], region, None)
+        return command, f"ok {area.address(first):#x} {count * PAGE:#x}"
+
+    def _region(self, application: int, index: int) -> Region | None:
+        own = self.regions[application]
+        return own[index % len(own)] if own else None
+
+    def _named(self, application: int, region: Region) -> str:
+        return f"{self._area(application).address(region.first)} {region.count * PAGE}"
+
+    def _do_release(self, application: int, index: int) -> tuple[str, str] | None:
+        region = self._region(application, index)
+        if region is None:
+            return None
+        command = f"release {self._named(application, region)}"
+        if region.mappings:
+            return command, "error EBUSY"
+        self.regions[application].remove(region)
+        self._area(application).release(region.first, region.count)
+        return command, "ok"
+
+    def _do_release_part(
+        self, application: int, index: int, skipped: int, count: int
+    ) -> tuple[str, str] | None:
+        """Some pages of a region, or some beside it; never exactly it."""
+        region = self._region(application, index)
+        if region is None:
+            return None
+        first, count = region.first + skipped, max(count, 1)
+        if (first, count) == (region.first, region.count):
+            return None
+        if any((r.first, r.count) == (first, count) for r in self.regions[application]):
+            return None
+        address = self._area(application).address(first)
+        return f"release {address} {count * PAGE}", "error EINVAL"
+
+    def _do_release_foreign(
+        self, application: int, owner: int, index: int
+    ) -> tuple[str, str] | None:
+        """Another opener's region, or one that nobody has any more."""
+        owner %= len(self.openers)
+        region = self._region(owner, index)
+        if owner == application or region is None:
+            return None
+        return f"release {self._named(owner, region)}", "error EINVAL"
+
+    def _do_map(
+        self, application: int, index: int, skipped: int, count: int
+    ) -> tuple[str, str] | None:
+        region = self._region(application, index)
+        if region is None:
+            return None
+        first = skipped % region.count
+        count = 1 + count % (region.count - first)
+        region.mappings.insert(0, (first, count))
+        address = self._area(application).address(region.first + first)
+        return f"mmap {address} {count * PAGE}", "ok"
+
+    def _do_map_foreign(self, application: int, owner: int, index: int) -> tuple[str, str] | None:
+        owner %= len(self.openers)
+        region = self._region(owner, index)
+        if owner == application or region is None:
+            return None
+        return f"mmap {self._named(owner, region)}", "error EINVAL"
+
+    def _do_unmap(self, application: int, index: int) -> tuple[str, str] | None:
+        mapped = [region for region in self.regions[application] if region.mappings]
+        if not mapped:
+            return None
+        region = mapped[index % len(mapped)]
+        first, _ = region.mappings.pop(0)
+        # The application ends the newest mapping that begins there: the first in the list.
+        address = self._area(application).address(region.first + first)
+        return f"munmap {address}", "ok"
+
+    def _do_fill(self, application: int, index: int) -> tuple[str, str] | None:
+        region = self._region(application, index)
+        if region is None:
+            return None
+        self._nonce += 1
+        self._write(self.openers[application], region, self._nonce)
+        return f"fill {self._nonce:x} {self._named(application, region)}", "ok"
+
+    def _do_check(self, application: int, index: int) -> tuple[str, str] | None:
+        region = self._region(application, index)
+        if region is None:
+            return None
+        named = self._named(application, region)
+        if region.nonce is None:
+            return f"zero {named}", "ok"
+        return f"check {region.nonce:x} {named}", "ok"
+
+    def _do_reopen(self, application: int) -> tuple[str, str] | None:
+        """Closes the open file and opens the device again: what it had ends, unless it is mapped
+        or a child has it too.
+        """
+        if self.children[application] or any(r.mappings for r in self.regions[application]):
+            return None
+        self._end(application)
+        return "reopen", "ok"
+
+    def _do_kill(self, application: int) -> tuple[str, str] | None:
+        if self.children[application]:
+            return None
+        self._end(application)
+        self.ended.add(application)
+        return "", "gone"
+
+    def _end(self, application: int) -> None:
+        for region in self.regions[application]:
+            self._area(application).release(region.first, region.count)
+        self.regions[application] = []
+
+    # debugfs (mm/cma_debug.c)
+
+    def _do_debug_alloc(self, area: int, count: int) -> tuple[str, str]:
+        model = self.areas[area]
+        count = min(max(count, 1), model.spec.pages)
+        first = model.alloc(count, 1)
+        command = f"echo {count} >alloc"
+        if first is None:
+            return f"{model.spec.name} {command}", "error"
+        model.debug.insert(0, (first, count))
+        return f"{model.spec.name} {command}", "ok"
+
+    def _do_debug_free(self, area: int, count: int) -> tuple[str, str]:
+        model, left = self.areas[area], max(count, 1)
+        command = f"{model.spec.name} echo {left} >free"
+        while left and model.debug:
+            first, size = model.debug.pop(0)
+            model.release(first, min(left, size))
+            if size > left:
+                model.debug.insert(0, (first + left, size - left))
+            left -= min(left, size)
+        return command, "ok"
+
+    def _do_look(self, area: int) -> tuple[str, str]:
+        """What debugfs says of the area."""
+        model = self.areas[area]
+        return f"{model.spec.name} read -r n <used && echo", f"ok {model.used}"
+
+    def _write(self, area: int, region: Region, nonce: int | None) -> None:
+        region.nonce = nonce
+        length = region.count * PAGE
+        data = bytes(length) if nonce is None else pattern(nonce, length)
+        start = region.first * PAGE
+        self._contents[area][start : start + length] = data
+        self.areas[area].unknown.difference_update(range(region.first, region.first + region.count))
+
+
+def effective(model: Model, operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """The operations without those that are nothing in the state that they meet."""
+    return tuple(operation for operation in operations if model.apply(operation) is not None)
+
+
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "alloc": ("application", "pages"),
+    "release": ("application", "region"),
+    "release_part": ("application", "region", "skipped", "pages"),
+    "release_foreign": ("application", "owner", "region"),
+    "map": ("application", "region", "skipped", "pages"),
+    "map_foreign": ("application", "owner", "region"),
+    "unmap": ("application", "region"),
+    "fill": ("application", "region"),
+    "check": ("application", "region"),
+    "reopen": ("application",),
+    "kill": ("application",),
+    "debug_alloc": ("area", "pages"),
+    "debug_free": ("area", "pages"),
+    "look": ("area",),
+}
+"""Each operation's numbers, by what they mean."""

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""The model, sequences as files, and the shrinking, without a guest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import fdt
+import pytest
+
+from harness.errors import HarnessError, JudgementError, UserError
+from harness.explore.campaign import explore
+from harness.explore.guests import HOST, OPENERS, guarded
+from harness.explore.model import (
+    OPERATIONS,
+    PAGE,
+    AreaSpec,
+    Model,
+    Operation,
+    effective,
+    pattern,
+)
+from harness.explore.sequence import Found, read
+from harness.guest import application
+from harness.memory.ranges import AddressRange
+
+AREAS = (
+    AreaSpec("own", 0x69800000, 2048),
+    AreaSpec("default", 0x69000000, 2048, foreign=((0, 64),)),
+)
+
+
+SMALL = (AreaSpec("own", 0x69800000, 32), AreaSpec("default", 0x69000000, 32))
+
+
+def model() -> Model:
+    return Model(AREAS, OPENERS, HOST)
+
+
+def small() -> Model:
+    """Whose contents are quickly made."""
+    return Model(SMALL, OPENERS, HOST)
+
+
+def answers(*operations: tuple[object, ...]) -> list[tuple[str, str] | None]:
+    made = model()
+    found = []
+    for name, *numbers in operations:
+        step = made.apply(Operation(str(name), tuple(int(str(n)) for n in numbers)))
+        found.append((step.command, step.expected) if step else None)
+    return found
+
+
+def test_first_fit_with_the_driver_s_alignment() -> None:
+    assert answers(("alloc", 0, 1), ("alloc", 1, 3), ("alloc", 0, 1), ("alloc", 2, 1)) == [
+        ("alloc 4096", "ok 0x69800000 0x1000"),
+        ("alloc 12288", "ok 0x69804000 0x3000"),
+        ("alloc 4096", "ok 0x69801000 0x1000"),
+        # The first 64 pages of the other area are somebody's from the boot on.
+        ("alloc 4096", "ok 0x69040000 0x1000"),
+    ]
+
+
+def test_who_may_release_what() -> None:
+    assert [pair and pair[1] for pair in answers(
+        ("alloc", 0, 4),
+        ("release_foreign", 1, 0, 0),
+        ("release_part", 0, 0, 0, 2),
+        ("release_part", 0, 0, 0, 4),
+        ("map", 0, 0, 0, 0),
+        ("release", 0, 0),
+        ("unmap", 0, 0),
+        ("release", 0, 0),
+        ("release", 0, 0),
+    )] == ["ok 0x69800000 0x4000", "error EINVAL", "error EINVAL", None, "ok", "error EBUSY", "ok",
+           "ok", None]  # fmt: skip
+
+
+def test_what_ends_with_its_opener() -> None:
+    made = model()
+    for name, *numbers in (("alloc", 0, 2048), ("alloc", 1, 1), ("kill", 0), ("alloc", 0, 1)):
+        step = made.apply(Operation(str(name), tuple(map(int, numbers))))
+    assert step is None
+    assert made.areas[0].used == 0
+    assert (made.areas[0].allocated, made.areas[0].failed) == (2048, 1)
+    assert made.calls == (1, 1)
+
+
+def test_debugfs_gives_back_the_newest_first() -> None:
+    made = model()
+    for count in (4, 8):
+        made.apply(Operation("debug_alloc", (0, count)))
+    made.apply(Operation("debug_free", (0, 6)))
+    assert made.areas[0].debug == [(10, 2), (0, 4)]
+    assert made.areas[0].used == 6
+
+
+def test_contents_follow_what_is_written() -> None:
+    made = model()
+    made.apply(Operation("alloc", (0, 2)))
+    assert made.contents(0)[: 3 * PAGE] == bytes(2 * PAGE) + HOST
+    made.apply(Operation("fill", (0, 0)))
+    assert made.contents(0)[: 2 * PAGE] == pattern(1, 2 * PAGE) == application.pattern(1, 2 * PAGE)
+    assert made.areas[0].unknown == set()
+    made.apply(Operation("release", (0, 0)))
+    assert made.areas[0].unknown == {0, 1}
+
+
+def test_an_operation_that_is_none_is_told() -> None:
+    for operation in (Operation("nonsense"), Operation("alloc", (1,)), Operation("contents", (0,))):
+        with pytest.raises(ValueError, match=r"no operation|takes"):
+            model().apply(operation)
+
+
+def test_a_sequence_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found = Found((Operation("alloc", (0, 3)), Operation("kill", (0,))), "6.1.0", "odd\nwords")
+    assert read(found.write(tmp_path)) == found
+    assert found.write(tmp_path).name == f"{found.name}.json"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": 1, "kernel": "", "difference": "", "operations": [%s]}',
+    ],
+)
+@pytest.mark.parametrize("row", ['["x"]', '["alloc", 1]', '["alloc", 0, -1]', '["kill", "0"]'])
+def test_what_is_no_sequence_is_told(tmp_path: Path, content: str, row: str) -> None:
+    (tmp_path / "x.json").write_text(content.replace("%s", row))
+    with pytest.raises(UserError, match="no sequence"):
+        read(tmp_path / "x.json")
+
+
+class LeaksOnKill:
+    """A system that forgets to give back what a killed application had mapped."""
+
+    def __call__(self, operations: Sequence[Operation]) -> None:
+        made, mapped = small(), False
+        for operation in operations:
+            if operation.name == "kill":
+                mapped |= any(
+                    region.mappings for region in made.regions[operation.numbers[0] % len(OPENERS)]
+                )
+            made.apply(operation)
+        if mapped:
+            raise JudgementError("pages are left")
+
+
+def test_a_difference_is_shrunk_to_what_it_takes() -> None:
+    found = explore(LeaksOnKill(), seconds=0, seed=7, examples=120)
+    assert found is not None
+    operations = effective(small(), found[0])
+    assert [operation.name for operation in operations] == ["alloc", "map", "kill"]
+    assert "left" in str(found[1])
+
+
+def test_no_difference_is_none() -> None:
+    seen: list[Sequence[Operation]] = []
+    assert explore(seen.append, seconds=0, seed=1, examples=30) is None
+    assert len(seen) >= 30
+    assert {operation.name for sequence in seen for operation in sequence} == set(OPERATIONS)
+
+
+def test_the_host_s_trouble_is_not_shrunk() -> None:
+    calls = 0
+
+    def run(operations: Sequence[Operation]) -> None:
+        nonlocal calls
+        calls += 1
+        raise HarnessError("no memory")
+
+    with pytest.raises(HarnessError, match="no memory"):
+        explore(run, seconds=0, seed=1)
+    assert calls == 1
+
+
+def test_the_guards_are_reserved(tmp_path: Path) -> None:
+    tree = fdt.FDT()
+    tree.set_property("#address-cells", 1, path="/reserved-memory")
+    made = guarded(tree.to_dtb(version=17), [AddressRange(0x6A000000, 0x6A100000)])
+    node = fdt.parse_dtb(made).get_node("/reserved-memory/guard@6a000000")
+    assert list(node.get_property("reg")) == [0x6A000000, 0x100000]
+    assert node.exist_property("no-map")
+
+
+def test_sequences_are_small_files(tmp_path: Path) -> None:
+    path = Found((Operation("look", (1,)),)).write(tmp_path)
+    assert json.loads(path.read_text())["operations"] == [["look", 1]]
