@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -45,11 +46,12 @@ class Output:
     """Is told how to attach gdb; the machine waits for it."""
 
 
-def run(system: System, output: Output) -> int:
+def run(system: System, output: Output, again: Callable[[], bool] = lambda: False) -> int:
     """Does the main job on a machine that is booted for it; returns the exit status.
 
-    A failure is printed, a misplaced allocation with a map; the last line begins with FAIL. Raises
-    `UserError` for what was given, and with JSON any `HarnessError`.
+    A failure is printed, a misplaced allocation with a map; the last line begins with FAIL, with
+    JSON on standard error. Raises `UserError` for what was given, and what the system is blamed
+    for where `again` says that it is to be tried once more.
     """
     artifacts = output.artifacts.absolute()
     claim(artifacts)
@@ -62,14 +64,16 @@ def run(system: System, output: Output) -> int:
             _judged(machine, system, output, report)
             machine.settle()
     except HarnessError as error:
+        if exit_status(error) == 1 and again():
+            raise
         if output.as_json:
             report |= {"verdict": error.verdict.value, "message": str(error)}
-            print(json.dumps(_public(report), indent=2))
-            raise
+            print(json.dumps(_public(report), indent=2), flush=True)
         if isinstance(error, UserError):
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)
-        print(f"FAIL {_fields(system, report, 'does not hold')}: {_kind(error)}")
+        last = f"FAIL {_fields(system, report, 'does not hold')}: {_kind(error)}"
+        print(last, file=sys.stderr if output.as_json else sys.stdout)
         return exit_status(error)
     if output.as_json:
         print(json.dumps(_public(report) | {"verdict": "pass"}, indent=2))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from harness.cli import options
-from harness.errors import HarnessError, Verdict
+from harness.errors import HarnessError
+from harness.host.command import exit_status
 from harness.plaintext import clean
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def command(
     where = Output(kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None)
     try:
         with _all_within(timeout):
-            return _in_a_guest(found, where, words) if words else run(found, where)
+            if words:
+                return _in_a_guest(found, where, words)
+            return run(found, where, lambda: _spoilt(found.images))
     except HarnessError as error:
-        if words or error.verdict is Verdict.INFRASTRUCTURE or not _spoilt(found.images):
+        if words or exit_status(error) != 1:
             raise
     found = chosen(system)
     with _all_within(timeout):
