@@ -80,6 +80,7 @@ def boot(
         dtb.write_bytes(layout_dtb(images.dtb.read_bytes(), row))
         known = [item for item in row.known if item.holds(version_of(images))]
         for item in known:
+            fails: tuple[type[Exception], ...]
             fails = (GuestCrash, GuestTimeout) if item.dies else (JudgementError,)
             mark = pytest.mark.xfail(strict=True, raises=fails, reason=item.cause)
             request.node.add_marker(mark)
