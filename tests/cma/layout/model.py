@@ -43,6 +43,8 @@ class KnownFailure:
     """The first version that is right again; None: none is known."""
     dies: bool = True
     """False: it lives, and says something untrue."""
+    warns: bool = False
+    """It lives, but says so with a backtrace: whichever is noticed first is the failure."""
 
     def holds(self, version: tuple[int, int]) -> bool:
         """Whether the kernel `version` is one of those."""

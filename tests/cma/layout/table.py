@@ -277,6 +277,8 @@ BAD = (
                 (5, 13),
                 "cma_sysfs_init() adds both under one name: sysfs says so with a backtrace, and"
                 " then no area at all is in sysfs",
+                dies=False,
+                warns=True,
             ),
         ),
     ),
