@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-ROUNDS = 3
+ROUNDS = 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
