@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from harness.errors import UserError
 from harness.host.process import capture
@@ -132,7 +133,8 @@ def _check_prefixes(headers: list[str], name: str) -> None:
 
 
 def _git(*options: str, data: bytes, name: str) -> str:
-    status, output, errors = capture(["git", "apply", *options, "-"], data=data)
+    # Outside of any repository: in one, paths would be taken from where the user stands in it.
+    status, output, errors = capture(["git", "apply", *options, "-"], Path("/"), data)
     if status != 0:
         why = errors.strip().removeprefix("error: ")
         hint = ""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,8 @@ from harness.host.output import claim, set_aside
 from harness.host.project import ARTIFACTS
 from harness.imageset.features import Feature
 from harness.imageset.model import APP
+from harness.machine.deadline import Deadline
+from harness.machine.errors import GuestTimeout
 from harness.machine.machine import STDERR, Machine
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.memorymap import MemoryMap
@@ -44,6 +47,8 @@ class Output:
     """Shows the output of the serial lines live."""
     gdb: IO[str] | None = None
     """Is told how to attach gdb; the machine waits for it."""
+    timeout: float | None = None
+    """Seconds for all that the guest has to do; None: each step has its own deadline."""
 
 
 def run(system: System, output: Output, again: Callable[[], bool] = lambda: False) -> int:
@@ -58,7 +63,10 @@ def run(system: System, output: Output, again: Callable[[], bool] = lambda: Fals
     set_aside(artifacts, LEFT)
     report: dict[str, object] = {"area": system.area}
     try:
-        with Machine(system.config, artifacts, output.live, gdb=output.gdb) as machine:
+        with (
+            all_within(output.timeout),
+            Machine(system.config, artifacts, output.live, gdb=output.gdb) as machine,
+        ):
             machine.start()
             machine.open()
             _judged(machine, system, output, report)
@@ -80,6 +88,21 @@ def run(system: System, output: Output, again: Callable[[], bool] = lambda: Fals
     else:
         print(f"PASS {_fields(system, report, 'holds')}")
     return 0
+
+
+@contextlib.contextmanager
+def all_within(seconds: float | None) -> Iterator[None]:
+    """Ends whatever the guest does in the block after so many seconds, and says so."""
+    if seconds is None:
+        yield
+        return
+    with Deadline.all_within(seconds) as whole:
+        try:
+            yield
+        except GuestTimeout as late:
+            if not whole.expired:
+                raise
+            raise GuestTimeout(f"{late}\nall had to be done in {seconds:g} s (--timeout)") from None
 
 
 def _kind(error: HarnessError) -> str:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -62,33 +60,17 @@ def command(
     found = chosen(system)
     Deadline.stopped = gdb
     kept = Output().artifacts if output is None else output
-    where = Output(kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None)
+    where = Output(
+        kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None, timeout
+    )
+    if words:
+        return _in_a_guest(found, where, words)
     try:
-        with _all_within(timeout):
-            if words:
-                return _in_a_guest(found, where, words)
-            return run(found, where, lambda: _spoilt(found.images))
+        return run(found, where, lambda: _spoilt(found.images))
     except HarnessError as error:
-        if words or exit_status(error) != 1:
+        if exit_status(error) != 1:
             raise
-    found = chosen(system)
-    with _all_within(timeout):
-        return run(found, where)
-
-
-@contextlib.contextmanager
-def _all_within(seconds: float) -> Iterator[None]:
-    """Ends whatever the guest does in the block after so many seconds, and says so."""
-    from harness.machine.deadline import Deadline
-    from harness.machine.errors import GuestTimeout
-
-    with Deadline.all_within(seconds) as whole:
-        try:
-            yield
-        except GuestTimeout as late:
-            if not whole.expired:
-                raise
-            raise GuestTimeout(f"{late}\nall had to be done in {seconds:g} s (--timeout)") from None
+    return run(chosen(system), where)
 
 
 def _spoilt(images: ImageSet) -> bool:
@@ -104,12 +86,16 @@ def _spoilt(images: ImageSet) -> bool:
 
 def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:
     """Runs a shell command in a pristine guest; its exit status."""
+    from harness.cli.main_job import all_within
     from harness.cli.systems import pristine, say
     from harness.guest.guest import Guest
 
     # One word is a shell line; several are a program and its arguments.
     line = words[0] if len(words) == 1 else shlex.join(words)
-    with pristine(system, output.artifacts, say, output.live, output.gdb) as machine:
+    with (
+        all_within(output.timeout),
+        pristine(system, output.artifacts, say, output.live, output.gdb) as machine,
+    ):
         result = Guest(machine, system.area).run(line, timeout=86400, check=False)
         machine.settle()
     _pass_on(sys.stdout, result.stdout)

@@ -20,7 +20,8 @@ from typing import IO
 from harness.host.files import sync, write_text
 
 SEAL = "digests.json"
-"""The record, in the directory itself: path -> size, modification time in ns, digest."""
+"""The record, in the directory itself: path -> size, modification time in ns, digest; and its sum.
+"""
 PAGE = 4096
 MANY = 500
 """Files that are synced one by one."""
@@ -113,7 +114,7 @@ def seal(directory: Path) -> None:
     """
     found = record(directory, files_below(directory))
     flush(directory, found)
-    write_text(directory / SEAL, json.dumps(found))
+    write_text(directory / SEAL, json.dumps([found, _sum(json.dumps(found))]))
     sync(directory)
 
 
@@ -127,11 +128,21 @@ def flush(directory: Path, names: Collection[str]) -> None:
 
 
 def read_seal(directory: Path) -> Record | None:
-    """The record; None where there is none, or one that cannot be read."""
+    """The record; None where there is none, or one that was damaged itself."""
     try:
-        return parse(json.loads((directory / SEAL).read_text()))
+        content = json.loads((directory / SEAL).read_text())
+        if isinstance(content, list):  # the record of an older cache has no sum
+            content, known = content
+            if _sum(json.dumps(content)) != known:
+                return None
+        return parse(content)
     except (OSError, ValueError):
         return None
+
+
+def _sum(text: str) -> str:
+    """What tells a record from one of which a bit was changed."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def parse(content: object) -> Record:

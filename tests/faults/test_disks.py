@@ -72,9 +72,11 @@ def limited(size: int) -> Callable[[], None]:
 
 def run(program: str, *words: str, size: int | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program with files of `size` bytes at most."""
+    # What measures the coverage of Python has files of its own to write, and complains.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     return subprocess.run(
         [sys.executable, "-c", program, *words],
-        env={**os.environ, "PYTHONPATH": str(PYTHON_PATH), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**kept, "PYTHONPATH": str(PYTHON_PATH), "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=limited(size) if size is not None else None,
         capture_output=True,
         text=True,

@@ -42,6 +42,7 @@ def record(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> Cov
     (place / "test_it.py").write_text(TESTS)
     image_set.write(place / "images.json")
     words = ["--qemu", "--qemu-coverage", "--qemu-image-set", str(place / "images.json"), "-n", "2"]
+    words += ["--rootdir", str(place), "--qemu-artifacts", str(place / "artifacts")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words, "test_it.py"],
         cwd=place,

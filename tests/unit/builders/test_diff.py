@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from harness.builders.diff import first_diff, touched_files
@@ -80,3 +83,14 @@ def test_a_diff_that_a_message_quotes_is_message(quoted: str) -> None:
 @pytest.mark.parametrize("text", ["", "hello\n", "--- a\n+++ b\n", "diff --git is a command\n"])
 def test_where_there_is_no_diff(text: str) -> None:
     assert first_diff(text) is None
+
+
+def test_paths_are_those_of_the_patch_wherever_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory of a repository git takes them from there."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    text = "--- a/mm/cma.c\n+++ b/mm/cma.c\n@@ -1 +1 @@\n-a\n+b\n"
+    assert touched_files(text, "x.patch") == ["mm/cma.c"]

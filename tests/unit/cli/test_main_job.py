@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main_job
-from harness.machine.errors import CommandFailed
+from harness.machine.deadline import Deadline
+from harness.machine.errors import CommandFailed, GuestTimeout
 
 
 @pytest.fixture
@@ -41,3 +42,19 @@ def test_what_is_tried_again_is_not_told_as_a_failure(
     with pytest.raises(CommandFailed):
         main_job.run(system, main_job.Output(tmp_path / "out", True), lambda: True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_deadline_for_all_of_it_is_named(
+    system: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(*args: object, **options: object) -> None:
+        while not Deadline(3600).expired:
+            pass
+        raise GuestTimeout("no answer")
+
+    monkeypatch.setattr(main_job, "Machine", late)
+    assert main_job.run(system, main_job.Output(tmp_path / "out", timeout=0.01)) == 1
+    assert "all had to be done in 0.01 s (--timeout)" in capsys.readouterr().err

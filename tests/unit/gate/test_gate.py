@@ -260,8 +260,9 @@ def test_what_an_earlier_run_found_is_kept_and_not_mixed_with_this_one(world: Wo
 
 
 def test_a_directory_that_is_not_the_gate_s_is_refused_before_anything_is_done(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("harness.host.output.ARTIFACTS", Path("/nowhere"))
     precious = world.tmp_path / "out" / "images" / "holiday.jpg"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")

@@ -107,4 +107,20 @@ def test_a_record_that_cannot_be_read_is_none(place: Path, text: str) -> None:
 
 
 def test_a_record_is_plain_json(place: Path) -> None:
-    assert parse(json.loads((place / SEAL).read_text())) == read_seal(place)
+    assert parse(json.loads((place / SEAL).read_text())[0]) == read_seal(place)
+
+
+def test_a_record_of_an_older_cache_has_no_sum(place: Path) -> None:
+    known = json.loads((place / SEAL).read_text())[0]
+    (place / SEAL).write_text(json.dumps(known))
+    assert read_seal(place) == parse(known)
+
+
+def test_whatever_bit_of_a_record_is_changed_it_is_noticed(place: Path) -> None:
+    whole = (place / SEAL).read_bytes()
+    good = read_seal(place)
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        (place / SEAL).write_bytes(changed)
+        assert read_seal(place) in (None, good), f"bit {bit}"

@@ -29,7 +29,11 @@ def contents(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): path.read_text() for path in files}
 
 
-def test_a_directory_with_somebody_else_s_files_is_refused_and_stays(tmp_path: Path) -> None:
+def test_a_directory_with_somebody_else_s_files_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests' own directory may be below the artifacts, where all is ours.
+    monkeypatch.setattr("harness.host.output.ARTIFACTS", Path("/nowhere"))
     before = precious(tmp_path / "mine")
     with pytest.raises(UserError, match="holds files that are not this harness's"):
         claim(tmp_path / "mine")
