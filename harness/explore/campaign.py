@@ -94,6 +94,7 @@ def explore(
     seed: int,
     database: Path | None = None,
     examples: int = _BATCH,
+    steps: int = STEPS,
 ) -> tuple[tuple[Operation, ...], HarnessError] | None:
     """Runs sequences for so many seconds; the shortest one on which a guest differed, and how; None
     where none did. What `database` (a directory) has from other runs is tried first.
@@ -106,7 +107,7 @@ def explore(
     while batch == 0 or time.monotonic() < end:
         settings = hypothesis.settings(
             max_examples=examples,
-            stateful_step_count=STEPS,
+            stateful_step_count=steps,
             deadline=None,
             database=DirectoryBasedExampleDatabase(database) if database else None,
             suppress_health_check=list(hypothesis.HealthCheck),

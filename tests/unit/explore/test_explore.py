@@ -152,7 +152,7 @@ class LeaksOnKill:
 
 
 def test_a_difference_is_shrunk_to_what_it_takes() -> None:
-    found = explore(LeaksOnKill(), seconds=0, seed=7, examples=120)
+    found = explore(LeaksOnKill(), seconds=0, seed=7, examples=100, steps=8)
     assert found is not None
     operations = effective(small(), found[0])
     assert [operation.name for operation in operations] == ["alloc", "map", "kill"]
@@ -161,7 +161,7 @@ def test_a_difference_is_shrunk_to_what_it_takes() -> None:
 
 def test_no_difference_is_none() -> None:
     seen: list[Sequence[Operation]] = []
-    assert explore(seen.append, seconds=0, seed=1, examples=30) is None
+    assert explore(seen.append, seconds=0, seed=1, examples=30, steps=20) is None
     assert len(seen) >= 30
     assert {operation.name for sequence in seen for operation in sequence} == set(OPERATIONS)
 
