@@ -152,7 +152,7 @@ class LeaksOnKill:
 
 
 def test_a_difference_is_shrunk_to_what_it_takes() -> None:
-    found = explore(LeaksOnKill(), seconds=0, seed=7, examples=100, steps=8)
+    found = explore(LeaksOnKill(), seconds=0, seed=7, examples=800, steps=10)
     assert found is not None
     operations = effective(small(), found[0])
     assert [operation.name for operation in operations] == ["alloc", "map", "kill"]
