@@ -12,12 +12,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from harness.guest.application import pattern
+
 PAGE = 4096
 MAX_ALIGN = 1 << 8
 """In pages: the driver asks for the order of its length, and ``CONFIG_CMA_ALIGNMENT`` is 8."""
-_WORD = 8
-_STEP = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +125,6 @@ class AreaModel:
 def alignment_of(count: int) -> int:
     """Pages to which the driver's allocation of `count` pages is aligned."""
     return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
-
-
-def pattern(nonce: int, length: int) -> bytes:
-    """What the application's ``fill`` writes: 8-byte words, ``nonce + i * 0x9e3779b97f4a7c15``."""
-    words = ((nonce + index * _STEP) & _MASK for index in range(length // _WORD))
-    return b"".join(word.to_bytes(_WORD, "little") for word in words)
 
 
 class Model:

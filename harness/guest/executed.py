@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from harness.coverage.lines import Lines, union
+from harness.coverage.lines import Lines, frozen, union
 from harness.errors import HarnessError, UserError
 from harness.imageset.linetable import LineTable, SourceFunction, read_line_tables
 from harness.imageset.model import ImageSet
@@ -53,7 +53,7 @@ def code_lines(
     """All lines with instructions, and the functions, of the kernel's files and of the driver."""
     kernel = kernel_lines(images, files)
     driver = _driver_tables(images.module)
-    lines = union(_frozen(kernel.code), *(_driver_names(t.code) for t in driver.values()))
+    lines = union(frozen(kernel.code), *(_driver_names(t.code) for t in driver.values()))
     functions = set(kernel.functions)
     for table in driver.values():
         functions |= {SourceFunction(_name(f.file), f.line, f.name) for f in table.functions}
@@ -63,7 +63,7 @@ def code_lines(
 def _lines(machine: Machine, addresses: Iterable[int]) -> Lines:
     found = frozenset(addresses)
     kernel = kernel_lines(machine.config.images, machine.config.trace)
-    parts = [_frozen(kernel.lines(found))]
+    parts: list[Lines] = [frozen(kernel.lines(found))]
     inside = {address for address in found if MODULES[0] <= address < MODULES[1]}
     for section, table in _driver_tables(machine.config.images.module).items():
         if inside and section in machine.module_sections:
@@ -98,7 +98,3 @@ def _driver_names(lines: dict[str, set[int]]) -> Lines:
 
 def _name(file: str) -> str:
     return f"{DRIVER}/{PurePosixPath(file).name}"
-
-
-def _frozen(lines: dict[str, set[int]]) -> Lines:
-    return {file: frozenset(numbers) for file, numbers in lines.items()}
