@@ -119,55 +119,63 @@ set_up_packages() {
 	[ -z "$missing" ] || fail 3 "still missing after the installation: $(paste -sd';' <<<"$missing")"
 }
 
-# The stamp names what the environment was made from, and for which checkout. It is written last, so
-# that an interrupted installation has none. No Python is started to read it.
+# What a checkout needs to run, and what its own tests and checks need beyond that.
+run_list=requirements.txt
+test_list=requirements-dev.txt
+
+# stamp_wanted LIST: the stamp names what the environment was made from, and for which checkout. It is
+# written last, so that an interrupted installation has none. No Python is started to read it.
 stamp_wanted() {
 	local sum
-	sum=$(cat "$root/requirements.txt" <(sed -n '/^\[project/,/^\[tool/p' "$root/pyproject.toml") | sha256sum)
+	sum=$(cat "$root/$1" <(sed -n '/^\[project/,/^\[tool/p' "$root/pyproject.toml") | sha256sum)
 	echo "${sum%% *} $root"
 }
 
+# venv_is_good [LIST]
 venv_is_good() {
-	local stamp="" base=""
+	local stamp="" base="" list=${1:-$run_list}
 	[ -x "$root/.venv/bin/python" ] && [ -r "$root/.venv/stamp" ] || return 1
 	{ read -r stamp && read -r base; } <"$root/.venv/stamp" || return 1
-	[ "$stamp" = "$(stamp_wanted)" ] || return 1
+	# Who has what the tests need has all.
+	[ "$stamp" = "$(stamp_wanted "$list")" ] || [ "$stamp" = "$(stamp_wanted "$test_list")" ] || return 1
 	# An explicit PYTHON must be the one that the environment was made from.
 	[ -z "${PYTHON:-}" ] || [ "$base" = "$(readlink -f "$(command -v "$PYTHON")")" ]
 }
 
+# set_up_venv [LIST]
 set_up_venv() {
-	local python new
-	venv_is_good && return
+	local python new list=${1:-$run_list}
+	venv_is_good "$list" && return
 	python=$(find_python) || fail 2 "Python 3.11 or later is needed; name it with PYTHON=..."
 	say "installing Python packages into .venv"
 	rm -rf "$root/.venv"
 	"$python" -m venv "$root/.venv"
 	"$root/.venv/bin/python" -m pip install -qq --no-cache-dir --disable-pip-version-check \
-		--no-input --only-binary :all: --require-hashes -r "$root/requirements.txt" ||
-		fail 3 "pip could not install the packages of requirements.txt"
+		--no-input --only-binary :all: --require-hashes -r "$root/$list" ||
+		fail 3 "pip could not install the packages of $list"
 	# Nothing is fetched: the build backend is among the packages.
 	"$root/.venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --no-index \
 		--disable-pip-version-check -e "$root" >&2 || fail 3 "pip could not install the project into .venv"
 	new=$root/.venv/stamp.new
 	{
-		stamp_wanted
+		stamp_wanted "$list"
 		readlink -f "$python"
 	} >"$new"
 	mv "$new" "$root/.venv/stamp"
 }
 
+# set_up [LIST of Python packages]
 # Two at once: the second waits and finds all done. The lock is on a file that is there anyway, and
 # the subshell ends it before the program proper starts.
 set_up() {
-	local list=$root/scripts/packages.txt
-	[ -z "$(missing_programs "$list")" ] && venv_is_good && return
+	local list=$root/scripts/packages.txt python_list=${1:-$run_list}
+	[ -z "$(missing_programs "$list")" ] && venv_is_good "$python_list" && return
 	# Without the lock: what is missing may be flock itself.
 	command -v flock >/dev/null || set_up_packages /etc/os-release "$list"
 	(
 		flock -n 9 || { say "waiting for another set-up in this checkout" && flock 9; }
 		set_up_packages /etc/os-release "$list"
-		set_up_venv
+		set_up_venv "$python_list"
 	) 9<"$root/requirements.txt"
 }
 

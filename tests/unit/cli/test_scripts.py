@@ -32,6 +32,7 @@ class Machine:
         (self.checkout / "scripts").mkdir(parents=True)
         shutil.copy(LIB, self.checkout / "scripts")
         (self.checkout / "requirements.txt").write_text("")
+        (self.checkout / "requirements-dev.txt").write_text("# more\n")
         (self.checkout / "pyproject.toml").write_text("[project]\n")
         self.list = self.checkout / "scripts" / "packages.txt"
         self.list.write_text(LIST)
@@ -100,6 +101,7 @@ def test_another_distribution_is_told_what_is_missing_and_left_alone(machine: Ma
     assert machine.called() == []
     assert sorted(path.name for path in machine.checkout.iterdir()) == [
         "pyproject.toml",
+        "requirements-dev.txt",
         "requirements.txt",
         "scripts",
     ]
@@ -217,6 +219,16 @@ def test_the_environment_is_made_once_and_again_when_the_pins_change(machine: Ma
     assert machine.run("venv_is_good").returncode == 0
     machine.program("other", PYTHON)
     assert machine.run("venv_is_good", PYTHON="other").returncode == 1
+
+
+def test_an_environment_for_the_tests_is_good_for_all(machine: Machine) -> None:
+    machine.program("mypython", PYTHON)
+    assert machine.run("set_up_venv", PYTHON="mypython").returncode == 0
+    assert machine.run('venv_is_good "$test_list"').returncode == 1
+    assert machine.run('set_up_venv "$test_list"', PYTHON="mypython").returncode == 0
+    assert any("requirements-dev.txt" in call for call in machine.called())
+    assert machine.run('venv_is_good "$test_list"').returncode == 0
+    assert machine.run("venv_is_good").returncode == 0
 
 
 def test_an_interrupted_environment_is_not_taken_for_good(machine: Machine) -> None:
