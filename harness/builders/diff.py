@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from harness.errors import UserError
-from harness.host.process import capture
+from harness.host import tool
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _EXTENDED = re.compile(
@@ -134,7 +133,7 @@ def _check_prefixes(headers: list[str], name: str) -> None:
 
 def _git(*options: str, data: bytes, name: str) -> str:
     # Outside of any repository: in one, paths would be taken from where the user stands in it.
-    status, output, errors = capture(["git", "apply", *options, "-"], Path("/"), data)
+    status, output, errors = tool.capture(["git", "apply", *options, "-"], data=data)
     if status != 0:
         why = errors.strip().removeprefix("error: ")
         hint = ""

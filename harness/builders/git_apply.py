@@ -9,13 +9,14 @@ the patch is applied to them, and what it changes is merged into the tree's file
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
-from harness.host import confine
+from harness.host import confine, tool
 from harness.host.process import capture
 
 # Another user's repository may be read, and no program of it is run.
@@ -72,6 +73,19 @@ class Apply:
         return [line for line in said if line.startswith(("Hunk #", "Context reduced"))]
 
 
+# Blobs that it was made against, the files as they are, and what is merged: one run, confined.
+_MERGE = """set -e
+cd tree
+git init -q --object-format="$1"
+for blob in ../blobs/*; do git hash-object -w --no-filters "$blob" >/dev/null; done
+git add -A -f . >/dev/null
+before=$(git write-tree)
+git apply --3way --whitespace=nowarn ../patch >/dev/null
+git diff --cached --binary --no-renames "$before"
+"""
+_BLOB = re.compile(r"^index ([0-9a-f]{7,64})\.\.", re.MULTILINE)
+
+
 def merged(
     patch: Path, paths: Sequence[str], tree: Path, repository: Path, work: Path
 ) -> Path | None:
@@ -80,33 +94,34 @@ def merged(
 
     `paths` are the files that it names. Nothing else is written.
     """
-    objects = _git(repository, "rev-parse", "--git-path", "objects")
-    if objects is None:
+    kind = _git(repository, "rev-parse", "--show-object-format")
+    text = patch.read_text(errors="surrogateescape")
+    (work / "tree").mkdir(parents=True)
+    (work / "blobs").mkdir()
+    for blob in dict.fromkeys(_BLOB.findall(text)):
+        content = _git(repository, "cat-file", "blob", blob)
+        if content is not None:  # else it is a new file, or git says below what is missing
+            (work / "blobs" / blob).write_bytes(content)
+    if kind is None or not any((work / "blobs").iterdir()):
         return None
-    work.mkdir(parents=True)
-    if _git(work, "init", "-q") is None:
-        return None
-    place = (repository / objects.strip()).resolve()
-    (work / ".git" / "objects" / "info" / "alternates").write_text(f"{place}\n")
     for path in paths:
         # Whatever is no plain file there is left to git, which refuses it.
         if (tree / path).is_file() and not (tree / path).is_symlink():
-            (work / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tree / path, work / path)
-            (work / path).chmod((tree / path).stat().st_mode & 0o755)
-    _git(work, "add", "-A", "-f", ".")
-    before = _git(work, "write-tree")
-    if before is None or _git(work, "apply", "--3way", "--whitespace=nowarn", patch) is None:
-        return None
-    diff = _git(work, "diff", "--cached", "--binary", "--no-renames", before.strip())
-    if not diff:
+            copy = work / "tree" / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / path, copy)
+            copy.chmod((tree / path).stat().st_mode & 0o755)
+    shutil.copyfile(patch, work / "patch")
+    words = ["sh", "-c", _MERGE, "merge", kind.decode().strip()]
+    status, diff, _ = tool.capture(words, writable=[work], cwd=work)
+    if status != 0 or not diff:
         return None
     result = work.with_suffix(".patch")
-    result.write_text(diff, errors="surrogateescape")
+    result.write_bytes(diff)
     return result
 
 
-def _git(directory: Path, *words: str | Path) -> str | None:
-    """What git says; None where it fails."""
+def _git(directory: Path, *words: str | Path) -> bytes | None:
+    """What git says of a repository; None where it fails."""
     status, output, _ = capture(["git", *_OPTIONS, "-C", directory, *words])
-    return output.decode(errors="surrogateescape") if status == 0 else None
+    return output if status == 0 else None

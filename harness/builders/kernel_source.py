@@ -232,8 +232,10 @@ def tree_version(path: Path) -> tuple[int, int]:
 
 
 def _git(path: Path, *words: str) -> str:
-    # git refuses a tree of another user's; --no-optional-locks leaves the index alone.
-    argv = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(path), *words]
+    # git refuses a tree of another user's, and runs programs that it names;
+    # --no-optional-locks leaves the index alone.
+    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
+    argv += ["-c", "core.hooksPath=/dev/null", "--no-optional-locks", "-C", str(path), *words]
     status, output, errors = capture(argv)
     if status != 0:
         raise BuildError(f"git {words[0]} failed in {path}\n{errors.strip()}")

@@ -18,6 +18,7 @@ from harness.builders.watch import Limits, Watcher, process_group, process_limit
 from harness.errors import BuildError, HarnessError
 from harness.host import confine, programs
 from harness.host.confine import Confinement, Means, NoMeans
+from harness.host.tool import unconfined_allowed
 from harness.host.witness import Witness
 
 _NICE = 10
@@ -163,6 +164,23 @@ def check() -> Confinement:
             " seccomp profile); Landlock (Linux 5.13); root, who can become another user. For"
             " patches that you trust: --unconfined"
         ) from error
+
+
+def enforced(limits: Limits) -> tuple[Limits | None, str]:
+    """The limits for builds, None where they are not confined, for this host cannot and the user
+    said so; and what is to be said where they have less than all.
+
+    Raises as `check` does.
+    """
+    try:
+        how = check()
+    except NoSandbox:
+        if not unconfined_allowed():
+            raise
+        return None, "the build was not confined: this host cannot, and --unconfined was given"
+    if how.means is Means.NAMESPACES and how.asked:
+        return limits, ""
+    return limits, f"the build was confined by less than all: {how}"
 
 
 def _barred(path: Path) -> Path | None:

@@ -47,6 +47,7 @@ def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 )
 @click.option("--svg", metavar="FILE", type=options.PATH, help="Write the plot there.")
 @options.as_json("Print the figures as JSON.")
+@options.unconfined
 @options.debug
 def command(rounds: int, tests: int, rows: list[str], svg: Path | None, as_json: bool) -> int:
     """Measure against labgrid and ten lines of pexpect, on the same images, in one run.

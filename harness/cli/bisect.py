@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``harness bisect``. Exit status: 0 found and proved, 1 not to be decided, 2 bad input, 3
+"""``harness bisect``. Exit status: 0 found and proved, 2 bad input, 3 not to be decided, or
 infrastructure. With ``--run``, as ``git bisect run`` wants it: 0 good, 1 bad, 125 cannot be judged,
 128 and more for everything else, which ends the search.
 """
@@ -17,7 +17,7 @@ from harness.cli import options
 from harness.errors import UserError
 from harness.gate.bisect import BisectSettings, Found, Mark, Undecided, search, tester
 from harness.gate.inputs import commit_of, git
-from harness.host.command import run_command
+from harness.host.command import INFRASTRUCTURE, run_command
 from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
@@ -46,7 +46,7 @@ class _Command(click.Command):
 
 @click.command(
     cls=_Command,
-    epilog="Exit status: 0 found and proved, 1 not to be decided, 2 bad input, 3 infrastructure."
+    epilog="Exit status: 0 found and proved, 2 bad input, 3 not decided, or infrastructure."
     " With --run: 0 good, 1 bad, 125 cannot be judged, 128 and more end the search.",
 )
 @click.argument("good", required=False)
@@ -68,6 +68,7 @@ class _Command(click.Command):
 @click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
 @options.output("Where logs and results go (default: artifacts/bisect).")
 @options.jobs("Make's jobs and the tests' processes.")
+@options.unconfined
 @options.debug
 def command(
     good: str | None,
@@ -122,9 +123,9 @@ def _search(settings: BisectSettings, good: str, bad: str) -> int:
             found = search(first, last, settings.directory, made.test, say)
         except Undecided as error:
             print(error)
-            return 1
+            return INFRASTRUCTURE
     print(_told(found, settings.directory))
-    return 0 if found.proved else 1
+    return 0 if found.proved else INFRASTRUCTURE
 
 
 def _told(found: Found, directory: Path) -> str:

@@ -16,6 +16,7 @@ from harness.cli import options
 @options.kernel()
 @click.option("--update", is_flag=True, help="Ask apt for newer versions than those in use.")
 @options.as_json("Print the paths as JSON.")
+@options.unconfined
 @options.debug
 def command(kernel: str | Path | None, update: bool, as_json: bool) -> int:
     """Build the images only, and print their paths."""

@@ -48,11 +48,7 @@ RATIO = click.FloatRange(min=1)
     type=RATIO,
     help="The same for the time of an allocation (default: 1.5).",
 )
-@click.option(
-    "--unconfined",
-    is_flag=True,
-    help="Build and boot patches that you trust where this host can confine nothing.",
-)
+@options.unconfined
 @click.option(
     "--require-coverage",
     is_flag=True,
@@ -85,7 +81,6 @@ def command(
     from harness.host.programs import check_installed
     from harness.host.progress import LineProgress
     from harness.host.project import ARTIFACTS
-    from harness.machine import confine
 
     if whole and select:
         raise click.UsageError("--whole and --select: give one of them")
@@ -113,8 +108,6 @@ def command(
         return result.decision.exit_status
     progress = LineProgress()
     given = {name: value for name, value in settings.items() if value is not None}
-    if given.get("unconfined"):
-        confine.allow_unconfined()
     chosen = Options(output=to, base=base, workers=jobs, **given)
     if whole or select:
         chosen = dataclasses.replace(chosen, select=select)

@@ -42,6 +42,7 @@ MAKE_JOBS = 2
 @options.output("Where logs and results go (default: artifacts/mutants/KERNEL).")
 @options.jobs("The tests' processes (default: pytest's own one).", None)
 @options.as_json("Print the results as JSON at the end.")
+@options.unconfined
 @options.debug
 def command(
     kernel: str | Path | None,

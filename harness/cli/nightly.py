@@ -127,6 +127,7 @@ def command() -> None:
 )
 @options.jobs("Jobs at once (default: as many as cores).")
 @click.option("--list", "list_only", is_flag=True, help="Print the jobs and end.")
+@options.unconfined
 @options.debug
 def run_command(**given: Any) -> int:
     """Run a night, or one shard of it."""

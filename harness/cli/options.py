@@ -119,6 +119,24 @@ def debug(function: F) -> F:
     )(function)
 
 
+def _unconfined(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from harness.machine.confine import allow_unconfined
+
+        allow_unconfined()
+
+
+def unconfined(function: F) -> F:
+    """``--unconfined``: in this process and all that it starts."""
+    return click.option(
+        "--unconfined",
+        is_flag=True,
+        expose_value=False,
+        callback=_unconfined,
+        help="Where this host can confine nothing, build and boot all the same what you trust.",
+    )(function)
+
+
 def kernel(what: str = "", *more: str) -> Callable[[F], F]:
     """``--kernel``; `more` are further spellings of it."""
     return click.option(
@@ -195,6 +213,7 @@ def system(function: F) -> F:
             if name != "kernel"
         ),
         click.option("--append", metavar="TEXT", help="More for the kernel's command line."),
+        unconfined,
     ]
     for decorator in reversed(decorators):
         function = decorator(function)

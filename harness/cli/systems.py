@@ -14,6 +14,7 @@ import click
 from harness.board import DEFAULT_MEMORY
 from harness.errors import HarnessError, UserError
 from harness.imageset.model import PARTS, ImageSet
+from harness.machine import confine
 from harness.machine.config import MachineConfig
 from harness.machine.machine import Machine
 
@@ -67,6 +68,8 @@ def chosen(options: dict[str, Any]) -> System:
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
     check(images, options["area"], images.append)
+    if less := confine.remark():
+        say(less)
     return System(images, memory or DEFAULT_MEMORY, options["area"])
 
 

@@ -26,7 +26,8 @@ _ALONE = ("--pdb", "--qemu-shell", "--qemu-gdb", "--collect-only", "--co", "--tr
 )
 @click.argument("words", nargs=-1, metavar="[PYTEST ARGUMENTS]...", type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> int:
-    """Run the test suite on QEMU, on all cores. All arguments go to pytest.
+    """Run the test suite on QEMU, on all cores. All arguments go to pytest (--unconfined, as in
+    other commands, is its --qemu-unconfined).
 
     Paths among them are taken from where you are. Without a path: all tests of the checkout, or
     the suite of an installed package.
@@ -45,4 +46,4 @@ def arguments(words: Sequence[str]) -> list[str]:
     given = any(word.startswith(("-n", "--numprocesses", "--dist")) for word in words)
     if not given and not any(word in _ALONE for word in words):
         argv += ["-n", str(options.CORES)]
-    return [*argv, *words]
+    return [*argv, *("--qemu-unconfined" if word == "--unconfined" else word for word in words)]

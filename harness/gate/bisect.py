@@ -21,6 +21,7 @@ from harness.builders.cache import Cache
 from harness.builders.imageset import build_image_set
 from harness.builders.kernel_source import at_commit
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
+from harness.builders.sandbox import enforced
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.baseline import run_settled
 from harness.gate.findings import without_log
@@ -31,6 +32,7 @@ from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
+from harness.machine import confine
 from harness.machine.errors import GuestStopped
 from harness.testrun.suite import SYSTEM, Suite
 
@@ -183,7 +185,10 @@ def tester(
     claim(settings.output)
     set_aside(settings.output, ("[0-9][0-9]*-*",), ("cache",))
     source = at_commit(settings.directory, base)
-    limits = DEFAULT_LIMITS
+    limits, less = enforced(DEFAULT_LIMITS)
+    for said in (less, confine.remark()):
+        if said:
+            progress.say(said)
     with open_patch_tree(cache, source, progress, settings.workers, limits) as shop:
         made = Tester(settings, base, shop, cache, progress)
         try:

@@ -15,7 +15,7 @@ from harness.builders import sandbox
 from harness.builders.cache import Cache
 from harness.builders.manifest import few
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
-from harness.builders.sandbox import Contained, NoSandbox
+from harness.builders.sandbox import Contained
 from harness.builders.watch import Limits
 from harness.coverage.changed import LineFate, added_lines, counts, judged
 from harness.coverage.record import read as read_record
@@ -44,12 +44,12 @@ from harness.gate.result import (
     TestChange,
 )
 from harness.host.command import unexpected
-from harness.host.confine import Means
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
 from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
+from harness.machine import confine
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.plaintext import counted
 from harness.testrun.result import CaseResult, SuiteResult
@@ -124,16 +124,10 @@ class Gate(GateRecord):
 
     def _confine(self) -> None:
         """Sees to it that builds can be confined here, or that they need not be."""
-        try:
-            how = sandbox.check()
-        except NoSandbox:
-            if not self._options.unconfined:
-                raise
-            self._limits = None
-            self._note("the build was not confined: this host cannot, and --unconfined was given")
-            return
-        if how.means is not Means.NAMESPACES or not how.asked:
-            self._note(f"the build was confined by less than all: {how}")
+        self._limits, said = sandbox.enforced(self._options.limits)
+        for text in (said, confine.remark()):
+            if text:
+                self._note(text)
 
     # Build
 

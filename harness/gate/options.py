@@ -40,8 +40,6 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     require_coverage: bool = False
     """Reject patches of which no test and no boot executes a changed line of code."""
-    unconfined: bool = False
-    """Build without confinement, as if the patches were trusted, where this host has none."""
 
 
 def selection(options: Options, touched: Sequence[str]) -> Path | None:

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness.host import launch, seccomp
@@ -294,33 +294,16 @@ def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
 
 
 def run(
-    command: Sequence[str | Path],
-    readable: Sequence[Path] = (),
-    seconds: float = 60.0,
-    data: bytes = b"",
-) -> subprocess.CompletedProcess[bytes]:
-    """Runs a short program on `data`, or on files which are not to be trusted; it writes none.
-
-    Raises `NoMeans` where this host cannot confine it, `subprocess.TimeoutExpired`, `OSError`.
-    """
-    program = Program(
-        tuple(map(str, command)),
-        Path("/"),
-        readable=tuple(path.resolve() for path in readable),
-        environment={"LC_ALL": "C"},
-        limits={"RLIMIT_CORE": 0, "RLIMIT_AS": 4 * 2**30, "RLIMIT_CPU": int(seconds) + 1},
-    )
-    return _run(dataclasses.replace(find(), asked=False), program, seconds, data)
-
-
-def _run(
     how: Confinement,
     program: Program,
     seconds: float,
     data: bytes = b"",
     seen: list[str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs it to its end; what it tried is added to `seen`."""
+    """Runs it to its end; what it tried is added to `seen`.
+
+    Raises `subprocess.TimeoutExpired`, `OSError`.
+    """
     with prepared(how, program) as (argv, passed, witness):
         process = subprocess.Popen(
             argv,
@@ -386,7 +369,7 @@ def _complaint(how: Confinement) -> str:
         program = Program(("sh", "-c", script), place, (place,), limits={"RLIMIT_CORE": 0})
         seen: list[str] = []
         try:
-            done = _run(how, program, _TRY_SECONDS, seen=seen)
+            done = run(how, program, _TRY_SECONDS, seen=seen)
         except (OSError, subprocess.SubprocessError) as error:
             return str(error)
         if done.stdout == b"well\n" and done.returncode == 0:

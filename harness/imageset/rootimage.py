@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.host import confine, tool
 from harness.host.programs import locate
 from harness.imageset.module import pick_driver
 from harness.imageset.ramdisk import GZIP, NEWC, UBOOT, UBOOT_HEADER, unpacked
@@ -157,20 +158,28 @@ def _in_ext(path: Path, place: str) -> str | None:
     if debugfs is None:
         return None
     with tempfile.TemporaryDirectory(prefix="harness-modules-") as name:
-        argv = [debugfs, "-R", f'rdump "{place}" "{name}"', str(path)]
+        to = Path(name)
+        argv: list[str | Path] = [debugfs, "-R", f'rdump "{place}" "{to}"', _readable(path, to)]
         try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, check=False, timeout=_DEBUGFS_SECONDS
-            )
-        except subprocess.TimeoutExpired:
+            done = tool.run(argv, [path], _DEBUGFS_SECONDS, writable=[to])
+        except (confine.NoMeans, OSError, subprocess.SubprocessError):
             return None
         if done.returncode:
             return None
-        base = Path(name) / Path(place).name
+        base = to / Path(place).name
         found = sorted(base.rglob("*.ko"))
         contents = ((file, file.read_bytes()) for file in found if file.is_file())
         driver = pick_driver(contents)
         return f"{place}/{driver.relative_to(base)}" if driver else ""
+
+
+def _readable(path: Path, place: Path) -> Path:
+    """The image, or, where another uid may not read it, a copy in `place`."""
+    if confine.other_uid() is None or path.stat().st_mode & 0o004:
+        return path
+    copy = ["cp", "--sparse=always", "--reflink=auto", "--no-preserve=mode", str(path)]
+    subprocess.run([*copy, str(place / "image")], check=True, capture_output=True)
+    return place / "image"
 
 
 def newc_files(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness.board import MACHINE, RAM_MIB
 from harness.errors import HarnessError, UserError
-from harness.host import confine
+from harness.host import confine, tool
 
 SECONDS = 20.0
 """For a script that needs milliseconds."""
@@ -128,7 +128,7 @@ def _run(text: str, path: Path, names: Sequence[str]) -> tuple[list[list[str]], 
     words = ["bash", "--norc", "-c", body, str(path), text]
     try:
         # What it looks at in its own tree it shall find.
-        done = confine.run(words, [path.parent] if os.access(path.parent, os.R_OK) else [], SECONDS)
+        done = tool.run(words, [path.parent] if os.access(path.parent, os.R_OK) else [], SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(f"{path}: it does not come to an end within {SECONDS:.0f} s") from None
     except confine.NoMeans as error:

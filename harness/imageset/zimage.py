@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.host import confine
+from harness.host import confine, tool
 from harness.imageset.features import Feature, parse_all, shown_by
 
 MAGIC = 0x016F2818
@@ -199,7 +199,7 @@ def _decompressed(data: bytes, kind: str) -> bytes:
             # The boot code follows the compressed part: they complain of it, after the output.
             # A patch may have made it, so they run confined.
             command = ["sh", "-c", f"{kind} -dc | head -c {_MOST_BYTES}"]
-            return confine.run(command, data=data).stdout
+            return tool.run(command, data=data).stdout
         return lzma.LZMADecompressor().decompress(data, _MOST_BYTES)
     except (zlib.error, lzma.LZMAError, EOFError, confine.NoMeans, subprocess.SubprocessError):
         return b""

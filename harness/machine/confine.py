@@ -19,11 +19,8 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.host import confine, programs
+from harness.host.tool import UNCONFINED, unconfined_allowed
 
-UNCONFINED = "HARNESS_UNCONFINED"
-"""The environment variable that says that QEMU may run as any program of this user's does where
-the host allows no better. It is how ``--unconfined`` reaches the processes of a run.
-"""
 FILTER = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 """QEMU's arguments that make it filter its own system calls."""
 _DEVICES = ("/dev/null", "/dev/urandom")
@@ -42,7 +39,7 @@ class Means(enum.Enum):
 
 
 def allow_unconfined() -> None:
-    """From now on, in this process and its children, QEMU is run unconfined where it must be."""
+    """From now on, in this process and its children, all is run unconfined where it must be."""
     os.environ[UNCONFINED] = "1"
     means.cache_clear()
 
@@ -67,16 +64,21 @@ def means() -> Means:
         if not complaint:
             return one
         tried.append(complaint)
-    if os.environ.get(UNCONFINED):
+    if unconfined_allowed():
         return Means.NONE
     raise UserError(
         f"QEMU cannot be confined on this host: {'; '.join(tried)}\n"
         "Unprivileged user namespaces must be allowed: see sysctl user.max_user_namespaces,"
         " kernel.unprivileged_userns_clone (Debian) and"
         " kernel.apparmor_restrict_unprivileged_userns (Ubuntu); in a container, its seccomp"
-        f" profile. Where you trust the kernels that you boot, {UNCONFINED}=1 in the environment"
-        " (or the gate's --unconfined) runs QEMU as any program of yours"
+        f" profile. Where you trust the kernels that you boot, --unconfined ({UNCONFINED}=1 in the"
+        " environment) runs QEMU as any program of yours"
     )
+
+
+def remark() -> str:
+    """What is to be said of hosts on which QEMU has less than all. Raises `UserError`."""
+    return "" if means() is Means.NAMESPACES else f"QEMU is confined by {means().value}"
 
 
 def _complaint(one: Means) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from harness.host import confine
+from harness.host import confine, tool
 
 ADDRESS = re.compile(
     r"\[<([0-9a-f]{8})>\](?: \((?![0-9a-f]{8}\)))?|\b(?:PC|LR|pc|lr) ?[:=] ?\[?<?([0-9a-f]{8})\b"
@@ -63,9 +63,9 @@ class Symbols:
                     return None
         except Exception:  # a made-up file makes elftools raise whatever there is
             return None
-        for tool in ("arm-linux-gnueabihf-addr2line", "arm-linux-gnueabi-addr2line"):
-            if shutil.which(tool):
-                return [tool, "-e", str(self._vmlinux.resolve())]
+        for name in ("arm-linux-gnueabihf-addr2line", "arm-linux-gnueabi-addr2line"):
+            if shutil.which(name):
+                return [name, "-e", str(self._vmlinux.resolve())]
         return None
 
     def name(self, address: int) -> str | None:
@@ -82,7 +82,7 @@ class Symbols:
             return {}
         command = [*self._addr2line, *(f"{address:#x}" for address in addresses)]
         try:
-            done = confine.run(command, [Path(self._addr2line[-1])], _ADDR2LINE_SECONDS)
+            done = tool.run(command, [Path(self._addr2line[-1])], _ADDR2LINE_SECONDS)
         except (confine.NoMeans, OSError, subprocess.SubprocessError):
             return {}
         answer = done.stdout.decode(errors="replace").splitlines()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
@@ -115,11 +116,18 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Which files of a BiscuitOS tree are tested."""
+    """Which files of a BiscuitOS tree are tested, and how QEMU is confined where it has less than
+    all.
+    """
     if not config.getoption("--qemu"):
         return []
     tree = session_of(config).biscuitos
-    return tree.said() if tree else []
+    said = tree.said() if tree else []
+    from harness.machine import confine
+
+    with contextlib.suppress(UserError):  # it is said where the first machine is started
+        said += [text for text in (confine.remark(),) if text]
+    return said
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -67,6 +67,12 @@ FLAGS = (
     Option("shell", "false", "", "open the failed test's machine on the terminal (leave: Ctrl-])"),
     Option("coverage", "false", "", "note which lines of kernel and driver each test executes"),
     Option("strict", "false", "", "a test of the system that would be skipped fails"),
+    Option(
+        "unconfined",
+        "false",
+        "",
+        "boot what you trust where this host can confine nothing",
+    ),
     Option("gdb", "false", "", "wait for gdb at each machine; no deadline ends meanwhile"),
 )
 
@@ -134,6 +140,8 @@ class Settings:
     """Patterns of the kernel's source files, ``mm/cma*.c``."""
     unpatched: bool = False
     """Kernels are built without our additions."""
+    unconfined: bool = False
+    """What this host cannot confine runs all the same."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -189,6 +197,7 @@ class Settings:
             flag("coverage"),
             tuple(value("coverage-files").replace(",", " ").split()),
             flag("unpatched"),
+            flag("unconfined"),
         )
 
 

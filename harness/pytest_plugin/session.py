@@ -39,6 +39,10 @@ class Session:
             self.versions = (GIVEN,)
         elif settings.kernel_source:
             self.versions = (SOURCE,)
+        if settings.unconfined:
+            from harness.machine.confine import allow_unconfined
+
+            allow_unconfined()
         self._built: dict[str, ImageSet] = {}
         self._variants: dict[tuple[str, str], ImageSet] = {}
         terminal: IO[str] | None = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from harness.cli import app
 from harness.cli.app import COMMANDS, command
 from harness.cli.test import arguments
 from harness.host.project import ROOT
+from harness.host.tool import UNCONFINED, unconfined_allowed
 
 CLEAN = "[    0.000000] Linux version 6.1.0\n[    0.100000] Freeing unused kernel memory: 1024K\n"
 WARNING = (
@@ -148,3 +150,24 @@ def test_pytest_uses_all_cores_unless_it_is_told_otherwise(words: list[str], own
     assert found[-len(words) :] == words if words else True
     assert ("-n" in found[: len(found) - len(words)]) is own
     assert "--qemu" in found
+
+
+NEITHER = ("test", "coverage", "cache", "parse-log", "completion")
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NEITHER])
+def test_whoever_starts_qemu_or_builds_takes_consent_to_no_confinement(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = dict(subcommands())[name]
+    if isinstance(found, click.Group):
+        found = found.commands["run"]
+    monkeypatch.setenv(UNCONFINED, "")
+    assert not unconfined_allowed()
+    with contextlib.suppress(click.UsageError):
+        found.make_context(name, ["--unconfined"])
+    assert unconfined_allowed()
+
+
+def test_the_suite_takes_it_too() -> None:
+    assert "--qemu-unconfined" in arguments(["--unconfined", "tests/cma"])

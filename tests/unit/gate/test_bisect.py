@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from harness.cli import app
 from harness.cli import bisect as bisect_cli
 from harness.errors import HarnessError, UserError
-from harness.gate.bisect import Mark, Tested, Undecided, search
+from harness.gate.bisect import Found, Mark, Tested, Undecided, search
 
 Test = Callable[[str, Sequence[str]], Tested]
 
@@ -182,3 +183,21 @@ class TestRun:
             commit = history.commits[number]
             history.git("update-ref", f"refs/bisect/good-{commit}", commit)
         assert bisect_cli._known_good(history.place) == history.commits[3]
+
+
+@pytest.mark.parametrize("proved", [True, False, None])
+def test_only_a_system_at_fault_ends_with_1_and_here_none_is(
+    history: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proved: bool | None
+) -> None:
+    def found(*_words: object) -> object:
+        if proved is None:
+            raise Undecided("only commits that cannot be judged are left")
+        good = Tested(history.commits[0], Mark.GOOD, "green")
+        bad = Tested(history.commits[1], Mark.BAD, "red")
+        return Found(bad.commit, (), (bad, bad if proved else good, good, good))
+
+    monkeypatch.setattr(bisect_cli, "search", found)
+    monkeypatch.setattr(bisect_cli, "tester", lambda *_words: contextlib.nullcontext(History))
+    monkeypatch.setattr(bisect_cli, "check_installed", lambda: None)
+    words = [history.commits[0], history.commits[-1], "--kernel", str(history.place)]
+    assert app.main(["bisect", *words, "--output", str(tmp_path / "out")]) == (0 if proved else 3)

@@ -29,6 +29,7 @@ from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
 from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
+from harness.host.tool import UNCONFINED
 from harness.imageset.model import ImageSet
 from harness.machine.crash import Crash, CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
@@ -129,13 +130,12 @@ class World:
         same = self.before if side == "base" else self.last
         return run(given.pop(0) if given else same)
 
-    def judge(self, unconfined: bool = False) -> GateResult:
+    def judge(self) -> GateResult:
         cache = Cache(self.tmp_path / "cache")
         cache.directory("entries")
         options = Options(
             self.tmp_path / "out",
             "6.1",
-            unconfined=unconfined,
             require_coverage=self.require_coverage,
         )
         return Gate(options, cache, LineProgress()).judge([PATCH])
@@ -688,10 +688,12 @@ def test_a_host_without_a_sandbox_judges_nothing(
     def fail() -> None:
         raise NoSandbox("it does not start")
 
+    monkeypatch.delenv(UNCONFINED, raising=False)
     monkeypatch.setattr("harness.builders.sandbox.check", fail)
     assert world.judge().decision is Decision.INFRASTRUCTURE
     assert world.done == []
-    result = world.judge(unconfined=True)
+    monkeypatch.setenv(UNCONFINED, "1")
+    result = world.judge()
     assert result.decision is Decision.ACCEPTED
     assert any("--unconfined" in note for note in result.notes)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import confine, launch, seccomp
+from harness.host import confine, launch, seccomp, tool
 from harness.host.confine import Confinement, Means, NoMeans, Program
 
 
@@ -37,20 +37,20 @@ def test_it_reads_what_it_is_given_and_nothing_else(place: Path) -> None:
     for name in ("given", "secret"):
         (place / name).write_text(f"{name}\n")
     command = ["cat", *(str(place / name) for name in ("given", "secret")), "/etc/shadow"]
-    done = confine.run(command, [place / "given"])
+    done = tool.run(command, [place / "given"])
     assert done.stdout == b"given\n"
     assert done.returncode != 0
 
 
 def test_it_reads_its_input(place: Path) -> None:
-    assert confine.run(["tr", "a-z", "A-Z"], data=b"abc" * 100_000).stdout == b"ABC" * 100_000
+    assert tool.run(["tr", "a-z", "A-Z"], data=b"abc" * 100_000).stdout == b"ABC" * 100_000
 
 
 def test_it_writes_nothing(place: Path) -> None:
     given = place / "given"
     given.write_text("mine")
     given.chmod(0o666)
-    assert confine.run(["sh", "-c", f"echo x >{given}"], [given]).returncode != 0
+    assert tool.run(["sh", "-c", f"echo x >{given}"], [given]).returncode != 0
     assert given.read_text() == "mine"
 
 
@@ -59,7 +59,7 @@ def test_it_has_no_privileges_no_environment_and_no_network(
 ) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     script = "cat /proc/self/status; env; getent ahosts localhost; exec 3<>/dev/tcp/127.0.0.1/1"
-    done = confine.run(["bash", "-c", script])
+    done = tool.run(["bash", "-c", script])
     text = done.stdout.decode()
     assert "Seccomp:\t2" in text
     assert "NoNewPrivs:\t1" in text
@@ -71,7 +71,7 @@ def test_it_has_no_privileges_no_environment_and_no_network(
 
 def test_it_is_ended_at_its_deadline() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        confine.run(["sleep", "600"], seconds=0.2)
+        tool.run(["sleep", "600"], seconds=0.2)
 
 
 def test_what_it_leaves_behind_without_namespaces_ends_with_it(place: Path) -> None:
@@ -82,7 +82,7 @@ def test_what_it_leaves_behind_without_namespaces_ends_with_it(place: Path) -> N
     script = "for i in 1 2 3; do setsid sh -c 'sleep 600 & sleep 600' & done; echo $$"
     mark = f"CONFINE_TEST_{os.getpid()}"
     program = Program(("sh", "-c", script), Path("/"), environment={mark: "1"})
-    assert confine._run(how, program, 20).returncode == 0
+    assert confine.run(how, program, 20).returncode == 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
@@ -143,7 +143,7 @@ def test_what_does_not_end_with_its_parent_is_ended_too(monkeypatch: pytest.Monk
     how = Confinement(Means.NAMESPACES, None, False, False, 0)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
-            confine._run(how, Program(("true",), Path("/")), 0.5)
+            confine.run(how, Program(("true",), Path("/")), 0.5)
     finally:
         os.close(theirs)
     ended, _, _ = select.select([ours], [], [], 20)

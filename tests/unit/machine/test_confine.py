@@ -10,8 +10,9 @@ import pytest
 
 from harness.errors import UserError
 from harness.host import confine as host
+from harness.host.tool import UNCONFINED
 from harness.machine import confine
-from harness.machine.confine import UNCONFINED, Means
+from harness.machine.confine import Means
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +129,10 @@ def test_no_new_privileges_no_capability_and_another_uid() -> None:
     assert int(status["CapEff"], 16) == 0
     if host.other_uid() is not None:
         assert status["Uid"].split() == [str(host.other_uid())] * 4
+
+
+@pytest.mark.parametrize("means", Means)
+def test_less_than_all_is_said(monkeypatch: pytest.MonkeyPatch, means: Means) -> None:
+    monkeypatch.setattr(confine, "means", lambda: means)
+    said = confine.remark()
+    assert said == "" if means is Means.NAMESPACES else means.value in said

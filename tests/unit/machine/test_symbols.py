@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import confine
+from harness.host import tool
 from harness.machine.symbols import Symbols
 
 MAP = """\
@@ -93,7 +93,7 @@ def test_binutils_run_confined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         given.append(readable)
         return subprocess.CompletedProcess(command, 0, b"mm/cma.c:1\n", b"")
 
-    monkeypatch.setattr(confine, "run", run)
+    monkeypatch.setattr(tool, "run", run)
     symbols = Symbols(vmlinux=vmlinux)
     monkeypatch.setattr(Symbols, "_addr2line", [str(spy), "-e", str(vmlinux)])
     assert symbols.lines([0x80100004]) == {0x80100004: "mm/cma.c:1"}
