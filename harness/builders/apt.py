@@ -220,11 +220,17 @@ def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) ->
         return None
     version = (apt or PrivateApt(cache)).candidate(package)
     if version is not None:
-        cache.directory("pins")
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({"version": version}) + "\n")
-        new.replace(path)
+        pin(cache, package, version)
     return version
+
+
+def pin(cache: Cache, package: str, version: str) -> None:
+    """Has this cache work with this version from now on."""
+    cache.directory("pins")
+    path = _pin_path(cache, package)
+    new = path.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps({"version": version}) + "\n")
+    new.replace(path)
 
 
 def unpin(cache: Cache) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import pwd
@@ -27,7 +26,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from harness.builders.manifest import MANIFEST, condemned, few, sealed, write_manifest
+from harness.builders.key import Key as Key
+from harness.builders.key import Say, Source
+from harness.builders.manifest import MANIFEST, condemned, few, sealed, touch, write_manifest
+from harness.builders.tier import tier_of_environment
 from harness.errors import UserError
 from harness.host.files import sync
 from harness.host.integrity import damage
@@ -35,7 +37,6 @@ from harness.host.locking import FileLock
 
 ENVIRONMENT = "HARNESS_CACHE"
 DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
-TOUCH_SECONDS = 60.0
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # What the vexpress-a9 CMA harness builds. See https://bford.info/cachedir/
@@ -44,8 +45,6 @@ NAMES = frozenset(DEBRIS) | {"entries", "locks", "tmp", "templates", "trees", "b
 """What there may be in a cache of ours."""
 _SLUG = re.compile(r"[\w.+-]+-[0-9a-f]{16}\.\w+")
 """A directory of work in progress."""
-
-Say = Callable[[str], None]
 
 # Leases of this process, by lock file: an entry in use stays until the process ends.
 _LEASES: dict[Path, FileLock] = {}
@@ -60,22 +59,6 @@ def cache_root() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("vexpress-cma-harness")
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """What a result is made from. Equal inputs, equal result."""
-
-    name: str
-    """Kind of the result, a file name: ``kernel-6.1``."""
-    inputs: Mapping[str, str]
-    """Readable parts: versions as they are, files as digests."""
-
-    @property
-    def slug(self) -> str:
-        """``NAME-DIGEST``: name of the entry's directory."""
-        text = json.dumps([self.name, sorted(self.inputs.items())])
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +95,8 @@ class Cache:
         self.say = say
         self.offline = False
         """Set where only existing entries count: apt is not asked for a version."""
+        self.sources: tuple[Source, ...] | None = None
+        """Where finished entries may come from; None: the tier that the environment names."""
 
     def directory(self, name: str) -> Path:
         """A directory of the cache, made where missing. Raises `UserError` if it cannot be."""
@@ -180,7 +165,7 @@ class Cache:
         except BaseException:
             lock.close()
             raise
-        _touch(path / MANIFEST)
+        touch(path)
         _LEASES[lock_path] = lock
         return path
 
@@ -200,12 +185,13 @@ class Cache:
         """Reads all that this process has taken from the cache, wholly; what is not what it was
         when it was made. That is made again when it is asked for next.
         """
-        found = []
-        for lock in list(_LEASES):
-            path = self.root / "entries" / lock.name.removesuffix(".lock")
-            if lock.parent == self.root / "locks" and (path / MANIFEST).exists():
-                found += condemned(path)
-        return found
+        entries = [self.root / "entries" / slug for slug in self.leased()]
+        return [bad for path in entries if (path / MANIFEST).exists() for bad in condemned(path)]
+
+    def leased(self) -> list[str]:
+        """The entries that this process has taken from the cache."""
+        ours = [lock for lock in list(_LEASES) if lock.parent == self.root / "locks"]
+        return [lock.name.removesuffix(".lock") for lock in ours]
 
     def find(self, key: Key) -> Path | None:
         """The entry's directory if it is there; neither built nor leased."""
@@ -312,11 +298,16 @@ class Cache:
                 build_dir = BuildDirectory(work / "out", work / "tmp", log, lock.fd)
                 build_dir.out.mkdir()
                 build_dir.tmp.mkdir()
-                begun = time.time()
-                build(build_dir)
-                write_manifest(build_dir.out, key.name, key.inputs, begun, checked)
+                taken = self._taken(key.slug, build_dir)
+                if not taken:
+                    begun = time.time()
+                    build(build_dir)
+                    write_manifest(build_dir.out, key.name, key.inputs, begun, checked)
                 build_dir.out.rename(path)
                 sync(path.parent)
+            if not taken:
+                for source in self.known_sources():
+                    source.offer(key.slug, path, build_dir.tmp, self.say)
         except Exception:
             raise
         except BaseException:
@@ -325,6 +316,17 @@ class Cache:
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def known_sources(self) -> tuple[Source, ...]:
+        """`sources`. Raises `UserError` for a tier that cannot be used."""
+        if self.sources is None:
+            tier = tier_of_environment()
+            self.sources = () if tier is None else (tier,)
+        return self.sources
+
+    def _taken(self, slug: str, to: BuildDirectory) -> bool:
+        """Whether one of the sources had the entry; then it lies in ``out``, checked."""
+        return any(source.fetch(slug, to.out, to.tmp, self.say) for source in self.known_sources())
 
     def _require(self, needs: int, name: str) -> None:
         free = shutil.disk_usage(self.root).free
@@ -390,11 +392,3 @@ def _read_entry(manifest: Path) -> Entry:
         used=manifest.stat().st_mtime,
         size=content["size"],
     )
-
-
-def _touch(manifest: Path) -> None:
-    # The modification time of the manifest is the last use. Not written at each call: a warm run
-    # leaves the disk alone, and a read-only cache serves too.
-    with contextlib.suppress(OSError):
-        if time.time() - manifest.stat().st_mtime > TOUCH_SECONDS:
-            os.utime(manifest)

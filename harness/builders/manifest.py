@@ -20,6 +20,7 @@ from harness.host.files import sync, write_text
 from harness.host.integrity import Record, damage, parse, read_seal, seal
 
 MANIFEST = "manifest.json"
+TOUCH_SECONDS = 60.0
 
 
 def write_manifest(
@@ -45,15 +46,29 @@ def write_manifest(
     sync(out)
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """An entry's manifest. Raises `OSError`, `ValueError` for one that cannot be read."""
+    content = json.loads((path / MANIFEST).read_text())
+    if not isinstance(content, dict) or "name" not in content:
+        raise ValueError(f"{path / MANIFEST} is no manifest")
+    return content
+
+
 def sealed(path: Path) -> Record:
     """The files of an entry that are looked at each time; none in one of an older harness.
 
     Raises `OSError`, `ValueError` for a manifest that cannot be read.
     """
-    content = json.loads((path / MANIFEST).read_text())
-    if not isinstance(content, dict) or "name" not in content:
-        raise ValueError(f"{path / MANIFEST} is no manifest")
-    return parse(content.get("files", {}))
+    return parse(read_manifest(path).get("files", {}))
+
+
+def touch(entry: Path) -> None:
+    """Notes that an entry is used: the modification time of its manifest is the last use."""
+    # Not written at each call: a warm run leaves the disk alone, and a read-only cache serves too.
+    manifest = entry / MANIFEST
+    with contextlib.suppress(OSError):
+        if time.time() - manifest.stat().st_mtime > TOUCH_SECONDS:
+            os.utime(manifest)
 
 
 def damaged_files(files: Iterable[Path]) -> list[str]:

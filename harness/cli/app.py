@@ -34,6 +34,7 @@ COMMANDS = {
     "bisect": "Find the first bad commit of a kernel's git tree.",
     "nightly": "Run the whole matrix, merge shards, report.",
     "mutants": "Test the test suite with small faults.",
+    "cluster": "Run scheduler and workers of a cluster; make its certificates.",
     "bench": "Measure against labgrid and plain pexpect.",
     "explore": "Look for sequences on which a guest differs from the model.",
     "coverage": "Print what no test executes.",

@@ -10,41 +10,36 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fnmatch
-import functools
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli import options
-from harness.errors import HarnessError, UserError
+from harness.engine.buildjob import build_here
+from harness.engine.choose import HERE_ONLY, ClusterChoice, open_engine
+from harness.engine.task import Engine
+from harness.engine.watch import watching
+from harness.errors import UserError
+from harness.host.facts import host_facts, project_commit
 from harness.host.output import claim, prune
 from harness.host.programs import check_installed
 from harness.host.project import ARTIFACTS, ROOT
-from harness.host.retry import retried
 from harness.nightly import night, report
 from harness.nightly.book import Book, NightIdentity, last_seconds
+from harness.nightly.commands import NightCommands
 from harness.nightly.database import Database
-from harness.nightly.facts import host_facts, project_commit
 from harness.nightly.job import Job, JobStatus, exit_status
 from harness.nightly.matrix import read_matrix
 from harness.nightly.merge import merge
-from harness.nightly.processes import Processes
 from harness.nightly.shard import plan_digest, share_out
-
-if TYPE_CHECKING:
-    from harness.builders.cache import Cache
-    from harness.host.progress import Progress
 
 MATRIX = ROOT / "nightly.toml"
 DATABASE = ARTIFACTS / "nightly" / "nightly.sqlite"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-
-Build = Callable[[Sequence[str]], dict[str, str]]
-"""Builds what kernels need; which could not be built, and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +54,7 @@ class NightOptions:
     durations: Path | None = None
     jobs: int = options.CORES
     list_only: bool = False
+    cluster: ClusterChoice = HERE_ONLY
 
 
 class _Group(click.Group):
@@ -126,13 +122,15 @@ def command() -> None:
     help="A database: shards are balanced by how long its jobs took; the same for all parts.",
 )
 @options.jobs("Jobs at once (default: as many as cores).")
+@options.cluster
 @click.option("--list", "list_only", is_flag=True, help="Print the jobs and end.")
 @options.unconfined
 @options.debug
 def run_command(**given: Any) -> int:
     """Run a night, or one shard of it."""
     check_installed()
-    return run(NightOptions(**given), build)
+    chosen = NightOptions(**given)
+    return run(chosen, lambda: open_engine(chosen.cluster, chosen.jobs, build_here))
 
 
 @command.command("report")
@@ -205,10 +203,10 @@ def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
 
 def run(
     options: NightOptions,
-    build: Build,
-    start: Callable[[str], night.Starter] = Processes,
+    engine: Callable[[], Engine],
+    commands: Callable[[str], night.Commands] = NightCommands,
 ) -> int:
-    """A night; `start` is given its name."""
+    """A night; `commands` is given its name."""
     number, count = options.shard
     if count > 1 and not options.night and not options.list_only:
         raise UserError("--shard needs --night NAME, the same for all shards of the night")
@@ -231,8 +229,10 @@ def run(
         waiting = book.open(mine)
         _say(f"night {name}: {len(waiting)} of {len(mine)} jobs to run")
         try:
-            unbuilt = build(sorted({job.kernel for job in waiting}))
-            night.NightRunner(start(name), book, place, options.jobs, _say).run(waiting, unbuilt)
+            with engine() as opened, watching(opened, len(waiting)) as watch:
+                unbuilt = opened.build(tuple(sorted({job.kernel for job in waiting})))
+                runner = night.NightRunner(opened, commands(name), book, place, watch)
+                runner.run(waiting, unbuilt)
         finally:
             statuses = book.statuses()
             _say(_summary(statuses))
@@ -249,28 +249,3 @@ def _summary(statuses: dict[str, JobStatus]) -> str:
     counts = {status: list(statuses.values()).count(status) for status in JobStatus}
     said = ", ".join(f"{n} {status.value}" for status, n in counts.items() if n)
     return f"{len(statuses)} jobs: {said or 'none in this shard'}"
-
-
-def build(kernels: Sequence[str]) -> dict[str, str]:
-    """Builds, or finds in the cache, what the jobs boot; tries twice what fails."""
-    from harness.builders.cache import Cache
-    from harness.host.progress import LineProgress
-
-    progress = LineProgress()
-    cache = Cache(say=progress.say)
-    unbuilt: dict[str, str] = {}
-    for kernel in kernels:
-        try:
-            retried(functools.partial(_build_one, kernel, cache, progress))
-        except HarnessError as error:
-            unbuilt[kernel] = str(error)
-    return unbuilt
-
-
-def _build_one(kernel: str, cache: Cache, progress: Progress) -> None:
-    from harness.builders.imageset import build_image_set
-    from harness.builders.variant import DIRECTORY, build_variant, variants
-
-    images = build_image_set(kernel, progress, cache)
-    for variant in variants():
-        build_variant(cache, images, DIRECTORY / f"{variant}.config", progress)

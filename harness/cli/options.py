@@ -21,6 +21,8 @@ AREA = "BiscuitOS_cma"
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 _SHARD = re.compile(r"(\d+)/(\d+)")
+_CERTIFICATES = f"{__name__}.certificates"
+CACHE_URL = "HARNESS_CACHE_URL"
 POSITIVE = click.IntRange(min=1)
 CORES = len(os.sched_getaffinity(0))
 
@@ -170,6 +172,62 @@ def jobs(what: str, default: int | None = CORES) -> Callable[[F], F]:
 def as_json(what: str = "Print the result as JSON.") -> Callable[[F], F]:
     """``--json``: standard output is one JSON document; all else goes to standard error."""
     return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+def _cluster(context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+    from harness.engine.address import check_address
+    from harness.engine.choose import ClusterChoice
+
+    certificates = context.meta.get(_CERTIFICATES)
+    if value is None:
+        return ClusterChoice()
+    return ClusterChoice(check_address(value), certificates)
+
+
+def _certificates(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    context.meta[_CERTIFICATES] = value
+
+
+def _cache_url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        # Whatever is started from here looks there too.
+        os.environ[CACHE_URL] = value
+
+
+def cache_url(function: F) -> F:
+    """``--cache-url URL``."""
+    return click.option(
+        "--cache-url",
+        metavar="URL",
+        expose_value=False,
+        callback=_cache_url,
+        help="Where built parts are looked for and left: a directory, http:// or s3://.",
+    )(function)
+
+
+def cluster(function: F) -> F:
+    """``--cluster ADDRESS`` and what belongs to it, as a `harness.engine.choose.ClusterChoice`."""
+    decorators = [
+        click.option(
+            "--cluster",
+            metavar="ADDRESS",
+            callback=_cluster,
+            help="Run on a cluster: tls://HOST:PORT, or local:N for N workers here.",
+        ),
+        click.option(
+            "--certificates",
+            metavar="DIR",
+            type=PATH,
+            expose_value=False,
+            is_eager=True,
+            callback=_certificates,
+            help="The directory that `harness cluster certificates` made.",
+        ),
+        cache_url,
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
 
 
 def area(function: F) -> F:

@@ -39,3 +39,5 @@ class Attempt:
     results: tuple[CaseResult, ...] = ()
     samples: tuple[Sample, ...] = ()
     mutants: tuple[MutantResult, ...] = ()
+    host: str = ""
+    """The machine of a cluster that ran it; empty for the night's own."""

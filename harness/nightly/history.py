@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.host.facts import comparable
 from harness.mutants.runner import GOOD, MutantStatus
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
-from harness.nightly.facts import comparable
 from harness.nightly.job import JobStatus
 from harness.testrun.result import CaseResult
 

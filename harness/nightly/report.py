@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.host.facts import DIRTY
 from harness.host.files import write_text
 from harness.mutants.runner import MutantStatus
 from harness.nightly import plot
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
-from harness.nightly.facts import DIRTY
 from harness.nightly.history import (
     NightRun,
     What,

@@ -42,7 +42,8 @@ def run(
 ) -> int:
     with cli.run_command.make_context("nightly", list(words)) as context:
         options = cli.NightOptions(**context.params)
-    return cli.run(options, lambda kernels: unbuilt or {}, lambda name: starter or FakeStarter())
+    fake = starter or FakeStarter()
+    return cli.run(options, lambda: fake.engine(options.jobs, unbuilt), lambda name: fake)
 
 
 @pytest.mark.parametrize(
@@ -147,21 +148,30 @@ import signal
 import sys
 from harness.cli import app
 from harness.cli import nightly as cli
-from harness.nightly.processes import Process
+from harness.engine.local import LocalEngine
+from harness.engine.process import TaskProcess
+from harness.engine.task import Task
 from tests.unit.nightly.fake import FakeStarter
 
 class Starter(FakeStarter):
-    def start(self, job, directory, before):
-        if job.name == "6.1/cma":
-            return super().start(job, directory, before)
-        directory.mkdir(parents=True)
+    def task(self, job, number, before):
+        self.before[f"{job.name}/attempt-{number}"] = before
         words = ["bash", "-c", "sleep 600 & echo $! $$ > pids.new; mv pids.new pids; wait"]
-        return Process(job, ["env", "-C", str(directory), *words], directory)
+        name = f"{job.name}/attempt-{number}"
+        return Task(name, ("env", "-C", "{here}", *words), 600.0)
+
+    def start(self, task, directory):
+        if task.name.startswith("6.1/cma/"):
+            return super().start(task, directory)
+        return TaskProcess(task, directory)
 
 # As from a terminal, also where this run was started with the signal ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 whole = cli.run
-cli.run = lambda options, build: whole(options, lambda kernels: {}, lambda name: Starter())
+starter = Starter()
+cli.run = lambda options, engine: whole(
+    options, lambda: LocalEngine(2, start=starter.start), lambda name: starter
+)
 sys.exit(app.main(["nightly", *sys.argv[1:]]))
 """
 

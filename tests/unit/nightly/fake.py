@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.engine.local import LocalEngine, Running
+from harness.engine.task import Done, Task
 from harness.gate.sample import Sample
 from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.book import Book, NightIdentity
@@ -72,47 +74,85 @@ def add_night(
 
 
 class FakeRunning:
-    """Gives its attempt after some polls."""
+    """Ends after some polls."""
 
-    def __init__(self, starter: FakeStarter, job: Job, attempt: Attempt | BaseException) -> None:
+    late = False
+    seconds = 1.0
+
+    def __init__(self, starter: FakeStarter, name: str, directory: Path) -> None:
         self.starter = starter
-        self.job = job
-        self.attempt = attempt
+        self.name = name
+        self.directory = directory
         self.polls = 2
 
-    def poll(self) -> Attempt | None:
+    def poll(self) -> int | None:
         self.polls -= 1
         if self.polls > 0:
             return None
-        if isinstance(self.attempt, BaseException):
-            raise self.attempt
-        self.starter.now.remove(self.job.name)
-        return self.attempt
+        attempt = self.starter.given[self.directory]
+        if isinstance(attempt, BaseException):
+            raise attempt
+        self.starter.now.remove(self.name)
+        return 0
 
     def stop(self) -> None:
-        self.starter.stopped.append(self.job.name)
+        self.starter.stopped.append(self.name)
 
     def end(self) -> None:
-        self.starter.now.remove(self.job.name)
+        self.starter.now.remove(self.name)
 
 
 class FakeStarter:
-    """Starts jobs whose attempts are given by name; others pass."""
+    """Commands whose attempts are given by the jobs' names; others pass. What starts them too."""
 
     def __init__(self, **attempts: Sequence[Attempt | BaseException]) -> None:
         self.attempts = {name: list(given) for name, given in attempts.items()}
+        self.given: dict[Path, Attempt | BaseException] = {}
+        self.before: dict[str, Attempt | None] = {}
         self.now: list[str] = []
         self.together: list[set[str]] = []
         """The jobs that ran when each was started, itself included."""
         self.started: list[tuple[str, Path, Attempt | None]] = []
         self.stopped: list[str] = []
 
-    def start(self, job: Job, directory: Path, before: Attempt | None) -> FakeRunning:
-        self.now.append(job.name)
+    def task(self, job: Job, number: int, before: Attempt | None) -> Task:
+        name = f"{job.name}/attempt-{number}"
+        self.before[name] = before
+        return Task(name, (), 60.0, alone=job.alone, claims=job.claims)
+
+    def read(self, job: Job, done: Done) -> Attempt:
+        attempt = self.given[done.directory]
+        assert isinstance(attempt, Attempt)
+        return attempt
+
+    def start(self, task: Task, directory: Path) -> Running:
+        name = task.name.rpartition("/")[0]
+        self.now.append(name)
         self.together.append(set(self.now))
-        self.started.append((job.name, directory, before))
-        given = self.attempts.get(job.name)
-        return FakeRunning(self, job, given.pop(0) if given else PASSED)
+        self.started.append((name, directory, self.before[task.name]))
+        waiting = self.attempts.get(name)
+        self.given[directory] = waiting.pop(0) if waiting else PASSED
+        return FakeRunning(self, name, directory)
+
+    def engine(self, slots: int, unbuilt: Mapping[str, str] | None = None) -> LocalEngine:
+        return LocalEngine(slots, lambda kernels: unbuilt or {}, self.start, lambda seconds: None)
+
+
+class Silent:
+    """A watch that shows nothing."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.counted: list[bool] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def done(self, failed: bool) -> None:
+        self.counted.append(failed)
+
+    def look(self) -> None:
+        pass
 
 
 class Kept:

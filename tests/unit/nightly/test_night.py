@@ -10,7 +10,7 @@ import pytest
 
 from harness.nightly.job import Job, JobKind, JobStatus
 from harness.nightly.night import NightRunner
-from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, Kept, job
+from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, Kept, Silent, job
 
 PLACE = Path("artifacts")
 
@@ -19,8 +19,7 @@ def run(
     starter: FakeStarter, *jobs: Job, workers: int = 2, unbuilt: Mapping[str, str] | None = None
 ) -> Kept:
     kept = Kept()
-    said: list[str] = []
-    night = NightRunner(starter, kept, PLACE, workers, said.append, lambda seconds: None)
+    night = NightRunner(starter.engine(workers), starter, kept, PLACE, Silent())
     night.run(jobs, unbuilt or {})
     return kept
 
@@ -84,9 +83,9 @@ def test_jobs_of_a_kernel_that_was_not_built_are_recorded_and_not_started() -> N
 def test_whatever_ends_the_night_no_job_runs_on_and_results_are_kept(error: BaseException) -> None:
     starter = FakeStarter(b=[error])
     kept = Kept()
-    night = NightRunner(starter, kept, PLACE, 3, lambda text: None, lambda seconds: None)
+    night = NightRunner(starter.engine(3), starter, kept, PLACE, Silent())
     with pytest.raises(type(error)):
         night.run([job("a"), job("b"), job("c"), job("d")], {})
     assert kept.attempts == [("a", 1, JobStatus.PASSED, True)]
-    assert starter.stopped == ["b", "c"]
+    assert starter.stopped == ["b", "c", "d"]
     assert starter.now == []

@@ -1,25 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Runs a job as a process of its own, and reads what it left."""
+"""The command of each kind of job, and what is made of what it leaves."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
-import signal
-import sys
-import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.engine.task import HERE, LOG, PYTHON, Done, Task
 from harness.errors import HarnessError
 from harness.gate.sample import Sample
-from harness.host.output import fresh
-from harness.host.process import kill_group
 from harness.mutants import patchfile, report
 from harness.mutants import runner as mutants
 from harness.nightly.attempt import Attempt, MutantResult
@@ -27,98 +22,58 @@ from harness.nightly.job import GROUPS, Job, JobKind, JobStatus
 from harness.nightly.measure import SAMPLES
 from harness.testrun.junit import read_cases, transcript_of
 from harness.testrun.result import NOTHING, CaseResult, SuiteResult
-from harness.testrun.suite import JUNIT, pytest_command, start
+from harness.testrun.suite import JUNIT, pytest_command
 
-LOG = "log.txt"
-_LAST_LINES = 15
 _GOOD = {status.value for status in mutants.GOOD}
 _UNKNOWN = {mutants.MutantStatus.INFRASTRUCTURE.value, mutants.MutantStatus.UNSTABLE.value}
+_HERE = Path(HERE)
 
 
-class Process:
-    """A job that runs."""
-
-    def __init__(self, job: Job, argv: Sequence[str], directory: Path) -> None:
-        self._job = job
-        self._directory = directory
-        self._log = directory / LOG
-        self._tmp = directory / "tmp"
-        self._tmp.mkdir()
-        self._begun = time.monotonic()
-        with self._log.open("wb") as log:
-            self._process = start(argv, log, {"PYTEST_DEBUG_TEMPROOT": str(self._tmp)})
-
-    def poll(self) -> Attempt | None:
-        """What came of it; None while it runs. Ends it where its time is over."""
-        status = self._process.poll()
-        seconds = time.monotonic() - self._begun
-        late = status is None and seconds > self._job.timeout
-        if status is None and not late:
-            return None
-        self.end()
-        if late:
-            said = f"not done after {self._job.timeout / 60:.0f} minutes, and ended"
-            return self._read(-signal.SIGTERM, seconds, said)
-        assert status is not None
-        return self._read(status, seconds, f"exit status {status}")
-
-    def stop(self) -> None:
-        """Asks it to end, and does not wait."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-
-    def end(self) -> None:
-        """Ends it and all that it has started."""
-        kill_group(self._process)
-        shutil.rmtree(self._tmp, ignore_errors=True)
-
-    def _read(self, status: int, seconds: float, said: str) -> Attempt:
-        read = {
-            JobKind.TESTS: read_tests,
-            JobKind.MEASURE: read_samples,
-            JobKind.MUTANTS: read_mutants,
-        }
-        attempt = read[self._job.kind](self._directory, status)
-        message = ""
-        if attempt.status is JobStatus.INFRASTRUCTURE or (
-            attempt.status is JobStatus.FAILED and self._job.kind is JobKind.MEASURE
-        ):
-            lines = self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-            message = "\n".join([said, *lines])
-        elif attempt.status is JobStatus.EMPTY:
-            message = f"no test was run: -k {self._job.expression!r} selects none, or all skip"
-        return Attempt(
-            attempt.status,
-            seconds,
-            message,
-            self._log,
-            attempt.results,
-            attempt.samples,
-            attempt.mutants,
-        )
-
-
-class Processes:
-    """Starts the jobs of one night."""
+class NightCommands:
+    """The commands of one night."""
 
     def __init__(self, night: str) -> None:
         # Mutants at random, and the same ones on all shards.
         self._seed = zlib.crc32(night.encode()) % (1 << 16)
 
-    def start(self, job: Job, directory: Path, before: Attempt | None) -> Process:
-        """Starts a job that works in `directory`, which is made anew. `before` is the attempt that
-        failed by infrastructure.
-        """
-        directory = fresh(directory)
+    def task(self, job: Job, number: int, before: Attempt | None) -> Task:
+        """What attempt `number` runs; `before` is the one that failed by infrastructure."""
         if job.kind is JobKind.MUTANTS:
-            argv = self._mutants(job, directory, before)
+            argv = self._mutants(job, before)
         else:
-            argv = _tests(job, directory) if job.kind is JobKind.TESTS else _measure(job, directory)
-        return Process(job, argv, directory)
+            argv = _tests(job) if job.kind is JobKind.TESTS else _measure(job)
+        return Task(
+            f"{job.name}/attempt-{number}",
+            tuple(argv),
+            job.timeout,
+            kernels=(job.kernel,),
+            alone=job.alone,
+            claims=job.claims,
+        )
 
-    def _mutants(self, job: Job, directory: Path, before: Attempt | None) -> list[str]:
-        argv = [sys.executable, "-m", "harness", "mutants", "--kernel", job.kernel]
-        argv += ["--output", str(directory)]
+    def read(self, job: Job, done: Done) -> Attempt:
+        """What is made of what it left."""
+        if done.trouble:
+            attempt = Attempt(JobStatus.INFRASTRUCTURE)
+        else:
+            attempt = _READ[job.kind](done.directory, -1 if done.late else done.status)
+        message = ""
+        if attempt.status is JobStatus.INFRASTRUCTURE or (
+            attempt.status is JobStatus.FAILED and job.kind is JobKind.MEASURE
+        ):
+            message = done.said
+        elif attempt.status is JobStatus.EMPTY:
+            message = f"no test was run: -k {job.expression!r} selects none, or all skip"
+        return dataclasses.replace(
+            attempt,
+            seconds=done.seconds,
+            message=message,
+            log=None if done.trouble else done.directory / LOG,
+            host=done.host,
+        )
+
+    def _mutants(self, job: Job, before: Attempt | None) -> list[str]:
+        argv = [PYTHON, "-m", "harness", "mutants", "--kernel", job.kernel, "--output", HERE]
         if before is not None and before.mutants:
             # What is known stays known: a mutant takes half a minute.
             known = {m.name for m in before.mutants if m.status not in _UNKNOWN}
@@ -132,17 +87,17 @@ class Processes:
         return [*argv, "--seed", str(self._seed), "--shard", f"{job.part[0]}/{job.part[1]}"]
 
 
-def _tests(job: Job, directory: Path) -> list[str]:
-    argv = [*pytest_command(directory), "--qemu-kernel-version", job.kernel]
+def _tests(job: Job) -> list[str]:
+    argv = [PYTHON, *pytest_command(_HERE)[1:], "--qemu-kernel-version", job.kernel]
     argv += ["--qemu-memory", str(job.memory_mib)] if job.memory_mib is not None else []
     argv += ["-k", job.expression] if job.expression else []
     return [*argv, *GROUPS[job.group]]
 
 
-def _measure(job: Job, directory: Path) -> list[str]:
-    argv = [sys.executable, "-m", "harness.nightly.measure", "--kernel-version", job.kernel]
+def _measure(job: Job) -> list[str]:
+    argv = [PYTHON, "-m", "harness.nightly.measure", "--kernel-version", job.kernel]
     argv += ["--memory", str(job.memory_mib)] if job.memory_mib is not None else []
-    return [*argv, "--to", str(directory)]
+    return [*argv, "--to", HERE]
 
 
 def read_tests(directory: Path, status: int) -> Attempt:
@@ -195,3 +150,10 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None  # it ended before, or while, it was written
+
+
+_READ: Mapping[JobKind, Callable[[Path, int], Attempt]] = {
+    JobKind.TESTS: read_tests,
+    JobKind.MEASURE: read_samples,
+    JobKind.MUTANTS: read_mutants,
+}

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from harness.engine.local import LocalEngine
+from harness.engine.task import Done
 from harness.gate.sample import Sample
 from harness.imageset.model import ImageSet
 from harness.mutants import patchfile
-from harness.nightly import processes
 from harness.nightly.attempt import Attempt
+from harness.nightly.commands import NightCommands, read_mutants, read_samples, read_tests
 from harness.nightly.job import Job, JobKind, JobStatus
-from harness.nightly.processes import Process, Processes, read_mutants, read_samples, read_tests
 from tests.unit.nightly.fake import job, mutated
 
 CASE = '<testcase classname="tests.qemu.test_ssh" name="{}" time="1.5">{}</testcase>'
@@ -31,50 +31,36 @@ def left(directory: Path, *cases: str) -> None:
     (directory / "junit.xml").write_text(f"<testsuites><testsuite>{inner}</testsuite></testsuites>")
 
 
-def words_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one: Job, *before: Attempt) -> str:
-    found: list[str] = []
-
-    def start(job: Job, argv: list[str], directory: Path) -> None:
-        found.extend(argv)
-
-    monkeypatch.setattr(processes, "Process", start)
-    Processes("night").start(one, tmp_path / "job", before[0] if before else None)
-    return " ".join(found).replace(str(tmp_path), "TMP")
+def words_of(one: Job, *before: Attempt) -> str:
+    task = NightCommands("night").task(one, 1, before[0] if before else None)
+    return " ".join(task.words(Path("TMP/job"), "python3"))
 
 
-def test_pytest_is_told_kernel_memory_and_expression(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_pytest_is_told_kernel_memory_and_expression() -> None:
     one = dataclasses.replace(job(), expression="a or b")
-    words = words_of(monkeypatch, tmp_path, one)
+    words = words_of(one)
     assert "-m pytest --qemu" in words
     assert "--junitxml=TMP/job/junit.xml --qemu-artifacts TMP/job/tests" in words
     assert "--qemu-kernel-version 6.1 --qemu-memory 512 -k a or b tests/cma" in words
-    assert "--qemu-memory" not in words_of(
-        monkeypatch, tmp_path, dataclasses.replace(one, memory_mib=None)
-    )
+    assert "--qemu-memory" not in words_of(dataclasses.replace(one, memory_mib=None))
 
 
-def test_mutants_at_random_are_the_same_in_all_parts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_mutants_at_random_are_the_same_in_all_parts() -> None:
     one = dataclasses.replace(job(kind=JobKind.MUTANTS), sample=8, only=("app-*",))
     commands = []
     for part in (1, 2):
-        words = words_of(monkeypatch, tmp_path, dataclasses.replace(one, part=(part, 2)))
+        words = words_of(dataclasses.replace(one, part=(part, 2)))
         assert "--only app-* --sample 8 --seed" in words
         assert words.endswith(f"--shard {part}/2")
         commands.append(words.rpartition(" ")[0])
     assert commands[0] == commands[1]
 
 
-def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known() -> None:
     names = [m.name for m in patchfile.select(patchfile.read_all(), ["app-d*"])]
     one = dataclasses.replace(job(kind=JobKind.MUTANTS), only=("app-d*",))
     before = mutated(**{names[0]: "caught", names[1]: "infrastructure"})
-    words = words_of(monkeypatch, tmp_path, one, before)
+    words = words_of(one, before)
     assert words.endswith(" ".join(f"--only {name}" for name in names[1:]))
     assert f"--only {names[0]}" not in words
 
@@ -172,25 +158,41 @@ def test_what_was_measured_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert read_samples(tmp_path / "none", 1).status is JobStatus.FAILED
 
 
-def ended(process: Process) -> Attempt:
-    end = time.monotonic() + 30
-    while (attempt := process.poll()) is None:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return attempt
+def came(one: Job, *argv: str) -> Attempt:
+    """What comes of a command in the place of the job's."""
+    engine = LocalEngine(1, wait=lambda seconds: time.sleep(0.02))
+    commands = NightCommands("night")
+    task = dataclasses.replace(commands.task(one, 1, None), argv=argv)
+    engine.submit(task, Path("job"))
+    (done,) = engine.results()
+    return commands.read(one, done)
 
 
-def test_a_job_says_why_it_ended_by_infrastructure(tmp_path: Path) -> None:
-    process = Process(job(), [sys.executable, "-c", "exit('no space left')"], tmp_path)
-    attempt = ended(process)
+def test_a_job_says_why_it_ended_by_infrastructure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    attempt = came(job(), "{python}", "-c", "exit('no space left')")
     assert attempt.status is JobStatus.INFRASTRUCTURE
     assert attempt.message == "exit status 1\nno space left"
-    assert attempt.log == tmp_path / "log.txt"
+    assert attempt.log is not None
+    assert attempt.log.name == "log.txt"
 
 
-def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    one = dataclasses.replace(job(), timeout=0.3)
-    attempt = ended(Process(one, ["sleep", "600"], tmp_path))
+def test_a_job_that_takes_too_long_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    attempt = came(dataclasses.replace(job(), timeout=0.3), "sleep", "600")
     assert attempt.status is JobStatus.INFRASTRUCTURE
     assert "not done after 0 minutes, and ended" in attempt.message
     assert attempt.seconds < 20
+
+
+def test_what_the_cluster_lost_is_infrastructure_whatever_is_left(tmp_path: Path) -> None:
+    left(tmp_path, "", CRASH)
+    commands = NightCommands("night")
+    task = commands.task(job(), 1, None)
+    attempt = commands.read(job(), Done(task, tmp_path, trouble="no worker is left", host="two"))
+    assert (attempt.status, attempt.message) == (JobStatus.INFRASTRUCTURE, "no worker is left")
+    assert (attempt.results, attempt.host) == ((), "two")
