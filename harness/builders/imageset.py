@@ -12,7 +12,7 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.dtb import NAME, compile_dts
 from harness.builders.kernel import KernelTree, Recipe, build_kernel, file_digest
 from harness.builders.kernel_source import DEFAULT, KernelSource, resolve
-from harness.builders.module import build_module
+from harness.builders.module import CALLS, build_module
 from harness.builders.rootfs import build_rootfs
 from harness.builders.variant import unpatched
 from harness.errors import HarnessError
@@ -45,7 +45,8 @@ def build_image_set(
     kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
     _, dtb = build_dtb(cache, built, kernel_key.slug)
     module = build_module(cache, built, kernel_key.slug, progress)
-    _, initrd = build_rootfs(cache, built.release, {**parts, "module": module})
+    parts |= {"module": module, "calls": (module[0], module[1].with_name(CALLS))}
+    _, initrd = build_rootfs(cache, built.release, parts)
     images_built = ImageSet(
         kernel=built.zimage,
         dtb=dtb,

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Builds ``cma.ko`` against a built kernel, in a copy: the checkout is never written."""
+"""Builds ``cma.ko``, and ``cma_calls.ko`` for tests, against a built kernel.
+
+They are built in a copy: the checkout is never written.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from harness.builders.kernel import KernelTree, file_digest, make_words
 from harness.builders.process import ToolRunner
 from harness.host import project
 from harness.host.progress import Progress
+
+CALLS = "cma_calls.ko"
+"""The module beside the driver that calls the allocator as a test says."""
 
 
 def module_key(source: Path, kernel_slug: str) -> Key:
@@ -38,6 +44,7 @@ def build_module(
                 shutil.copy(path, work)
         argv = [*make_words(kernel.tree), f"M={work}", "modules"]
         ToolRunner(build_dir, cache.compiler_environment).run(argv, "building cma.ko")
-        shutil.copy(work / "cma.ko", build_dir.out)
+        for name in ("cma.ko", CALLS):
+            shutil.copy(work / name, build_dir.out)
 
     return key, cache.entry(key, build) / "cma.ko"

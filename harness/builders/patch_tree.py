@@ -40,7 +40,7 @@ from harness.builders.kernel import (
 from harness.builders.kernel_source import KernelSource, resolve
 from harness.builders.manifest import disk_size
 from harness.builders.mirror import Mirror, below, plain_file, remove, take
-from harness.builders.module import build_module
+from harness.builders.module import CALLS, build_module
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import read_manifest
 from harness.builders.sandbox import Sandbox, check
@@ -276,6 +276,7 @@ class PatchTree:
         files = {name: path for name, (_, path) in self._parts.items()}
         if kernel or "module" in changed:
             files["module"] = self._make_module(to)
+            files["calls"] = take(self.root, f"images/module/{CALLS}", to)
         if "app" in changed:
             files["app"] = self._make_app(to)
         dtb = to / Path(NAME).with_suffix(".dtb")
@@ -436,7 +437,7 @@ def open_patch_tree(
     source = resolve(kernel, cache)
     key, built = build_kernel(cache, source, Recipe.ours(), progress)
     module = build_module(cache, built, key.slug, progress)
-    parts["module"] = module
+    parts |= {"module": module, "calls": (module[0], module[1].with_name(CALLS))}
     trees = cache.directory("trees")
     trees.chmod(0o700)
     root = trees / source.label

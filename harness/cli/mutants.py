@@ -15,7 +15,7 @@ import click
 from harness.builders.cache import Cache
 from harness.builders.kernel_source import DEFAULT
 from harness.builders.patch_tree import open_patch_tree
-from harness.cli import options
+from harness.cli import generated, options
 from harness.errors import HarnessError, UserError
 from harness.host.files import write_text
 from harness.host.output import claim
@@ -33,6 +33,18 @@ MAKE_JOBS = 2
 
 @click.command(epilog="Exit status: 0 all as it should be, 1 not, 2 bad input, 3 infrastructure.")
 @options.kernel("The kernel that is changed: Debian's version (default: 6.1).")
+@click.option(
+    "--generate",
+    metavar="FILE[:FUNCTION]",
+    multiple=True,
+    help="Make mutants of this file of the kernel, or of images/module/cma.c, by rule.",
+)
+@click.option(
+    "--coverage",
+    metavar="FILE",
+    type=options.PATH,
+    help="With --generate: which test executes what (default: found out once, and kept).",
+)
 @click.option("--only", metavar="GLOB", multiple=True, help="The mutants of these names.")
 @click.option("--sample", metavar="N", type=options.POSITIVE, help="N of them, at random.")
 @click.option("--seed", metavar="S", type=int, help="Of the sample (it is printed).")
@@ -46,6 +58,8 @@ MAKE_JOBS = 2
 @options.debug
 def command(
     kernel: str | Path | None,
+    generate: tuple[str, ...],
+    coverage: Path | None,
     only: tuple[str, ...],
     sample: int | None,
     seed: int | None,
@@ -58,9 +72,26 @@ def command(
 
     Small faults are put into kernel, driver, application and device tree, one at a time, and a
     test must turn red; harmless changes must pass.
+
+    With --generate they are made by rule, and the score says which the suite notices, of those that
+    change the object and are executed. What is known is kept in the output directory: the same
+    command goes on from there.
     """
     if isinstance(kernel, Path):
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
+    if generate:
+        return generated.run(
+            kernel or DEFAULT,
+            generate,
+            sample,
+            seed or 0,
+            coverage,
+            (output or ARTIFACTS / "mutants" / f"generated-{kernel or DEFAULT}").absolute(),
+            jobs,
+            as_json,
+        )
+    if coverage is not None:
+        raise UserError("--coverage goes with --generate")
     seed = seed if seed is not None else random.randrange(1 << 16)
     every = patchfile.read_all(kernel=kernel or DEFAULT)
     mutants = patchfile.select(every, only, shard, sample, seed)

@@ -32,6 +32,7 @@ class Feature(enum.StrEnum):
     HEAPS = "heaps"
     HEAP_ONLY = "heap-only"
     DRIVER = "driver"
+    CALLS = "cma-calls"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,11 @@ NEEDS: Mapping[Feature, Need] = {
         "initrd",
         "this project's ssh server in the root image, /etc/init.d/ssh",
         mark=b"etc/init.d/ssh\0",
+    ),
+    Feature.CALLS: Need(
+        "initrd",
+        "this project's test module in the root image, cma_calls.ko",
+        mark=b"extra/cma_calls.ko\0",
     ),
     # The warning in images/kernel/additions/mm/harness/iomem.c.
     Feature.IOMEM_CMA: Need(
@@ -128,7 +134,7 @@ NEEDS: Mapping[Feature, Need] = {
     ),
 }
 
-OURS = frozenset({Feature.AGENT, Feature.SSH, Feature.TWO_AREAS})
+OURS = frozenset({Feature.AGENT, Feature.SSH, Feature.TWO_AREAS, Feature.CALLS})
 """Features of the root image and the device tree that the project builds."""
 
 

@@ -22,11 +22,21 @@ def layout_dtb(board: bytes, layout: Layout) -> bytes:
 
 
 def _properties(area: Area) -> list[str]:
+    begin = f"{area.malformed} = <"
+    return [
+        line.replace(begin, f"{begin}0 ") if area.malformed and line.startswith(begin) else line
+        for line in _well_formed(area)
+    ]
+
+
+def _well_formed(area: Area) -> list[str]:
     lines = [f'compatible = "{area.compatible}";'] if area.compatible else []
     if area.reusable:
         lines.append("reusable;")
     if area.default:
         lines.append("linux,cma-default;")
+    if not area.mapped:
+        lines.append("no-map;")
     if not area.enabled:
         lines.append('status = "disabled";')
     if area.at is not None:

@@ -30,6 +30,10 @@ class Area:
     enabled: bool = True
     compatible: str = "shared-dma-pool"
     """Empty: the property is left out, and the node is no CMA area at all."""
+    malformed: str = ""
+    """The property that has a cell too many: ``size``, ``reg``, ``alloc-ranges``."""
+    mapped: bool = True
+    """False: ``no-map``, which memory that is reusable cannot be."""
 
 
 @dataclasses.dataclass(frozen=True)

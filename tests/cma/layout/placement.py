@@ -46,6 +46,9 @@ BYPASSED_IS_FREE = (7, 1)
 (rmem_cma_validate()).
 """
 
+_RANGE = re.compile(r"(?:^| )cma=(\d+)M?(?:@(0x[0-9a-f]+)(?:-(0x[0-9a-f]+))?)?")
+"""``cma=SIZE``, ``cma=SIZE@BASE``, ``cma=SIZE@BASE-LIMIT`` (early_cma())."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Boot:
@@ -100,10 +103,13 @@ class _Placing:
         self._placed: list[AddressRange] = []
         self._made = 0
         self._result = ExpectedPlacement()
-        self._command_line = re.search(r"(?:^| )cma=(\d+)M?(?:@(0x[0-9a-f]+))?", layout.append)
+        self._command_line = _RANGE.search(layout.append)
 
     def run(self) -> ExpectedPlacement:
         nodes = [area for area in self._layout.areas if area.enabled and not self._skipped(area)]
+        for area in [area for area in nodes if area.malformed]:
+            nodes.remove(area)
+            self._refuse(area.name, f"its {area.malformed} is malformed")
         static = [area for area in nodes if area.at is not None]
         dynamic = [area for area in nodes if area.at is None]
         for area in static:
@@ -194,7 +200,7 @@ class _Placing:
             return
         if area.default and self._command_line and self._boot.version >= COMMAND_LINE_WINS:
             self._refuse(area.name, "the command line has precedence")
-        elif not area.reusable:
+        elif not area.reusable or not area.mapped:
             self._refuse(area.name, "it is not reusable")
         elif place not in self._ram:
             self._refuse(area.name, "there is no RAM")
@@ -216,11 +222,13 @@ class _Placing:
         if size == 0:
             return
         size = -(-size // MIN_ALIGNMENT) * MIN_ALIGNMENT
-        if match is not None and match[2]:
-            found = self._fixed(AddressRange.from_size(int(match[2], 16), size))
-        else:
+        if match is None or not match[2]:
             # dma_contiguous_reserve() is given the end of low memory as the limit.
             found = self._find(size, MIN_ALIGNMENT, AddressRange(RAM_START, self._low_end))
+        elif not match[3] or int(match[3], 16) == int(match[2], 16) + int(match[1]) * MIB:
+            found = self._fixed(AddressRange.from_size(int(match[2], 16), size))
+        else:
+            found = self._between(size, int(match[2], 16), int(match[3], 16))
         if found is None:
             if match is not None:
                 self._refuse(COMMAND_LINE_AREA, "it cannot be placed where it was asked for")
@@ -247,6 +255,14 @@ class _Placing:
         if wanted.start % MIN_ALIGNMENT or crosses or outside:
             return None
         return wanted if self._clash(wanted.start, wanted.size) is None else None
+
+    def _between(self, size: int, base: int, limit: int) -> AddressRange | None:
+        """``cma=SIZE@BASE-LIMIT``: the highest place in it (cma_declare_contiguous_nid())."""
+        start = -(-base // MIN_ALIGNMENT) * MIN_ALIGNMENT
+        end = min(limit, self._low_end) // MIN_ALIGNMENT * MIN_ALIGNMENT
+        if start + size > end:
+            return None
+        return self._find(size, MIN_ALIGNMENT, AddressRange(start, end))
 
     def _refuse(self, name: str, why: str) -> None:
         self._result.refused[name] = why

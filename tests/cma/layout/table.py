@@ -168,6 +168,40 @@ GOOD = (
         append="cma=8M@0x6a000000",
     ),
     Layout(
+        "cmdline-range",
+        "cma=SIZE@BASE-LIMIT: the highest place in a range whose ends are not aligned",
+        (DEFAULT, BISCUITOS),
+        append="cma=8M@0x6b100000-0x6d300000",
+    ),
+    Layout(
+        "cmdline-range-as-large",
+        "cma=SIZE@BASE-LIMIT as large as the area: there or nowhere",
+        (BISCUITOS,),
+        append="cma=8M@0x6b000000-0x6b800000",
+    ),
+    Layout(
+        "cmdline-range-past-the-end",
+        "a limit behind the end of RAM is that end",
+        (BISCUITOS,),
+        append="cma=8M@0x70000000-0xa0000000",
+    ),
+    Layout(
+        "cmdline-without-a-value",
+        "cma without a size: said, and passed over",
+        (DEFAULT, BISCUITOS),
+        append="cma",
+    ),
+    Layout(
+        "not-aligned-by-luck",
+        "the highest place is no multiple of 4 MiB: in RAM, in a window, for cma=",
+        (
+            Area("top", MIB, at=0x7FF00000, reusable=False, compatible=""),
+            Area("BiscuitOS_cma", windows=window(0x6B100000, 14 * MIB)),
+            Area("anywhere", 16 * MIB),
+        ),
+        append="cma=8M",
+    ),
+    Layout(
         "cmdline-in-the-gap",
         "the default area's window is free again where cma= has precedence",
         (DEFAULT, BISCUITOS),
@@ -231,6 +265,40 @@ BAD = (
                 "cells", windows=window(0x6E000000, 32 * MIB), alignment=8 * MIB, alignment_cells=2
             ),
         ),
+    ),
+    Layout(
+        "malformed-nodes",
+        "a size and a reg with a cell too many; memory that is not even mapped",
+        (
+            DEFAULT,
+            BISCUITOS,
+            Area("size", windows=window(0x6B000000, 8 * MIB), malformed="size"),
+            Area("reg", at=0x6C000000, malformed="reg"),
+            Area("unmapped", windows=window(0x6E000000, 8 * MIB), mapped=False),
+        ),
+    ),
+    Layout(
+        "malformed-window",
+        "alloc-ranges with a cell too many",
+        (
+            DEFAULT,
+            BISCUITOS,
+            Area("lost", malformed="alloc-ranges", windows=window(0x6B000000, 8 * MIB)),
+        ),
+        known=(
+            KnownFailure(
+                (7, 3),
+                "of_flat_dt_get_addr_size_prop() gives nothing for it, which is taken for a node"
+                " without windows: the area is anywhere",
+                dies=False,
+            ),
+        ),
+    ),
+    Layout(
+        "cmdline-range-too-small",
+        "cma=SIZE@BASE-LIMIT with less room than the area needs",
+        (BISCUITOS,),
+        append="cma=8M@0x6b000000-0x6b700000",
     ),
     Layout(
         "overlap",

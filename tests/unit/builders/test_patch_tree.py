@@ -35,6 +35,7 @@ obj/arch/arm/boot/zImage: mm/cma.c
 else
 modules:
 	cat mm/cma.c $(M)/cma.c >$(M)/cma.ko
+	cp $(M)/cma.ko $(M)/cma_calls.ko
 endif
 .PHONY: modules
 """

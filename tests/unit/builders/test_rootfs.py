@@ -82,7 +82,7 @@ def test_a_truncated_archive_is_an_error(cut: int) -> None:
 
 def test_our_manifest(tmp_path: Path) -> None:
     artefacts = {}
-    for name in ("busybox", "agent", "app", "module", "dropbear"):
+    for name in ("busybox", "agent", "app", "module", "calls", "dropbear"):
         artefacts[name] = tmp_path / name
         artefacts[name].write_text(name)
     artefacts["libraries"] = tmp_path / "lib"

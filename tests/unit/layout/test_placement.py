@@ -116,6 +116,37 @@ def test_the_ninth_area_is_refused() -> None:
     assert list(placed(DEFAULT, *row).refused) == ["r7"]
 
 
+@pytest.mark.parametrize(
+    ("append", "start"),
+    [
+        ("cma=8M@0x6b100000-0x6d300000", 0x6C800000),
+        ("cma=8M@0x6b000000-0x6b800000", 0x6B000000),
+        ("cma=8M@0x70000000-0xa0000000", 0x7F800000),
+    ],
+)
+def test_a_range_is_filled_from_its_top(append: str, start: int) -> None:
+    assert only(placed(append=append), "reserved") == (start, 8 * MIB)
+
+
+@pytest.mark.parametrize("append", ["cma=8M@0x6b000000-0x6b700000", "cma=8M@0x6b100000-0x6b900000"])
+def test_a_range_without_room_is_refused(append: str) -> None:
+    assert list(placed(append=append).refused) == ["reserved"]
+
+
+@pytest.mark.parametrize(
+    ("area", "why"),
+    [
+        (Area("a", windows=window(0x6B000000, 8 * MIB), malformed="size"), "its size is malformed"),
+        (Area("a", at=0x6C000000, malformed="reg"), "its reg is malformed"),
+        (Area("a", windows=window(0x6E000000, 8 * MIB), mapped=False), "it is not reusable"),
+    ],
+)
+def test_a_node_that_is_malformed_is_refused(area: Area, why: str) -> None:
+    result = placed(DEFAULT, area)
+    assert result.refused["a"] == why
+    assert list(result.areas) == ["linux,cma"]
+
+
 def test_kbuild_gives_a_default_where_the_tree_has_none() -> None:
     result = placed(Area("a", windows=window(0x69800000, 8 * MIB)))
     assert only(result, "reserved") == (0x7F000000, 16 * MIB)

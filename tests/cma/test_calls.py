@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""What the allocator and the reserved memory core promise to callers that our driver is not: calls
+with pages that are not the caller's own, and devices whose node names an area.
+
+A test module makes the calls (``images/module/cma_calls.c``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import fdt
+import pytest
+
+from harness.guest.guest import AREA, Guest
+from harness.machine.config import MachineConfig
+from harness.memory.ranges import AddressRange
+from harness.pytest_plugin.boots import Boots
+
+from .support import DEFAULT_WHOLE, PAGE, PAGES, WHOLE, allocated, assert_all_is_free, pages
+from .test_layouts import version_of
+
+pytestmark = [
+    pytest.mark.every_kernel,
+    pytest.mark.needs("agent", "two-areas", "debugfs", "cma-calls", "driver"),
+]
+DEFAULT = "linux,cma"
+FIRST = WHOLE.start // PAGE
+"""Page frame number of the first page of BiscuitOS_cma."""
+NO_DEVICE = -19
+COUNTS = (7, 3)
+"""From here on, at the latest, pages behind an area's end are refused (find_cma_memrange())."""
+
+
+class Calls:
+    """The test module in a guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        guest.run("insmod /lib/modules/$(uname -r)/extra/cma_calls.ko")
+
+    def __call__(self, text: str) -> str:
+        """One call; its answer."""
+        place = "/sys/module/cma_calls/parameters/call"
+        return self._guest.run(f"echo '{text}' >{place} && cat {place}").text.strip()
+
+    def alloc(self, count: int, order: int = 0, area: str = AREA) -> int:
+        """Allocates pages; the first one's number."""
+        return int(self(f"alloc {area} {count} {order}"), 16)
+
+    def coherent(self, size: int) -> AddressRange:
+        """Coherent memory for the module's device; gives it back."""
+        found = AddressRange.from_size(int(self(f"coherent {size}"), 16), size)
+        assert self("free") == "ok"
+        return found
+
+
+@pytest.fixture
+def calls(guest: Guest) -> Calls:
+    """The module, loaded."""
+    return Calls(guest)
+
+
+class TestRelease:
+    @pytest.mark.parametrize(
+        ("first", "count"),
+        [
+            (0, 1),
+            (FIRST - 1, 1),
+            (FIRST + PAGES, 1),
+            (DEFAULT_WHOLE.start // PAGE, 1),
+            (0x70000, 1),
+            (FIRST, PAGES + 1),
+        ],
+        ids=["none", "before", "behind", "other-area", "ordinary", "more-than-all"],
+    )
+    def test_pages_that_are_not_of_the_area_are_refused(
+        self, guest: Guest, calls: Calls, first: int, count: int
+    ) -> None:
+        if count > PAGES and version_of(guest.images) < COUNTS:
+            pytest.skip("this kernel looks at the first page alone")
+        before = guest.allocated(DEFAULT)
+        assert calls.alloc(4) == FIRST
+        assert calls(f"release {AREA} {first:#x} {count}") == "false"
+        assert allocated(guest) == (pages(0, 4),)
+        assert guest.allocated(DEFAULT) == before
+        assert calls(f"release {AREA} {FIRST:#x} 4") == "true"
+        assert_all_is_free(guest)
+
+    def test_the_last_page_of_an_area_is_its_own(self, guest: Guest, calls: Calls) -> None:
+        assert calls.alloc(PAGES) == FIRST
+        assert calls(f"release {AREA} {FIRST + PAGES - 1:#x} 1") == "true"
+        assert allocated(guest) == (pages(0, PAGES - 1),)
+        assert calls(f"release {AREA} {FIRST:#x} {PAGES - 1}") == "true"
+        assert_all_is_free(guest)
+
+    def test_pages_of_no_area_at_all_are_refused(self, guest: Guest, calls: Calls) -> None:
+        """A device that names no area has the default one: BiscuitOS_cma is not it."""
+        assert calls.alloc(1) == FIRST
+        assert calls(f"release no-such-area {FIRST:#x} 1") == "false"
+        assert allocated(guest) == (pages(0),)
+
+
+class TestAlloc:
+    @pytest.mark.parametrize("count", [0, PAGES + 1, 0x7FFFFFFF])
+    def test_what_cannot_be_had_is_not_given(self, guest: Guest, calls: Calls, count: int) -> None:
+        assert calls(f"alloc {AREA} {count} 0") == "null"
+        assert allocated(guest) == ()
+
+    @pytest.mark.parametrize(("order", "first"), [(0, 1), (1, 2), (3, 8), (8, 256), (12, 256)])
+    def test_the_alignment_is_that_which_was_asked_for_up_to_1_mib(
+        self, calls: Calls, order: int, first: int
+    ) -> None:
+        assert calls.alloc(1) == FIRST
+        assert calls.alloc(1, order) == FIRST + first
+        assert calls.alloc(2) == FIRST + (1 if first > 2 else 3 if first == 2 else 2)
+
+
+class TestDevice:
+    """A device that has an area by its node, as most drivers have."""
+
+    NODE, OTHER = "/cma-calls", "/cma-calls-without"
+
+    @pytest.fixture
+    def booted(self, boots: Boots, machine_config: MachineConfig, tmp_path: Path) -> Guest:
+        """A guest whose tree has two such nodes; one names BiscuitOS_cma."""
+        images = machine_config.images
+        tree = fdt.parse_dtb(images.dtb.read_bytes())
+        tree.get_node(f"/reserved-memory/{AREA}").append(fdt.PropWords("phandle", 0x4343))
+        for path, words in ((self.NODE, (0x4343,)), (self.OTHER, ())):
+            node = fdt.Node(path[1:])
+            if words:
+                node.append(fdt.PropWords("memory-region", *words))
+            tree.get_node("/").append(node)
+        dtb = tmp_path / "calls.dtb"
+        dtb.write_bytes(tree.to_dtb(version=17))
+        images = dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"})
+        return boots.cold(dataclasses.replace(machine_config, images=images, icount=True))
+
+    def test_its_memory_is_of_that_area_until_it_gives_it_back(self, booted: Guest) -> None:
+        calls = Calls(booted)
+        assert calls.coherent(16 * PAGE) in DEFAULT_WHOLE
+        assert calls(f"take {self.NODE} 0") == "0"
+        for count in (1, 3, 256):
+            found = calls.coherent(count * PAGE)
+            assert found == pages(0, count)
+        assert_all_is_free(booted)
+        calls("give")
+        assert calls.coherent(16 * PAGE) in DEFAULT_WHOLE
+        # Once more, as a driver that is bound again.
+        assert calls(f"take {self.NODE} 0") == "0"
+        assert calls.coherent(PAGE) == pages(0)
+        booted.run("rmmod cma_calls")
+
+    def test_a_node_that_names_none_is_refused(self, booted: Guest) -> None:
+        calls = Calls(booted)
+        for node, index in ((self.OTHER, 0), (self.NODE, 1)):
+            assert int(calls(f"take {node} {index}")) == NO_DEVICE
+        calls("give")
+        assert calls.coherent(PAGE) in DEFAULT_WHOLE
+
+    def test_reserved_memory_is_found_by_its_node(self, booted: Guest) -> None:
+        calls = Calls(booted)
+        for name, place in ((AREA, WHOLE), (DEFAULT, DEFAULT_WHOLE)):
+            words = calls(f"lookup /reserved-memory/{name}").split()
+            assert [int(word, 16) for word in words] == [place.start, place.size]
+        assert calls("lookup /memory@60000000") == "null"
+        assert calls(f"lookup {self.NODE}") == "null"
