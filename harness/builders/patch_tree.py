@@ -224,9 +224,9 @@ class PatchTree:
             text = patch.read_text(errors="surrogateescape")
         except OSError as error:
             raise UserError(f"cannot read {patch}: {error.strerror}") from error
-        paths = touched_files(text, patch.name)
-        place = self.place(paths)
-        paths = [f"{place}/{path}".removeprefix("./") for path in paths]
+        named = touched_files(text, patch.name, trusted=self._sandbox is None)
+        place = self.place(named)
+        paths = [f"{place}/{path}".removeprefix("./") for path in named]
         for path in paths:
             words = path.split("/")
             if words[0] == "images" and (len(words) < 3 or words[1] not in PATCHABLE):
@@ -245,7 +245,7 @@ class PatchTree:
                 apply.exactly()
         except BuildError as error:
             known = self._repository if place == KERNEL else None
-            said = apply.loosely(touched_files(text, patch.name), known) if loosely else ""
+            said = apply.loosely(named, known) if loosely else ""
             if not said:
                 raise PatchError(str(error)) from error
             self.said.append(said)
