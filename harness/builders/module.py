@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Builds ``cma.ko``, and ``cma_calls.ko`` for tests, against a built kernel.
+"""Builds ``cma.ko`` (with ``cma_calls.ko`` for tests), or a user's module, against a built kernel.
 
-They are built in a copy: the checkout is never written.
+They are built in a copy: their sources are never written.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from pathlib import Path
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel import KernelTree, file_digest, make_words
 from harness.builders.process import ToolRunner
+from harness.errors import BuildError
 from harness.host import project
 from harness.host.progress import Progress
 
+OURS = "cma"
+"""The name of the driver's module."""
 CALLS = "cma_calls.ko"
 """The module beside the driver that calls the allocator as a test says."""
 
 
-def module_key(source: Path, kernel_slug: str) -> Key:
+def module_key(source: Path, kernel_slug: str, name: str = OURS) -> Key:
     """Key of the module in the directory `source` for one kernel."""
     inputs = {path.name: file_digest(path) for path in sorted(source.iterdir()) if path.is_file()}
-    return Key("module", {**inputs, "kernel": kernel_slug})
+    return Key("module" if name == OURS else f"module-{name}", {**inputs, "kernel": kernel_slug})
 
 
 def build_module(
@@ -31,20 +34,25 @@ def build_module(
     kernel_slug: str,
     progress: Progress,
     source: Path = project.IMAGES / "module",
+    name: str = OURS,
 ) -> tuple[Key, Path]:
-    """``cma.ko`` from the cache, or built. Raises `BuildError` with the compiler's first error."""
-    key = module_key(source, kernel_slug)
+    """``NAME.ko`` from the cache, or built. Raises `BuildError` with the compiler's first error."""
+    key = module_key(source, kernel_slug, name)
 
     def build(build_dir: BuildDirectory) -> None:
-        progress.say(f"building cma.ko for {kernel.release}: {cache.why(key)}")
+        progress.say(f"building {name}.ko for {kernel.release}: {cache.why(key)}")
         work = build_dir.tmp / "module"
         work.mkdir()
         for path in source.iterdir():
             if path.is_file():
                 shutil.copy(path, work)
         argv = [*make_words(kernel.tree), f"M={work}", "modules"]
-        ToolRunner(build_dir, cache.compiler_environment).run(argv, "building cma.ko")
-        for name in ("cma.ko", CALLS):
-            shutil.copy(work / name, build_dir.out)
+        try:
+            ToolRunner(build_dir, cache.compiler_environment).run(argv, f"building {name}.ko")
+        except BuildError as error:
+            # It was built in a copy; who reads the message has the sources.
+            raise BuildError(str(error).replace(f"{work}/", f"{source}/")) from None
+        for built in (f"{name}.ko", *([CALLS] if name == OURS else [])):
+            shutil.copy(work / built, build_dir.out)
 
-    return key, cache.entry(key, build) / "cma.ko"
+    return key, cache.entry(key, build) / f"{name}.ko"

@@ -16,6 +16,7 @@ from harness.cli.systems import System
 from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
 from harness.host.command import exit_status
+from harness.host.files import write_texts
 from harness.host.output import claim, set_aside
 from harness.host.project import ARTIFACTS
 from harness.imageset.features import Feature
@@ -31,7 +32,9 @@ from harness.plaintext import line
 
 _WORDS = ("expected", "found")
 """Keys of the report that are for the last line alone."""
-LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)))
+MAP, BOOT = "memory-map.svg", "boot.svg"
+"""Pictures of the run: the memory map with the allocation, and the boot's timeline."""
+LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)), MAP, BOOT)
 """What a machine leaves in its directory."""
 
 
@@ -134,6 +137,7 @@ def _judged(machine: Machine, system: System, output: Output, report: dict[str, 
     region = guest.run_app()[0]
     report["allocation"] = _range(region.phys)
     report["found"] = str(region.phys)
+    _draw(output.artifacts, machine, memory_map, region.phys, guest.area)
     if not output.as_json:
         print(line(f"CMA region: {region.title}"))
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
@@ -145,6 +149,22 @@ def _judged(machine: Machine, system: System, output: Output, report: dict[str, 
             print(f"the same machine again:\n  {machine.command()}")
         raise
     report["placement"] = {"area": placement.area.name, "offset": placement.offset}
+
+
+def _draw(
+    directory: Path, machine: Machine, memory_map: MemoryMap, found: AddressRange, area: str
+) -> None:
+    """Leaves the run's pictures. Raises `HarnessError` where they cannot be written."""
+    from harness.report import bar, pictures
+
+    drawn = {MAP: pictures.memory_map(memory_map, [found], area)}
+    if (timeline := pictures.boot(machine.console_text())) is not None:
+        drawn[BOOT] = timeline
+    try:
+        texts = {name: bar.standalone(picture) for name, picture in drawn.items()}
+        write_texts(directory.absolute(), texts)
+    except OSError as error:
+        raise HarnessError(f"cannot write to {directory}: {error.strerror}") from error
 
 
 def described(memory_map: MemoryMap) -> dict[str, object]:

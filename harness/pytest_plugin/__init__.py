@@ -29,6 +29,7 @@ from harness.pytest_plugin.cases import CaseReporter, ktap, ktap_cases
 from harness.pytest_plugin.fixtures import (
     artifacts,
     boots,
+    builds,
     class_boots,
     class_guest,
     guest,
@@ -45,6 +46,7 @@ from harness.pytest_plugin.session import session_of
 __all__ = [
     "artifacts",
     "boots",
+    "builds",
     "class_boots",
     "class_guest",
     "guest",

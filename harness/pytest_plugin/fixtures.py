@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.own import Builds
 from harness.guest.guest import Guest
 from harness.guest.ssh.service import warm
 from harness.host.output import fresh
@@ -38,6 +39,14 @@ def kernel_version(qemu_session: Session, request: pytest.FixtureRequest) -> str
 def image_set(qemu_session: Session, kernel_version: str) -> ImageSet:
     """What the machines of this run boot from."""
     return qemu_session.image_set(kernel_version)
+
+
+@pytest.fixture(scope="session")
+def builds(qemu_session: Session, kernel_version: str) -> Builds:
+    """Builds what a repository brings for the kernel under test: ``builds.module(DIR)``,
+    ``builds.program(DIR)``, ``builds.device_tree(FILE)``. Each is built once.
+    """
+    return qemu_session.builds(kernel_version)
 
 
 @pytest.fixture(scope="session")

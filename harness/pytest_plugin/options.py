@@ -36,6 +36,9 @@ VALUES = (
     Option("kernel-source", "", "DIR", "kernel tree (5.0 or later) to build; it is only read"),
     Option("kernel", "", "FILE", "zImage to test instead of the one that is built"),
     Option("dtb", "", "FILE", "device tree blob"),
+    Option(
+        "dts", "", "FILE", "device tree source to build, with the kernel's own files to include"
+    ),
     Option("initrd", "", "FILE", "initramfs or ramdisk"),
     Option("disk", "", "FILE", "raw ext4 root disk, never written"),
     Option("module", "", "FILE", "cma.ko to test"),
@@ -142,6 +145,8 @@ class Settings:
     """Kernels are built without our additions."""
     unconfined: bool = False
     """What this host cannot confine runs all the same."""
+    dts: Path | None = None
+    """Source of the device tree to build."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -159,7 +164,10 @@ class Settings:
         def path(name: str, kind: str = "file") -> Path | None:
             if not value(name):
                 return None
-            path = Path(value(name)).expanduser().absolute()
+            on_line = config.getoption(f"--qemu-{name}") is not None
+            # As pytest's own: what an ini-file names is beside it.
+            start = Path.cwd() if on_line or not config.inipath else config.inipath.parent
+            path = start / Path(value(name)).expanduser()
             if not (path.is_dir() if kind == "directory" else path.is_file()):
                 raise UserError(f"--qemu-{name}: there is no {kind} {path}")
             return path
@@ -173,6 +181,9 @@ class Settings:
         versions = tuple(value("kernel-version").replace(",", " ").split())
         if not versions:
             raise UserError("--qemu-kernel-version: name at least one version, such as 6.1")
+        dts = path("dts")
+        if dts and value("dtb"):
+            raise UserError("--qemu-dts and --qemu-dtb: give one of them")
         seconds = value("ktap-timeout")
         if not seconds.isdecimal() or not int(seconds):
             raise UserError(f"--qemu-ktap-timeout: {seconds!r} is not a number of seconds")
@@ -198,6 +209,7 @@ class Settings:
             tuple(value("coverage-files").replace(",", " ").split()),
             flag("unpatched"),
             flag("unconfined"),
+            dts,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError, Verdict
+from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.plaintext import clean, shortened
 from harness.pytest_plugin import blame
 from harness.pytest_plugin.boots import BOOTS
@@ -42,6 +42,9 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         # No guest can cause these: this host is out of memory, disk space or descriptors.
         verdict = Verdict.INFRASTRUCTURE
     if BOOTS not in item.stash:
+        if isinstance(error, UserError | BuildError):
+            # Of what a repository brings: where this was found out is of no use to its owner.
+            report.longrepr = clean(f"{type(error).__name__}: {error}")
         return
     if isinstance(error, HarnessError):
         told = [f"{type(error).__name__} ({verdict.value}): {error}"]

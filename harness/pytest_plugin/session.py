@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from harness.imageset.biscuitos import find
 from harness.imageset.model import ImageSet
 from harness.imageset.zimage import kernel_facts
 from harness.pytest_plugin.options import Settings
+
+if TYPE_CHECKING:
+    from harness.builders.own import Builds
 
 GIVEN, SOURCE = "given", "source"
 
@@ -54,6 +57,12 @@ class Session:
         self.gdb = terminal if self.settings.gdb else None
         """Where a machine says that it waits for gdb."""
 
+    def builds(self, version: str) -> Builds:
+        """Builds for the kernel of that version."""
+        from harness.builders.own import Builds
+
+        return Builds(self._base(version))
+
     @property
     def cache(self) -> Path:
         """Root of the cache."""
@@ -65,7 +74,11 @@ class Session:
         """The images of a kernel: built or from the cache, with what the options replace."""
         if version not in self._built:
             settings = self.settings
-            images = preflight.with_given(self._base(version), settings.given)
+            base = self._base(version)
+            given = dict(settings.given)
+            if settings.dts is not None:
+                given["dtb"] = self.builds(version).device_tree(settings.dts)
+            images = preflight.with_given(base, given)
             preflight.check(images, settings.area, f"{images.append} {settings.append}")
             self._built[version] = images
         return self._built[version]

@@ -4,20 +4,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import subprocess
-import sys
-import venv
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harness.host.project import ROOT
-from harness.pytest_plugin.session import Session
-
-pytestmark = pytest.mark.xdist_group("package")
+from tests.qemu.installed import Installed
 
 THEIR_TEST = """
 from harness.guest.guest import Guest
@@ -37,50 +30,10 @@ def patch() -> str:
     return "".join(difflib.unified_diff(before, after, f"a/{APP}", f"b/{APP}"))
 
 
-class Installed:
-    """A fresh environment with the wheel, and somebody else's repository."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.bin = place / "environment" / "bin"
-        self.repository = place / "repository"
-
-    def run(
-        self, *words: str, variables: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs a program of the environment in the repository."""
-        environment = {**os.environ, "COLUMNS": "200", **(variables or {})}
-        # Nothing of the checkout may help.
-        for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "COV_CORE_SOURCE"):
-            environment.pop(name, None)
-        return subprocess.run(
-            [str(self.bin / words[0]), *words[1:]],
-            cwd=self.repository,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=280,
-        )
-
-
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory, qemu_session: Session) -> Installed:
-    """The session's images are built by then, and are in the cache that the environment uses."""
-    place = tmp_path_factory.mktemp("package")
-    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(place)]
-    subprocess.run([*words, str(ROOT)], check=True, capture_output=True)
-    (wheel,) = place.glob("*.whl")
-    venv.create(place / "environment", with_pip=True)
-    # The same versions as here, without their digests: pip takes those for all or for none.
-    pins = re.findall(r"(?m)^[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())
-    (place / "pins.txt").write_text("\n".join(pins) + "\n")
-    found = Installed(place)
-    found.repository.mkdir()
-    pip = ["python", "-m", "pip", "install", "-q", "--no-input", "--only-binary", ":all:"]
-    done = found.run(*pip, "-c", str(place / "pins.txt"), str(wheel))
-    assert done.returncode == 0, done.stderr
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel_environment: Path) -> Installed:
+    """Somebody else's repository."""
+    found = Installed(wheel_environment, tmp_path_factory.mktemp("repository"))
     (found.repository / "test_theirs.py").write_text(THEIR_TEST)
     (found.repository / "app.patch").write_text(patch())
     (found.repository / "selection").write_text(SELECTED + "\n")

@@ -37,6 +37,11 @@ def test_without_the_option_qemu_tests_are_skipped_with_the_reason(
     ("arguments", "said"),
     [
         (["--qemu-kernel", "nowhere/zImage"], "--qemu-kernel: there is no file *nowhere/zImage"),
+        (["--qemu-dts", "a.dts"], "--qemu-dts: there is no file *a.dts"),
+        (
+            ["--qemu-dts", "test_an_option_that_cannot_be_used_stops_the_run.py", "--qemu-dtb=x"],
+            "--qemu-dts and --qemu-dtb: give one of them",
+        ),
         (["--qemu-memory", "2048"], "*'2048' is not a number of MiB from 64 to 1024"),
         (["--qemu-memory", "lots"], "*'lots' is not a number of MiB*"),
         (["--qemu-kernel-version", " "], "*name at least one version*"),
@@ -55,6 +60,18 @@ def test_an_option_can_stand_in_the_ini_file(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\nqemu_memory = 9999\n")
     result = project.runpytest_inprocess("--qemu")
     result.stderr.fnmatch_lines(["*'9999' is not a number of MiB*"])
+
+
+def test_a_file_that_the_ini_file_names_is_beside_it(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.makeini("[pytest]\nqemu_kernel = mine/zImage\n")
+    project.mkdir("below")
+    monkeypatch.chdir(project.path / "below")
+    result = project.runpytest_inprocess("--qemu", "-c", str(project.path / "tox.ini"))
+    result.stderr.fnmatch_lines(
+        [f"ERROR: --qemu-kernel: there is no file {project.path}/mine/zImage"]
+    )
 
 
 def test_the_command_line_wins_over_the_ini_file(project: pytest.Pytester) -> None:

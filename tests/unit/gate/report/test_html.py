@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.gate.report import html, svg
-from harness.gate.report.svg import _spread
 from harness.gate.result import Finding, FindingKind
+from harness.report.bar import spread
 from harness.report.page import STYLE
 from tests.unit.gate.report import samples
 from tests.unit.gate.report.samples import MIB, RAM, area
@@ -224,9 +224,9 @@ def test_areas_are_to_scale_in_ram() -> None:
 
 
 def test_a_label_with_room_is_where_its_area_is() -> None:
-    assert _spread([(10.0, 38), (200.0, 38)], 320) == [10.0, 200.0]
-    assert _spread([(100.0, 40), (100.0, 40)], 320) == [80.0, 120.0]
-    assert _spread([(-15.0, 40), (310.0, 40)], 320) == [0.0, 280.0]
+    assert spread([(10.0, 38), (200.0, 38)], 320) == [10.0, 200.0]
+    assert spread([(100.0, 40), (100.0, 40)], 320) == [80.0, 120.0]
+    assert spread([(-15.0, 40), (310.0, 40)], 320) == [0.0, 280.0]
 
 
 def test_an_area_of_512_mib_is_larger_than_one_of_8() -> None:

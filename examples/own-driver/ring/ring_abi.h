@@ -1,0 +1,1 @@
+../driver/ring_abi.h

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""What the pages show is what their commands print: each console block is run, from the wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+from sybil import Example
+
+from harness.host.project import ROOT
+from tests.qemu.docs import console
+from tests.qemu.installed import Installed
+
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if any(isinstance(example.parsed, str) for example in console.parse(page).examples())
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_console_block_prints_what_is_shown(
+    page: Path, wheel_environment: Path, tmp_path: Path
+) -> None:
+    """The blocks of a page are run in their order, in one directory that is empty at first."""
+    work = tmp_path / "work"
+    work.mkdir()
+    terminal = console.Console(work, Installed(wheel_environment, work).variables())
+    ran = 0
+
+    def evaluate(example: Example) -> None:
+        nonlocal ran
+        ran += 1
+        console.check(terminal, example)
+
+    document = console.parse(page)
+    document.namespace["evaluate"] = evaluate
+    skipped = []
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except SkipTest as why:
+            skipped.append(f"{page.name}:{example.line}: {why}")
+    if not ran:
+        pytest.skip("; ".join(skipped))
