@@ -41,18 +41,24 @@ def build_module(
 
     def build(build_dir: BuildDirectory) -> None:
         progress.say(f"building {name}.ko for {kernel.release}: {cache.why(key)}")
-        work = build_dir.tmp / "module"
-        work.mkdir()
-        for path in source.iterdir():
-            if path.is_file():
-                shutil.copy(path, work)
-        argv = [*make_words(kernel.tree), f"M={work}", "modules"]
-        try:
-            ToolRunner(build_dir, cache.compiler_environment).run(argv, f"building {name}.ko")
-        except BuildError as error:
-            # It was built in a copy; who reads the message has the sources.
-            raise BuildError(str(error).replace(f"{work}/", f"{source}/")) from None
-        for built in (f"{name}.ko", *([CALLS] if name == OURS else [])):
-            shutil.copy(work / built, build_dir.out)
+        make_module(ToolRunner(build_dir, cache.compiler_environment), kernel.tree, source, name)
 
     return key, cache.entry(key, build) / f"{name}.ko"
+
+
+def make_module(
+    runner: ToolRunner, tree: Path, source: Path = project.IMAGES / "module", name: str = OURS
+) -> None:
+    """Makes ``NAME.ko`` for the kernel that is built in `tree`, into the runner's output."""
+    work = runner.build_dir.tmp / "module"
+    work.mkdir()
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copy(path, work)
+    try:
+        runner.run([*make_words(tree), f"M={work}", "modules"], f"building {name}.ko")
+    except BuildError as error:
+        # It was built in a copy; who reads the message has the sources.
+        raise BuildError(str(error).replace(f"{work}/", f"{source}/")) from None
+    for built in (f"{name}.ko", *([CALLS] if name == OURS else [])):
+        shutil.copy(work / built, runner.build_dir.out)

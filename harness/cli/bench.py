@@ -11,7 +11,10 @@ import click
 from harness.bench.plot import plot
 from harness.bench.run import ROWS, measure, table, titles
 from harness.cli import options
+from harness.host.output import check_file, save
 from harness.host.programs import check_installed
+
+SVG = ("<svg", "<?xml")
 
 
 def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
@@ -55,8 +58,10 @@ def command(rounds: int, tests: int, rows: list[str], svg: Path | None, as_json:
     Medians and ratios; a peer that cannot do a row has none.
     """
     check_installed()
+    if svg:
+        check_file(svg, SVG)
     results = measure(rows, rounds, tests)
     print(json.dumps(results, indent=2) if as_json else table(results, tests))
     if svg:
-        svg.write_text(plot(results, titles(tests)))
+        save(svg, plot(results, titles(tests)), SVG)
     return 0

@@ -34,15 +34,15 @@ def command(
     from harness.coverage import formats, summary
     from harness.coverage.record import RECORD, read
     from harness.errors import UserError
-    from harness.host.files import write_text
+    from harness.host.output import save
 
     found = read(record or ARTIFACTS / "coverage" / RECORD)
     if only is not None and only not in found.code:
         raise UserError(f"--file {only}: the record has {', '.join(found.code) or 'no file'}")
     if lcov is not None:
-        write_text(lcov, formats.lcov(found))
+        save(lcov, formats.lcov(found), ["TN:", "SF:"])
     if cobertura is not None:
-        write_text(cobertura, formats.cobertura(found))
+        save(cobertura, formats.cobertura(found), ["<?xml", "<coverage"])
     files = summary.of(found, only)
     if as_json:
         print(json.dumps([item.as_dict() for item in files], indent=2))

@@ -55,11 +55,13 @@ def command(
     found is tried first the next time.
     """
     from harness.cli.systems import chosen
+    from harness.host.output import claim
     from harness.host.programs import check_installed
     from harness.host.project import ARTIFACTS
 
     check_installed()
     place = (output or ARTIFACTS / "explore").absolute()
+    claim(place, shared=True)
     if replay is not None:
         return _replay(chosen(system), replay, place)
     seed = random.randrange(1 << 16) if seed is None else seed

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from harness.board import COMMANDS, LOG
-from harness.cli.systems import System
+from harness.cli.systems import BOOT, LEFT, MAP, System
 from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
 from harness.host.command import exit_status
@@ -23,7 +22,7 @@ from harness.imageset.features import Feature
 from harness.imageset.model import APP
 from harness.machine.deadline import Deadline
 from harness.machine.errors import GuestTimeout
-from harness.machine.machine import STDERR, Machine
+from harness.machine.machine import Machine
 from harness.memory.errors import MisplacedAllocation
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange
@@ -32,10 +31,6 @@ from harness.plaintext import line
 
 _WORDS = ("expected", "found")
 """Keys of the report that are for the last line alone."""
-MAP, BOOT = "memory-map.svg", "boot.svg"
-"""Pictures of the run: the memory map with the allocation, and the boot's timeline."""
-LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)), MAP, BOOT)
-"""What a machine leaves in its directory."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,13 +53,15 @@ def command(
     """
     from harness.cli.main_job import Output, run
     from harness.cli.systems import chosen
+    from harness.host.output import claim
     from harness.host.programs import check_installed
     from harness.machine.deadline import Deadline
 
     check_installed()
+    kept = Output().artifacts if output is None else output
+    claim(kept)  # before a kernel is built
     found = chosen(system)
     Deadline.stopped = gdb
-    kept = Output().artifacts if output is None else output
     where = Output(
         kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None, timeout
     )

@@ -22,6 +22,7 @@ def command(output: Path | None, gdb: bool, **system: Any) -> int:
     from harness.cli.systems import chosen, pristine, say
     from harness.errors import UserError
     from harness.guest.terminal import join
+    from harness.host.output import claim
     from harness.host.programs import check_installed
     from harness.host.project import ARTIFACTS
     from harness.machine.deadline import Deadline
@@ -31,9 +32,10 @@ def command(output: Path | None, gdb: bool, **system: Any) -> int:
             "standard input is no terminal; to run one command in a guest: harness run -- COMMAND"
         )
     check_installed()
+    place = (output or ARTIFACTS / "shell").absolute()
+    claim(place)
     found = chosen(system)
     Deadline.stopped = gdb
-    place = (output or ARTIFACTS / "shell").absolute()
     with pristine(found, place, say, gdb=sys.stderr if gdb else None) as machine:
         say("a pristine guest (leave: Ctrl-]; Enter for a prompt)")
         join(machine)

@@ -11,12 +11,17 @@ from typing import IO, Any
 
 import click
 
-from harness.board import DEFAULT_MEMORY
+from harness.board import COMMANDS, DEFAULT_MEMORY, LOG
 from harness.errors import HarnessError, UserError
 from harness.imageset.model import PARTS, ImageSet
 from harness.machine import confine
 from harness.machine.config import MachineConfig
-from harness.machine.machine import Machine
+from harness.machine.machine import STDERR, Machine
+
+MAP, BOOT = "memory-map.svg", "boot.svg"
+"""Pictures of the run: the memory map with the allocation, and the boot's timeline."""
+LEFT = ("transcript.txt", *(f"{name}.log" for name in (LOG, COMMANDS, STDERR)), MAP, BOOT)
+"""What a machine leaves in its directory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +98,15 @@ def pristine(
     gdb: IO[str] | None = None,
 ) -> Machine:
     """A running machine that nobody has used: a clone of the cached template, or booted where
-    cloning fails, which is said.
+    cloning fails, which is said. `artifacts` is claimed.
     """
     from harness.builders.cache import cache_root
     from harness.guest.ssh.service import warm
+    from harness.host.output import claim, set_aside
     from harness.machine.template import TemplateStore
 
+    claim(artifacts)
+    set_aside(artifacts, LEFT)
     store = TemplateStore(cache_root() / "templates", warm)
     try:
         return store.get(system.config, say=say).clone(artifacts, live, gdb=gdb)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Directories that a user names for results: what is in them and not ours stays as it is.
+"""Directories and files that a user names for results: what is there and not ours stays as it is.
 
 A directory that we made, or found empty, gets the file `MARKER`. Whoever writes there holds a lock
 on it, so that two runs never share one. What an earlier run left there is moved, not removed.
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, UserError
+from harness.host.files import write_text
 from harness.host.locking import FileLock
 from harness.host.project import ARTIFACTS
 
@@ -37,7 +38,7 @@ def claim(directory: Path, *, shared: bool = False) -> None:
         return
     try:
         place.mkdir(parents=True, exist_ok=True)
-        known = is_ours(place) or place.is_relative_to(ARTIFACTS)
+        known = is_ours(place) or _is_below_artifacts(place)
         if not known and any(place.iterdir()):
             raise UserError(
                 f"{directory} holds files that are not this harness's: name a new directory, or an"
@@ -100,17 +101,76 @@ def prune(directory: Path, seconds: float, now: float) -> list[Path]:
     return removed
 
 
+def own(directory: Path) -> Path:
+    """A directory of ours, as it is: `directory`, or one beside it where that one is not ours.
+
+    All processes of a run get the same one.
+    """
+    return _marked(_first(directory, lambda place: is_ours(place) or _is_below_artifacts(place)))
+
+
 def fresh(directory: Path) -> Path:
     """An empty directory of ours: `directory`, or one beside it where that one is not ours."""
-    place, number = directory, 1
-    while place.exists() and not is_ours(place) and (not place.is_dir() or any(place.iterdir())):
-        number += 1
-        place = directory.with_name(f"{directory.name}-{number}")
+    place = _first(directory, is_ours)
     if is_ours(place):
         shutil.rmtree(place, ignore_errors=True)
+    return _marked(place)
+
+
+def _first(directory: Path, known: Callable[[Path], bool]) -> Path:
+    """`directory`, or the next name that is free or `known`."""
+    place, number = directory, 1
+    while place.exists() and not known(place) and (not place.is_dir() or any(place.iterdir())):
+        number += 1
+        place = directory.with_name(f"{directory.name}-{number}")
+    return place
+
+
+def _marked(place: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     (place / MARKER).touch()
     return place
+
+
+def _is_below_artifacts(place: Path) -> bool:
+    return place.absolute().is_relative_to(ARTIFACTS)
+
+
+def save(path: Path, text: str, heads: Sequence[str]) -> None:
+    """Writes a file that the user named, whole or not at all.
+
+    `heads` are the beginnings by which its format is known: a file that is there and has none of
+    them is somebody's, and refused with a `UserError`, as is what cannot be written. What is no
+    file (``/dev/stdout``, a pipe) is written to, and never replaced.
+    """
+    check_file(path, heads)
+    # What a link leads to is replaced, not the link.
+    place = path.resolve()
+    try:
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8", errors="backslashreplace")
+        else:
+            write_text(place, text)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def check_file(path: Path, heads: Sequence[str]) -> None:
+    """Raises `UserError` where `save` would not replace what is there, or cannot write it."""
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a directory: name a file")
+        if not path.is_file():
+            return
+        with path.open("rb") as file:
+            there = file.read(64).decode("utf-8", "replace").lstrip().lower()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    if there and not there.startswith(tuple(head.lower() for head in heads)):
+        raise UserError(
+            f"{path} is there, and does not begin with {' or '.join(heads)}, so it is no result of"
+            " this harness: name a new file"
+        )
 
 
 def _new(parent: Path) -> Path:

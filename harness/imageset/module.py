@@ -20,6 +20,9 @@ MARKS = ("find_cma_by_name", "CMA_demo", "dma_alloc_from_contiguous")
 BiscuitOS calls it ``cma.ko``, since 2020 ``CMA_area_module-0.0.1.ko``.
 """
 _INFO = re.compile(rb"(?:^|\0)(\w+)=([^\0]*)")
+_INIT = (".rel.gnu.linkonce.this_module", ".rela.gnu.linkonce.this_module")
+_SH_SIZE = 20
+"""Where a 32-bit section header has the section's size (``Elf32_Shdr``)."""
 _T = TypeVar("_T")
 
 
@@ -67,6 +70,22 @@ def check_module(path: Path, release: str, kernel: Path) -> None:
             f"{path} was built for a Linux {release} that was configured as `{magic.strip()}`, and"
             f" {kernel} was not: build the module against this kernel"
         )
+
+
+def without_init(path: Path, content: bytes) -> bytes:
+    """The module in `content` with neither a start nor an end of its own: a kernel loads it and
+    unloads it, with the same sections and symbols, and runs nothing of it.
+
+    Both are relocations of ``__this_module`` (Linux ``scripts/mod/modpost.c``), which is all that
+    refers to them. Raises `UserError` where there are none; `path` is for the message.
+    """
+    elf = arm_elf(path, content, "kernel module")
+    for number, section in enumerate(elf.iter_sections()):
+        if section.name in _INIT:
+            header = elf["e_shoff"] + number * elf["e_shentsize"]
+            size = header + _SH_SIZE
+            return content[:size] + bytes(4) + content[size + 4 :]
+    raise UserError(f"{path} is no kernel module: it has no relocations of __this_module")
 
 
 def arm_elf(path: Path, content: bytes, what: str) -> ELFFile:

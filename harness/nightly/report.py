@@ -9,9 +9,8 @@ import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import HarnessError
 from harness.host.facts import DIRTY
-from harness.host.files import write_text
+from harness.host.output import save
 from harness.mutants.runner import MutantStatus
 from harness.nightly import plot
 from harness.nightly.attempt import MutantResult
@@ -51,14 +50,15 @@ class Cell:
     link: str = ""
 
 
+HEADS = ("<!doctype html", "<html")
+"""How a page begins."""
+
+
 def write_report(database: Database, to: Path, count: int = NIGHTS) -> NightRun:
     """Writes the report on the last `count` nights, all at once; returns the last of them."""
     nights = load(database, count)
     text = render(nights, Links(database.path.parent, to.absolute().parent))
-    try:
-        write_text(to.absolute(), text)
-    except OSError as error:
-        raise HarnessError(f"cannot write {to}: {error.strerror}") from error
+    save(to.absolute(), text, HEADS)
     return nights[-1]
 
 

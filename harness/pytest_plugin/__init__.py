@@ -16,6 +16,7 @@ from harness.memory.ranges import AddressRange
 from harness.pytest_plugin import (
     addresses,
     cases,
+    clones,
     junit,
     ktap_file,
     marks,
@@ -41,7 +42,7 @@ from harness.pytest_plugin.fixtures import (
     templates,
 )
 from harness.pytest_plugin.selection import select
-from harness.pytest_plugin.session import session_of
+from harness.pytest_plugin.session import Session, session_of
 
 __all__ = [
     "artifacts",
@@ -243,12 +244,17 @@ def pytest_runtest_makereport(
     report = yield
     reporting.explain(item, call, report)
     skips.note(item, report)
+    if Session.KEY in item.config.stash:
+        clones.note(item.config.stash[Session.KEY].clones, report)
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many KTAP cases there were, and which tests the system did not let run."""
+    """Says how many KTAP cases there were, what took clones' place, and which tests the system did
+    not let run.
+    """
     cases.summary(terminalreporter)
+    clones.summary(terminalreporter)
     skips.summary(terminalreporter)
 
 

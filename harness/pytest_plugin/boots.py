@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import warnings
+import time
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
 from harness.guest.guest import Guest
+from harness.host.output import own
 from harness.imageset.features import Feature
 from harness.machine.config import MachineConfig
 from harness.machine.machine import BOOT_TIMEOUT, Machine
@@ -47,19 +48,31 @@ class Boots:
         return guest
 
     def clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Guest:
-        """A clone of the template at `point`; a cold boot, with a warning, where that fails."""
+        """A clone of the template at `point`; a cold boot where that fails, which the summary says
+        with what it cost.
+        """
+        session, begun = self._session, time.monotonic()
+        if session.clones.hopeless:
+            return self._instead(config, prepare, begun, session.clones.why)
         try:
             machine = self._clone(config, point, prepare)
         except HarnessError as error:
-            if self._session.settings.strict:
+            if session.settings.strict:
                 raise  # each boot in place of a clone costs more than a second
-            warnings.warn(f"cloning failed, booting instead: {error}", stacklevel=2)
-            guest = self.cold(config)
-            if prepare is not None:
-                prepare(guest.machine)
-            return guest
+            session.clones.failed(str(error))
+            return self._instead(config, prepare, begun, str(error))
+        session.clones.started += 1
         self.machines.append(machine)
         return self._guest(machine)
+
+    def _instead(
+        self, config: MachineConfig, prepare: Prepare | None, begun: float, why: str
+    ) -> Guest:
+        guest = self.cold(config)
+        if prepare is not None:
+            prepare(guest.machine)
+        self._session.clones.instead.append((time.monotonic() - begun, why))
+        return guest
 
     def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
         template = self._template(config, point, prepare)
@@ -73,7 +86,7 @@ class Boots:
             return template.clone(self._place(), session.live, gdb=session.gdb)
 
     def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
-        directory = self._session.settings.artifacts / "templates"
+        directory = own(self._session.settings.artifacts / "templates")
         return self.templates.get(
             config, point, prepare or (lambda machine: None), artifacts=directory
         )

@@ -20,6 +20,7 @@ from harness.coverage.record import RECORD, CoverageRecord
 from harness.errors import HarnessError
 from harness.guest.executed import code_lines, executed_lines
 from harness.host.files import write_text
+from harness.host.output import own
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
 from harness.pytest_plugin.boots import BOOTS, Boots
@@ -36,7 +37,7 @@ class Collector:
 
     def __init__(self, session: Session) -> None:
         self._files = session.settings.coverage_files
-        self.directory = session.settings.artifacts / DIRECTORY
+        self.directory = own(session.settings.artifacts / DIRECTORY)
         self._kernels: set[Path] = set()
         self._boots: set[tuple[str, int]] = set()
 
@@ -46,7 +47,6 @@ class Collector:
 
     def begin(self) -> None:
         """Forgets the run before: for the process that starts the others."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         for path in self.directory.glob(PART):
             path.unlink()
 
@@ -83,7 +83,6 @@ class Collector:
         )
 
     def _write(self, content: dict[str, Any]) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         with self._part.open("a") as file:
             file.write(json.dumps(content) + "\n")
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Verdict
-from harness.host.files import write_texts
+from harness.errors import UserError, Verdict
+from harness.host.output import check_file, save
 from harness.pytest_plugin.junit import case_of
 from harness.testrun.ktap import render
 from harness.testrun.result import CaseResult, Outcome
 
 OPTION = "--ktap"
+HEADS = ("KTAP version", "TAP version")
 
 
 def register(config: pytest.Config) -> None:
@@ -25,6 +26,10 @@ def register(config: pytest.Config) -> None:
     path = config.invocation_params.dir / given
     if path.is_dir() or not path.parent.is_dir():
         raise pytest.UsageError(f"{OPTION} {given}: expected a file in a directory that there is")
+    try:
+        check_file(path, HEADS)
+    except UserError as error:
+        raise pytest.UsageError(f"{OPTION}: {error}") from None
     config.pluginmanager.register(KtapFile(path), "harness-ktap-file")
 
 
@@ -60,7 +65,7 @@ class KtapFile:
 
     def pytest_sessionfinish(self) -> None:
         """Writes the file: whole, or not at all."""
-        write_texts(self._path.parent, {self._path.name: render(self._cases.values())})
+        save(self._path, render(self._cases.values()), HEADS)
 
 
 def _outcome(report: pytest.TestReport) -> Outcome | None:

@@ -17,6 +17,7 @@ from harness.imageset import preflight
 from harness.imageset.biscuitos import find
 from harness.imageset.model import ImageSet
 from harness.imageset.zimage import kernel_facts
+from harness.pytest_plugin.clones import Clones
 from harness.pytest_plugin.options import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Session:
             from harness.machine.confine import allow_unconfined
 
             allow_unconfined()
+        self.clones = Clones()
+        """How clones fare."""
         self._built: dict[str, ImageSet] = {}
         self._variants: dict[tuple[str, str], ImageSet] = {}
         terminal: IO[str] | None = None

@@ -315,7 +315,7 @@ class TestBadParameters:
         before = guest.cma().reserved
         load = f"insmod {guest.module_path()} area=default:nowhere 2>/dev/null"
         guest.run(load, check=False)
-        with no_growth(guest, 20):
+        with no_growth(guest, 20, loads=True):
             guest.run(
                 f"i=0; while [ $i -lt 20 ]; do {load} && break; i=$((i+1)); done; [ $i = 20 ]",
                 LONG,
@@ -388,7 +388,7 @@ class TestOutOfMemory:
         guest.rmmod()
         assert 60 < total < MANY
         # The module's own init is the end of it, and begins with the driver's registration.
-        with no_growth(guest, 20):
+        with no_growth(guest, 20, loads=True):
             for number in (*[*range(total - 51, total - 47)] * 5, *range(total - 46, total + 1, 9)):
                 guest.run(f"{LOAD.format(number, module)} && {rmmod}")
         assert_not_loaded(guest)

@@ -20,6 +20,7 @@ from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.errors import CommandFailed, GuestCrash, GuestTimeout
 from harness.machine.machine import BOOT_TIMEOUT
+from harness.memory.cmdline import cma_alignment
 from harness.memory.errors import CannotPlace
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange
@@ -28,7 +29,7 @@ from harness.pytest_plugin.session import Session
 
 from .layout import Boot, ExpectedPlacement, Layout, layout_dtb, place
 from .layout.model import MIB
-from .layout.placement import PAGE_OFFSET
+from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET
 from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
 
 pytestmark = pytest.mark.every_kernel
@@ -96,7 +97,7 @@ def boot(
             icount="agent" in images.features,
         )
         guest = boots.cold(config, HANG if any(item.dies for item in known) else BOOT_TIMEOUT)
-        return guest, place(row, conditions(images, row.variant))
+        return guest, place(row, conditions(guest, images, row.variant))
 
     return boot_layout
 
@@ -106,7 +107,7 @@ def version_of(images: ImageSet) -> tuple[int, int]:
     return int(major), int(minor.partition("-")[0])
 
 
-def conditions(images: ImageSet, variant: str) -> Boot:
+def conditions(guest: Guest, images: ImageSet, variant: str) -> Boot:
     """What the placement depends on besides the layout."""
     end = RAM_START + 16 * MIB
     if images.system_map is not None:
@@ -115,7 +116,8 @@ def conditions(images: ImageSet, variant: str) -> Boot:
         end += RAM_START - PAGE_OFFSET
     initrd = images.initrd.stat().st_size if images.initrd is not None else 0
     default_size = 24 * MIB if variant == "kbuild" else 16 * MIB
-    return Boot(version_of(images), end, initrd, default_size)
+    known = cma_alignment(guest.read_text("/proc/pagetypeinfo"))
+    return Boot(version_of(images), end, initrd, default_size, known or MIN_ALIGNMENT)
 
 
 def ids(rows: tuple[Layout, ...]) -> list[str]:

@@ -19,7 +19,6 @@ from harness.memory.ranges import AddressRange
 from .support import (
     BASE,
     DEFAULT_WHOLE,
-    LONG,
     MIB,
     PAGE,
     SLUB_DEBUG,
@@ -29,6 +28,7 @@ from .support import (
     assert_all_is_free,
     assert_held,
     error_name,
+    load_and_unload,
     no_growth,
     pages,
     release_many,
@@ -243,20 +243,11 @@ class TestModule:
         guest.rmmod()
         before = state()
         load_and_unload(guest, 1)
-        with no_growth(guest, 20):
+        with no_growth(guest, 20, loads=True):
             load_and_unload(guest, 20)
         assert state() == before
         guest.insmod()
         assert_all_is_free(guest)
-
-
-def load_and_unload(guest: Guest, times: int, arguments: str = "") -> None:
-    """In one shell loop."""
-    guest.run(
-        f"i=0; while [ $i -lt {times} ]; do insmod {guest.module_path()} {arguments}"
-        f" && rmmod {guest.module_name()} || break; i=$((i+1)); done; [ $i = {times} ]",
-        LONG,
-    )
 
 
 @pytest.mark.needs("app-script")

@@ -142,17 +142,34 @@ def test_a_machine_waits_for_gdb_and_no_deadline_ends_meanwhile(project: Path) -
         child.expect(pexpect.EOF)
 
 
-def test_where_cloning_fails_a_boot_takes_its_place_and_says_so(
-    boots: Boots, machine_config: MachineConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(machine: Machine, timeout: float = 0) -> None:
-        raise HarnessError("no restore today")
+REFUSING = """
+import pytest
+from harness.errors import HarnessError
+from harness.machine.machine import Machine
 
-    monkeypatch.setattr(Machine, "restore", refuse)
-    with pytest.warns(UserWarning, match=r"cloning failed, booting instead: .*no restore today"):
-        guest = boots.clone(machine_config, "booted", None)
-    assert guest.run("echo alive").text == "alive\n"
+def refuse(machine, timeout=0):
+    raise HarnessError("no restore today")
+
+Machine.restore = refuse
+
+@pytest.mark.parametrize("number", range(5))
+def test_it(guest, number):
+    assert guest.run("echo alive").text == "alive\\n"
     assert "-incoming" not in guest.machine.argv
+"""
+
+
+def test_where_cloning_fails_boots_take_its_place_and_one_line_says_so(project: Path) -> None:
+    (project / "test_it.py").write_text(REFUSING)
+    with terminal(project, 400, "--color=no") as child:
+        child.expect(pexpect.EOF)
+        said = child.before
+    assert "5 passed" in said
+    told = re.findall(
+        r"(\d+) machines were booted in place of clones, which took \d+ s: (.*);", said
+    )
+    assert told == [("5", "no restore today")]
+    assert "warning" not in said
 
 
 def test_a_strict_run_takes_no_boot_for_a_clone(

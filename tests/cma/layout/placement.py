@@ -18,7 +18,9 @@ from .model import MIB, Area, Layout
 
 PAGE = 4096
 MIN_ALIGNMENT = 4 * MIB
-"""``CMA_MIN_ALIGNMENT_BYTES``: a pageblock, of order 10 on ARM without huge pages."""
+"""``CMA_MIN_ALIGNMENT_BYTES``: a pageblock, of order 10 on ARM without huge pages, unless
+``CONFIG_ARCH_FORCE_MAX_ORDER`` says otherwise.
+"""
 SLOTS = 8
 """``MAX_CMA_AREAS``: 1 + CONFIG_CMA_AREAS (7) up to 6.11 or so, CONFIG_CMA_AREAS (8) later."""
 PAGE_OFFSET, VMALLOC_END, VMALLOC_OFFSET = 0x80000000, 0xFF800000, 8 * MIB
@@ -60,6 +62,8 @@ class Boot:
     initrd_size: int
     default_size: int = 16 * MIB
     """``CONFIG_CMA_SIZE_MBYTES``."""
+    alignment: int = MIN_ALIGNMENT
+    """Of every area, in bytes."""
 
 
 @dataclasses.dataclass
@@ -93,6 +97,7 @@ class _Placing:
     def __init__(self, layout: Layout, boot: Boot) -> None:
         self._layout = layout
         self._boot = boot
+        self._alignment = boot.alignment
         self._ram = AddressRange.from_size(RAM_START, layout.memory_mib * MIB)
         self._low_end = lowmem_end(layout)
         initrd = RAM_START + min(layout.memory_mib * MIB // 2, INITRD_OFFSET)
@@ -146,7 +151,7 @@ class _Placing:
             self._refuse(area.name, "its alignment has the wrong number of cells")
             return
         if area.reusable and area.compatible:
-            alignment = max(alignment, MIN_ALIGNMENT)
+            alignment = max(alignment, self._alignment)
         for window in area.windows or (self._ram,):
             found = self._find(area.size, alignment, window, bool(area.windows))
             if found is not None:
@@ -204,7 +209,7 @@ class _Placing:
             self._refuse(area.name, "it is not reusable")
         elif place not in self._ram:
             self._refuse(area.name, "there is no RAM")
-        elif (place.start | place.size) % MIN_ALIGNMENT:
+        elif (place.start | place.size) % self._alignment:
             self._refuse(area.name, "it is not aligned")
         elif self._made == SLOTS:
             self._refuse(area.name, "there are too many areas")
@@ -221,10 +226,10 @@ class _Placing:
         size = int(match[1]) * MIB if match else self._boot.default_size
         if size == 0:
             return
-        size = -(-size // MIN_ALIGNMENT) * MIN_ALIGNMENT
+        size = -(-size // self._alignment) * self._alignment
         if match is None or not match[2]:
             # dma_contiguous_reserve() is given the end of low memory as the limit.
-            found = self._find(size, MIN_ALIGNMENT, AddressRange(RAM_START, self._low_end))
+            found = self._find(size, self._alignment, AddressRange(RAM_START, self._low_end))
         elif not match[3] or int(match[3], 16) == int(match[2], 16) + int(match[1]) * MIB:
             found = self._fixed(AddressRange.from_size(int(match[2], 16), size))
         else:
@@ -252,17 +257,17 @@ class _Placing:
         """``cma=SIZE@BASE``: there or nowhere (cma_declare_contiguous_nid())."""
         crosses = wanted.start < self._low_end < wanted.end
         outside = wanted.start < self._ram.start or wanted.end > min(self._low_end, self._ram.end)
-        if wanted.start % MIN_ALIGNMENT or crosses or outside:
+        if wanted.start % self._alignment or crosses or outside:
             return None
         return wanted if self._clash(wanted.start, wanted.size) is None else None
 
     def _between(self, size: int, base: int, limit: int) -> AddressRange | None:
         """``cma=SIZE@BASE-LIMIT``: the highest place in it (cma_declare_contiguous_nid())."""
-        start = -(-base // MIN_ALIGNMENT) * MIN_ALIGNMENT
-        end = min(limit, self._low_end) // MIN_ALIGNMENT * MIN_ALIGNMENT
+        start = -(-base // self._alignment) * self._alignment
+        end = min(limit, self._low_end) // self._alignment * self._alignment
         if start + size > end:
             return None
-        return self._find(size, MIN_ALIGNMENT, AddressRange(start, end))
+        return self._find(size, self._alignment, AddressRange(start, end))
 
     def _refuse(self, name: str, why: str) -> None:
         self._result.refused[name] = why

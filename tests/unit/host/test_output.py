@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.host import output
-from harness.host.output import EARLIER, KEPT, MARKER, claim, fresh, prune, set_aside
+from harness.host.output import EARLIER, KEPT, MARKER, claim, fresh, own, prune, save, set_aside
 
 
 def precious(directory: Path) -> dict[str, str]:
@@ -140,3 +140,50 @@ def test_what_was_removed_meanwhile_is_claimed_again(tmp_path: Path) -> None:
     place.rmdir()
     claim(place)
     assert output.is_ours(place)
+
+
+def test_a_directory_of_ours_is_kept_and_somebody_else_s_gets_a_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.host.output.ARTIFACTS", Path("/nowhere"))
+    before = precious(tmp_path / "mine")
+    place = own(tmp_path / "mine")
+    assert place == tmp_path / "mine-2"
+    (place / "result").write_text("ours")
+    assert own(tmp_path / "mine") == place
+    assert (place / "result").read_text() == "ours"
+    assert contents(tmp_path / "mine") == before
+
+
+@pytest.mark.parametrize("there", ["<svg>old</svg>", "", "\n <SVG>"])
+def test_a_result_of_before_is_replaced(tmp_path: Path, there: str) -> None:
+    (tmp_path / "plot.svg").write_text(there)
+    save(tmp_path / "plot.svg", "<svg>new</svg>", ["<svg"])
+    save(tmp_path / "new" / "plot.svg", "<svg>new</svg>", ["<svg"])
+    assert (tmp_path / "plot.svg").read_text() == "<svg>new</svg>"
+
+
+def test_a_file_of_another_kind_is_refused_and_stays(tmp_path: Path) -> None:
+    for name, content in (("cma.c", "int x;"), ("bytes", "\x80")):
+        (tmp_path / name).write_text(content, encoding="latin-1")
+        with pytest.raises(UserError, match="is there, and does not begin with <svg, so"):
+            save(tmp_path / name, "<svg>", ["<svg"])
+        assert (tmp_path / name).read_text(encoding="latin-1") == content
+    with pytest.raises(UserError, match="is a directory"):
+        save(tmp_path, "<svg>", ["<svg"])
+    with pytest.raises(UserError, match="cannot write"):
+        save(Path("/proc/none/x"), "<svg>", ["<svg"])
+
+
+def test_a_pipe_is_written_to_and_a_link_s_target_replaced(tmp_path: Path) -> None:
+    """As root, /dev/null itself would be lost."""
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    save(null, "<svg>", ["<svg"])
+    assert null.is_symlink()
+    assert Path("/dev/null").is_char_device()
+    link = tmp_path / "link.svg"
+    link.symlink_to("real.svg")
+    save(link, "<svg>", ["<svg"])
+    assert link.is_symlink()
+    assert (tmp_path / "real.svg").read_text() == "<svg>"

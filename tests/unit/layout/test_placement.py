@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -109,6 +110,18 @@ def test_a_node_that_is_off_or_no_pool_is_not_spoken_of() -> None:
     result = placed(DEFAULT, Area("off", enabled=False), Area("region", compatible=""))
     assert list(result.areas) == ["linux,cma"]
     assert not result.refused
+
+
+def test_a_kernel_of_larger_blocks_aligns_to_them() -> None:
+    """``CONFIG_ARCH_FORCE_MAX_ORDER=14``: 32 MiB."""
+    boot = dataclasses.replace(OLD, alignment=32 * MIB)
+    wide = Area("wide", 32 * MIB, window(0x70000000, 128 * MIB))
+    found = placed(DEFAULT, wide, append="cma=10M", boot=boot)
+    assert only(found, "wide") == (0x76000000, 32 * MIB)
+    assert only(found, "reserved") == (0x7E000000, 32 * MIB)
+    assert found.refused["linux,cma"] == "there is no room for it"
+    static = placed(Area("static", 8 * MIB, at=0x6B000000), boot=boot)
+    assert static.refused["static"] == "it is not aligned"
 
 
 def test_the_ninth_area_is_refused() -> None:
