@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A private copy of a built kernel tree: apply a patch, build what changed, remove the patch.
 
-One directory ``trees/LABEL`` of the cache for each kernel, used by one process at a time:
+One directory ``trees/LABEL`` of the cache for each kernel (more of them where several may be
+patched at once: ``LABEL@2`` …), used by one process at a time:
 
 - ``linux/``: a copy of the built tree, kept good by a `Mirror`,
 - ``images/``: ``module``, ``app`` and ``dts`` as in the checkout,
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
 import time
@@ -59,6 +61,9 @@ from harness.imageset.model import APP, ImageSet
 PATCHABLE = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
 KERNEL = "linux"
+TREES = "HARNESS_TREES"
+"""In the environment: how many trees of one kernel may be patched at once, 2 GB each; by default
+1, and others wait."""
 # What make says of a step that gives something new; checks and calls are run each time.
 _STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\b.* (\S+)$")
 
@@ -421,6 +426,20 @@ def _lock_file(cache: Cache, label: str) -> Path:
     return cache.directory("locks") / f"tree-{label}.lock"
 
 
+def _free_tree(cache: Cache, label: str, progress: Progress) -> tuple[str, FileLock]:
+    """The name of a tree that nobody is in, and the lock on it; waits where all are in use."""
+    most = os.environ.get(TREES, "")
+    others = [f"{label}@{number}" for number in range(2, int(most) + 1)] if most.isdigit() else []
+    for name in (label, *others):
+        lock = FileLock(_lock_file(cache, name))
+        if lock.try_exclusive():
+            return name, lock
+        lock.close()
+    lock = FileLock(_lock_file(cache, label))
+    lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in tree {label}"))
+    return label, lock
+
+
 @contextlib.contextmanager
 def open_patch_tree(
     cache: Cache,
@@ -431,7 +450,7 @@ def open_patch_tree(
 ) -> Iterator[PatchTree]:
     """The patch_tree of a kernel (see `resolve`), clean, for this process alone; clean afterwards.
 
-    Waits where another process has it. Raises `UserError`, `BuildError`.
+    Waits where others have as many as there may be (`TREES`). Raises `UserError`, `BuildError`.
     """
     parts = rootfs_parts(cache, progress)
     source = resolve(kernel, cache)
@@ -440,9 +459,9 @@ def open_patch_tree(
     parts |= {"module": module, "calls": (module[0], module[1].with_name(CALLS))}
     trees = cache.directory("trees")
     trees.chmod(0o700)
-    root = trees / source.label
-    with FileLock(_lock_file(cache, source.label)) as lock:
-        lock.exclusive(lambda who: progress.say(f"waiting for {who}, which is in {root}"))
+    name, lock = _free_tree(cache, source.label, progress)
+    root = trees / name
+    with lock:
         free = shutil.disk_usage(cache.root).free
         if not root.exists() and free < TREE_BYTES:
             raise UserError(f"{cache.root} has only {free >> 20} MiB free")

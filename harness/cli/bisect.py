@@ -14,10 +14,15 @@ import click
 
 from harness.builders.cache import Cache
 from harness.cli import options
+from harness.engine.choose import ClusterChoice, open_engine
+from harness.engine.watch import watching
 from harness.errors import UserError
 from harness.gate.bisect import BisectSettings, Found, Mark, Undecided, search, tester
+from harness.gate.commitjob import CommitJobs
 from harness.gate.inputs import commit_of, git
+from harness.gate.searchmany import search_many
 from harness.host.command import INFRASTRUCTURE, run_command
+from harness.host.output import claim, set_aside
 from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
@@ -67,7 +72,22 @@ class _Command(click.Command):
 )
 @click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
 @options.output("Where logs and results go (default: artifacts/bisect).")
-@options.jobs("Make's jobs and the tests' processes.")
+@click.option(
+    "--at-once",
+    "-j",
+    metavar="K",
+    type=options.POSITIVE,
+    default=1,
+    help="Test K commits at once, each in a tree of its own (2 GB): fewer rounds.",
+)
+@click.option(
+    "--jobs",
+    "-n",
+    metavar="N",
+    type=options.POSITIVE,
+    help="Make's jobs and the tests' processes of each commit (default: the cores, shared out).",
+)
+@options.cluster
 @options.unconfined
 @options.debug
 def command(
@@ -78,7 +98,9 @@ def command(
     boot_hang: str,
     whole: bool,
     output: Path | None,
-    jobs: int,
+    at_once: int,
+    jobs: int | None,
+    cluster: ClusterChoice,
 ) -> int:
     """Find the first bad commit of a kernel's git tree, between GOOD and BAD.
 
@@ -90,12 +112,15 @@ def command(
         if isinstance(kernel, str) or (kernel is not None and not kernel.is_dir()):
             raise UserError(f"--kernel {kernel}: a git tree is needed here")
         to = (output or ARTIFACTS / "bisect").absolute()
-        return BisectSettings((kernel or Path()).absolute(), to, MARKS[boot_hang], jobs, whole)
+        each = jobs or max(1, options.CORES // (1 if cluster.address else at_once))
+        return BisectSettings((kernel or Path()).absolute(), to, MARKS[boot_hang], each, whole)
 
     if run_one:
         return marked(settings)
     if good is None or bad is None:
         raise UserError("name a GOOD and a BAD commit (or use --run, under git bisect run)")
+    if at_once > 1 or cluster.address:
+        return _search_many(settings(), good, bad, at_once, cluster)
     return _search(settings(), good, bad)
 
 
@@ -119,11 +144,31 @@ def _search(settings: BisectSettings, good: str, bad: str) -> int:
         print(text, flush=True)
 
     with tester(settings, first, Cache(say=progress.say), progress) as made:
-        try:
-            found = search(first, last, settings.directory, made.test, say)
-        except Undecided as error:
-            print(error)
-            return INFRASTRUCTURE
+        return _ended(lambda: search(first, last, settings.directory, made.test, say), settings)
+
+
+def _search_many(
+    settings: BisectSettings, good: str, bad: str, count: int, cluster: ClusterChoice
+) -> int:
+    first, last = (commit_of(settings.directory, name) for name in (good, bad))
+    claim(settings.output)
+    set_aside(settings.output, ("[0-9][0-9]*-*",), ("cache",))
+    with (
+        open_engine(cluster, count, shares=count) as engine,
+        watching(engine, 0) as watch,
+    ):
+        test = CommitJobs(engine, settings, first, watch).test
+        return _ended(
+            lambda: search_many(first, last, settings.directory, test, count, watch.say), settings
+        )
+
+
+def _ended(find: Callable[[], Found], settings: BisectSettings) -> int:
+    try:
+        found = find()
+    except Undecided as error:
+        print(error)
+        return INFRASTRUCTURE
     print(_told(found, settings.directory))
     return 0 if found.proved else INFRASTRUCTURE
 

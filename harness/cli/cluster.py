@@ -89,6 +89,7 @@ def scheduler_command(address: str, certificates: Path | None, worker_timeout: f
 )
 @click.option("--name", metavar="NAME", default="", help="In reports (default: the host's name).")
 @options.cache_url
+@options.unconfined
 @options.debug
 def worker_command(
     address: str, certificates: Path | None, guests: int, trees: int | None, name: str

@@ -6,18 +6,18 @@ Exit status: 0 no difference, 1 a guest differs from the model, 2 bad input, 3 i
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import options
+
+if TYPE_CHECKING:
+    from harness.engine.choose import ClusterChoice
 
 
 @click.command(
@@ -37,6 +37,7 @@ from harness.cli import options
 )
 @click.option("--replay", metavar="FILE", type=options.PATH, help="Run the sequence of a file.")
 @options.jobs("Processes that look at once.")
+@options.cluster
 @options.output("Where sequences that were found go (default: artifacts/explore).")
 @options.as_json("Print the figures as JSON.")
 @options.debug
@@ -45,6 +46,7 @@ def command(
     seed: int | None,
     replay: Path | None,
     jobs: int,
+    cluster: ClusterChoice,
     output: Path | None,
     as_json: bool,
     **system: Any,
@@ -65,9 +67,12 @@ def command(
     if replay is not None:
         return _replay(chosen(system), replay, place)
     seed = random.randrange(1 << 16) if seed is None else seed
-    if jobs > 1:
-        chosen(system)  # built once, before several look for it
-        return _several(jobs, minutes, seed, place, sys.argv[1:])
+    if jobs > 1 or cluster.address:
+        from harness.cli.explore_jobs import explore_jobs
+
+        if not cluster.address:
+            chosen(system)  # built once, before several look for it
+        return explore_jobs(jobs, minutes, seed, place, system, cluster)
     return _look(chosen(system), minutes * 60, seed, place, as_json)
 
 
@@ -129,19 +134,3 @@ def _look(system: Any, seconds: float, seed: int, place: Path, as_json: bool) ->
             print(f"  {operation.name} {' '.join(map(str, operation.numbers))}".rstrip())
         print(f"again: harness explore --replay {figures['found']}")
     return 0 if found is None else 1
-
-
-def _several(jobs: int, minutes: float, seed: int, place: Path, words: list[str]) -> int:
-    """Processes with seeds of their own; the worst of their exit statuses."""
-    from harness.host.process import kill_group
-
-    with contextlib.ExitStack() as stack:
-        running = []
-        for number in range(jobs):
-            argv = [sys.executable, "-m", "harness", *words, "--jobs", "1"]
-            argv += ["--seed", str(seed + 1000 * number), "--output", str(place)]
-            process = subprocess.Popen(argv, process_group=0)
-            stack.callback(kill_group, process)
-            running.append(process)
-        statuses = [process.wait() for process in running]
-    return next((status for status in (1, 2, 3) if status in statuses), max(statuses))

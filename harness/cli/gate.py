@@ -16,6 +16,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.builders.kernel_source import KernelSource
+    from harness.engine.choose import ClusterChoice
     from harness.gate.inputs import Input
 
 RATIO = click.FloatRange(min=1)
@@ -27,6 +28,20 @@ RATIO = click.FloatRange(min=1)
     "The kernel that they are for: Debian's version, or a tree (default: 6.1).", "--base"
 )
 @click.option("--range", "commits", metavar="A..B", help="Judge these commits of the kernel tree.")
+@click.option(
+    "--queue",
+    metavar="DIR",
+    type=options.PATH,
+    help="Judge each file of a directory by itself; see --at-once and --cluster.",
+)
+@click.option(
+    "--at-once",
+    metavar="N",
+    type=options.POSITIVE,
+    default=1,
+    help="With --queue: so many at once on this machine, each with a tree of its own (2 GB).",
+)
+@options.cluster
 @click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
 @click.option(
     "--select",
@@ -60,6 +75,9 @@ def command(
     patches: tuple[Path, ...],
     kernel: str | Path | None,
     commits: str | None,
+    queue: Path | None,
+    at_once: int,
+    cluster: ClusterChoice,
     whole: bool,
     select: Path | None,
     output: Path | None,
@@ -84,6 +102,17 @@ def command(
 
     if whole and select:
         raise click.UsageError("--whole and --select: give one of them")
+    if queue is not None:
+        from harness.cli.queue import judge_queue
+
+        if patches or commits:
+            raise click.UsageError("--queue DIR: its files are what is judged; name nothing else")
+        words = options.words_of(settings)
+        return judge_queue(
+            queue, cluster, at_once, kernel, jobs, words, whole, select, output, as_json
+        )
+    if cluster.address:
+        raise click.UsageError("--cluster goes with --queue DIR")
     if not patches and not commits:
         # Nothing is judged, so no earlier verdict is written over.
         raise UserError("no patch was given; - reads one from the standard input")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -16,16 +17,19 @@ from harness.builders.cache import Cache
 from harness.builders.kernel_source import DEFAULT
 from harness.builders.patch_tree import open_patch_tree
 from harness.cli import generated, options
+from harness.engine.choose import ClusterChoice, open_engine
+from harness.engine.watch import watching
 from harness.errors import HarnessError, UserError
 from harness.host.files import write_text
-from harness.host.output import claim
+from harness.host.output import claim, set_aside
 from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
 from harness.mutants import patchfile
+from harness.mutants.parts import run_parts
 from harness.mutants.report import RESULTS, ResultTable, exit_status, summary
 from harness.mutants.report import as_json as results_as_json
-from harness.mutants.runner import NotGreen, Result, Runner
+from harness.mutants.runner import GOOD, NotGreen, Result, Runner
 from harness.testrun.suite import Suite
 
 MAKE_JOBS = 2
@@ -53,6 +57,14 @@ MAKE_JOBS = 2
 )
 @options.output("Where logs and results go (default: artifacts/mutants/KERNEL).")
 @options.jobs("The tests' processes (default: pytest's own one).", None)
+@click.option(
+    "--at-once",
+    metavar="N",
+    type=options.POSITIVE,
+    default=1,
+    help="So many mutants at once on this machine, each in a tree of its own (2 GB).",
+)
+@options.cluster
 @options.as_json("Print the results as JSON at the end.")
 @options.unconfined
 @options.debug
@@ -66,6 +78,8 @@ def command(
     shard: tuple[int, int],
     output: Path | None,
     jobs: int | None,
+    at_once: int,
+    cluster: ClusterChoice,
     as_json: bool,
 ) -> int:
     """Test the test suite.
@@ -80,6 +94,8 @@ def command(
     if isinstance(kernel, Path):
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
     if generate:
+        if cluster.address or at_once > 1:
+            raise UserError("--generate tests one mutant after the other, on this machine")
         return generated.run(
             kernel or DEFAULT,
             generate,
@@ -106,7 +122,11 @@ def command(
         print(f"a sample of {len(mutants)} with --seed {seed}", file=lines, flush=True)
     begun = time.monotonic()
     results: list[Result] = []
-    for result in _results(version, mutants, place, jobs):
+    if cluster.address or at_once > 1:
+        found = _in_parts(version, mutants, place, jobs, at_once, cluster, lines)
+    else:
+        found = _results(version, mutants, place, jobs)
+    for result in found:
         if not results:
             print(table.head(), file=lines, flush=True)
         results.append(result)
@@ -134,6 +154,26 @@ def _results(
         except NotGreen as error:
             raise HarnessError(str(error)) from error
         yield from runner.run(mutants)
+
+
+def _in_parts(
+    kernel: str,
+    mutants: Sequence[patchfile.Mutant],
+    place: Path,
+    jobs: int | None,
+    at_once: int,
+    cluster: ClusterChoice,
+    lines: TextIO,
+) -> Iterator[Result]:
+    claim(place)
+    set_aside(place, ("part-*",))
+    with (
+        open_engine(cluster, at_once, shares=at_once) as engine,
+        watching(engine, len(mutants), lines) as watch,
+    ):
+        for result in run_parts(engine, mutants, kernel, place, watch, jobs):
+            watch.done(result.status not in GOOD)
+            yield result
 
 
 def _document(results: Sequence[Result], kernel: str, seed: int, begun: float) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,18 @@ class Shard(click.ParamType[tuple[int, int]]):
         if not 1 <= part[0] <= part[1]:
             self.fail(f"{value}: expected I/N with I from 1 to N", param, ctx)
         return part
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Options as they are written on a command line: for a command that calls itself."""
+    words = []
+    for name, value in values.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return words
 
 
 def _debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +21,20 @@ from harness.host.retry import retried
 
 if TYPE_CHECKING:
     from harness.builders.cache import Cache
+    from harness.builders.kernel_source import KernelSource
     from harness.host.progress import Progress
 
 ENTRIES = "entries.json"
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
-def kernel_of(name: str) -> str | Path:
-    """What a task calls a kernel: a version, or the path of a tree."""
+def kernel_of(name: str) -> str | Path | KernelSource:
+    """What a task calls a kernel: a version, the path of a tree, or ``PATH@COMMIT``."""
+    from harness.builders.kernel_source import at_commit
+
+    directory, at, commit = name.rpartition("@")
+    if at and _COMMIT.fullmatch(commit) and not Path(name).exists():
+        return at_commit(Path(directory), commit)
     return Path(name) if "/" in name else name
 
 

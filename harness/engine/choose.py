@@ -35,13 +35,16 @@ def certificates_of(choice: ClusterChoice) -> Path | None:
     return choice.certificates or (Path(named).expanduser().absolute() if named else None)
 
 
-def open_engine(choice: ClusterChoice, slots: int, build: Build = lambda kernels: {}) -> Engine:
-    """The engine; the local one runs `slots` tasks at once and builds by `build`.
+def open_engine(
+    choice: ClusterChoice, slots: int, build: Build = lambda kernels: {}, shares: int = 1
+) -> Engine:
+    """The engine; the local one runs `slots` tasks at once, of those that claim the same thing
+    `shares`, and builds by `build`.
 
     Raises `UserError` for a cluster that cannot be used, `HarnessError` for one that is not there.
     """
     if not choice.address:
-        return LocalEngine(slots, build)
+        return LocalEngine(slots, build, shares=shares)
     require_dask()
     check_address(choice.address)
     from harness.engine.connection import Connection

@@ -31,6 +31,8 @@ WORKER_WAIT = 60.0
 """Seconds to wait for the first worker that can be used."""
 PATIENCE = 600.0
 """Seconds to wait for a worker, or for the scheduler, that was lost."""
+CARRIED = (CACHE_URL,)
+"""Variables of who asks that count on the workers too. How they confine is for them to say."""
 TRIES = 4
 """How often a task is given to the cluster, where the cluster and not the task is at fault."""
 
@@ -163,13 +165,13 @@ class DaskEngine:
         needed = {identity().resource: 1, GUESTS: self._guests(task)}
         if task.claims:
             needed[TREES] = 1
-        url = os.environ.get(CACHE_URL)
-        environment = {**({CACHE_URL: url} if url else {}), **task.environment}
+        carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
+        environment = {**carried, **task.environment}
         others = [m.address for m in self._fit() if m.address not in work.avoid]
         built = [self._builds.future(kernel, task.variants) for kernel in task.kernels]
         work.future = self._connection.client.submit(
             run_task,
-            dataclasses.replace(task, environment=environment),
+            dataclasses.replace(task, environment=environment, guests=needed[GUESTS]),
             identity().resource,
             *built,
             key=f"task-{self._run}-{self._count}-{task.name}",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from harness.builders.patch_tree import TREES
 from harness.engine.process import TaskProcess
 from harness.engine.task import Done, State, Task
 
@@ -60,11 +61,14 @@ class LocalEngine:
         build: Build = lambda kernels: {},
         start: Start = TaskProcess,
         wait: Callable[[float], None] = time.sleep,
+        shares: int = 1,
     ) -> None:
+        """`shares`: how many tasks that claim the same can run at once."""
         self._slots = slots
         self._build = build
         self._start = start
         self._wait = wait
+        self._shares = shares
         self._waiting: list[_Work] = []
         self._running: list[_Work] = []
 
@@ -92,14 +96,20 @@ class LocalEngine:
             self._waiting.remove(work)
             # In the list before it runs: an interrupt in between must not lose it.
             self._running.append(work)
-            work.running = self._start(work.task, work.directory)
+            work.running = self._start(self._environed(work.task), work.directory)
+
+    def _environed(self, task: Task) -> Task:
+        """With the number of trees that may be patched at once, where there may be several."""
+        if not task.claims or self._shares == 1:
+            return task
+        return dataclasses.replace(task, environment={TREES: str(self._shares), **task.environment})
 
     def _fits(self, task: Task) -> bool:
         others = [work.task for work in self._running]
         if any(other.alone for other in others) or (task.alone and others):
             return False
-        claimed = {other.claims for other in others if other.claims}
-        return len(others) < self._slots and task.claims not in claimed
+        claimed = sum(other.claims == task.claims for other in others) if task.claims else 0
+        return len(others) < self._slots and claimed < self._shares
 
     def _done(self) -> Done | None:
         for work in self._running:

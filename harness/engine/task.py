@@ -16,6 +16,8 @@ HERE = "{here}"
 """In a word of a command: the task's directory, wherever it runs."""
 PYTHON = "{python}"
 """In a word of a command: the interpreter of the machine that it runs on."""
+GUESTS = "{guests}"
+"""In a word of a command: how many guests it may run at once."""
 LOG = "log.txt"
 """In the directory: what the command printed."""
 LAST_LINES = 15
@@ -28,7 +30,7 @@ class Task:
     name: str
     """Tells it from the others of a run."""
     argv: tuple[str, ...]
-    """Its words; `HERE` and `PYTHON` in them are replaced where it runs."""
+    """Its words; `HERE`, `PYTHON` and `GUESTS` in them are replaced where it runs."""
     timeout: float
     """Seconds; afterwards it is ended."""
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
@@ -38,7 +40,7 @@ class Task:
     variants: bool = True
     """Whether the variants of these kernels are needed too."""
     guests: int = 1
-    """Guests, or jobs of make, that it runs at once."""
+    """Guests, or jobs of make, that it runs at once; a cluster may give it fewer."""
     alone: bool = False
     """Whether nothing may run beside it on its machine."""
     claims: str = ""
@@ -49,7 +51,14 @@ class Task:
 
     def words(self, here: Path, python: str) -> list[str]:
         """The command as it is run in `here`."""
-        return [word.replace(HERE, str(here)).replace(PYTHON, python) for word in self.argv]
+        known = {HERE: str(here), PYTHON: python, GUESTS: str(self.guests)}
+        return [_replaced(word, known) for word in self.argv]
+
+
+def _replaced(word: str, known: Mapping[str, str]) -> str:
+    for name, value in known.items():
+        word = word.replace(name, value)
+    return word
 
 
 @dataclasses.dataclass(frozen=True)

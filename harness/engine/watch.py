@@ -53,7 +53,7 @@ class Counter:
         running = state.running
         named = ", ".join(line(name) for name in running[:_NAMES])
         more = f" and {len(running) - _NAMES} more" if len(running) > _NAMES else ""
-        parts = [f"{self.finished} of {self.total} done"]
+        parts = [f"{self.finished} of {self.total} done"] if self.total else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{len(running)} running ({named}{more})"] if running else ["none running"]
         left = self.seconds_left()

@@ -24,6 +24,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from harness.builders.cache import BuildDirectory, Cache
 from harness.builders.key import Key
 from harness.builders.manifest import read_manifest
+from harness.builders.patch_tree import TREES
 from harness.engine import buildjob, peers
 from harness.engine.identity import identity
 from harness.engine.pack import pack
@@ -33,8 +34,6 @@ from harness.errors import BuildError, HarnessError
 from harness.host.locking import FileLock
 
 NAME = "harness"
-TREES = "HARNESS_TREES"
-"""In a task's environment: how many trees of one kernel may be patched at once on a machine."""
 ROOM = 512 << 20
 """Bytes that must be free before a task is begun."""
 _POLL_SECONDS = 0.05

@@ -242,12 +242,12 @@ def search(
         if ancestor != good:
             raise UserError(f"{good[:12]} is no ancestor of {bad[:12]}: there is nothing between")
         end = test(bad, ())
-        say(_line("bad", end))
+        say(line("bad", end))
         if end.mark is not Mark.BAD:
             raise UserError(f"BAD, {bad[:12]}, is not bad: {end.why}")
         targets = end.tests
         start = test(good, targets)
-        say(_line("good", start))
+        say(line("good", start))
         if start.mark is not Mark.GOOD:
             raise UserError(f"GOOD, {good[:12]}, is not good: {start.why}")
         steps: list[Tested] = []
@@ -257,14 +257,14 @@ def search(
             tested = test(commit, targets)
             steps.append(tested)
             left = _LEFT.search(said)
-            say(_line(f"step {len(steps)}", tested) + (f" ({left[1]} left)" if left else ""))
+            say(line(f"step {len(steps)}", tested) + (f" ({left[1]} left)" if left else ""))
             said = _told(clone, tested.mark)
         first = match[1]
         parent = commit_of(clone, f"{first}^")
         proof = []
         for commit in (first, first, parent, parent):
             proof.append(test(commit, targets))
-            say(_line("proof", proof[-1]))
+            say(line("proof", proof[-1]))
     return Found(first, tuple(steps), tuple(proof))
 
 
@@ -276,5 +276,6 @@ def _told(clone: Path, mark: Mark) -> str:
         raise Undecided(f"only commits that cannot be judged are left:\n{error}") from error
 
 
-def _line(what: str, tested: Tested) -> str:
+def line(what: str, tested: Tested) -> str:
+    """One line for a commit's result."""
     return f"{what:<8} {tested.commit[:12]}  {tested.mark.value:<4}  {tested.why[:160]}"

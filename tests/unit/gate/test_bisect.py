@@ -172,7 +172,9 @@ class TestRun:
         monkeypatch.setattr(bisect_cli, "_one", fail)
         assert app.main(["bisect", "--run"]) >= 128
 
-    @pytest.mark.parametrize("words", [["--nonsense"], ["--kernel", "/no/such"], ["-j", "0"]])
+    @pytest.mark.parametrize(
+        "words", [["--nonsense"], ["--kernel", "/no/such"], ["-j", "0"], ["-n", "0"]]
+    )
     def test_a_wrong_option_does_not_either(self, words: list[str]) -> None:
         assert app.main(["bisect", "--run", *words]) >= 128
         assert app.main(["bisect", *words]) == 2
