@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
+from harness import board
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange, human_size
 from harness.plaintext import line
@@ -23,7 +24,7 @@ MILESTONES = (
     ("network protocols start", re.compile(r"^NET: Registered PF_INET ")),
     ("the root image is unpacked", re.compile(r"Unpacking initramfs|unpack rootfs image")),
     ("drivers start", re.compile(r"^Freeing initrd memory")),
-    ("serial lines work", re.compile(r"ttyAMA0 at MMIO")),
+    ("serial lines work", re.compile(rf"{board.LOG} at MMIO")),
     ("init starts", re.compile(r"^Run \S+ as init process")),
     ("the driver is loaded", re.compile(r"^Find CMA:")),
 )
