@@ -23,7 +23,7 @@ from harness.engine.buildjob import build_here
 from harness.engine.choose import HERE_ONLY, ClusterChoice, open_engine
 from harness.engine.task import Engine
 from harness.engine.watch import watching
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.host.facts import host_facts, project_commit
 from harness.host.output import claim, prune
 from harness.host.programs import check_installed
@@ -31,7 +31,7 @@ from harness.host.project import ARTIFACTS, ROOT
 from harness.nightly import night, report
 from harness.nightly.book import Book, NightIdentity, last_seconds
 from harness.nightly.commands import NightCommands
-from harness.nightly.database import Database
+from harness.nightly.database import Database, put_damaged_aside
 from harness.nightly.job import Job, JobStatus, exit_status
 from harness.nightly.matrix import read_matrix
 from harness.nightly.merge import merge
@@ -212,8 +212,13 @@ def run(
         raise UserError("--shard needs --night NAME, the same for all shards of the night")
     seconds = {}
     if options.durations:
-        with Database(options.durations) as known:
-            seconds = last_seconds(known)
+        try:
+            with Database(options.durations) as known:
+                seconds = last_seconds(known)
+        except UserError:
+            raise
+        except HarnessError as error:
+            _say(f"shards are not balanced: {error}")
     jobs = select(read_matrix(options.matrix), options.only)
     shares = share_out(jobs, count, seconds)
     mine = shares[number - 1]
@@ -224,6 +229,7 @@ def run(
     identity = NightIdentity(name, project_commit(), plan_digest(shares), count, len(jobs))
     place = options.database.absolute().parent / name
     claim(place, shared=True)
+    put_damaged_aside(options.database, _say)
     with Database(options.database, create=True) as database:
         book = Book(database, identity, number, host_facts())
         waiting = book.open(mine)

@@ -9,8 +9,10 @@ status 3, with a report file for whoever mends it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
+import resource
 import select
 import signal
 import sys
@@ -29,6 +31,12 @@ INTERRUPTED, TERMINATED, NO_READER = 130, 143, 141
 """As a shell has them: 128 and the signal's number (SIGINT, SIGTERM, SIGPIPE)."""
 
 
+_FILES = 4096
+"""Open files that are enough for all we do."""
+_HOST = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+"""Errors of this host, whatever was opened."""
+
+
 class Terminated(BaseException):
     """SIGTERM: raises like Ctrl-C, so that machines and child processes are ended."""
 
@@ -36,7 +44,9 @@ class Terminated(BaseException):
 def exit_status(error: HarnessError) -> int:
     """2 for the user's input, 3 for infrastructure, 1 for the system under test."""
     if isinstance(error, UserError):
-        return 2
+        # A file that cannot be read for want of descriptors is not what the user gave.
+        cause = error.__cause__
+        return INFRASTRUCTURE if isinstance(cause, OSError) and cause.errno in _HOST else 2
     return INFRASTRUCTURE if error.verdict is Verdict.INFRASTRUCTURE else 1
 
 
@@ -46,6 +56,7 @@ def run_command(call: Callable[[], int], on_error: Callable[[], object] | None =
     before the message.
     """
     open_standard_streams()
+    _allow_more_files()
     handler = signal.signal(signal.SIGTERM, _terminate)
     hook, threading.excepthook = threading.excepthook, _thread_failed
     stdout, sys.stdout = sys.stdout, CleanStream(sys.stdout)
@@ -92,6 +103,15 @@ def open_standard_streams() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
+def _allow_more_files() -> None:
+    """As many open files as the caller's hard limit lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if 0 <= soft < wanted:  # infinity is -1
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def unexpected(error: BaseException) -> str:

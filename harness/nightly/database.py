@@ -7,13 +7,15 @@ Paths in it are relative to the directory that the file is in.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 
 SCHEMA = 1
+_HEADER = b"SQLite format 3\0"
 BUSY_SECONDS = 30.0
 """How long a writer waits for another."""
 _TABLES = """
@@ -115,6 +117,8 @@ class Database:
             self._check(create)
         except sqlite3.DatabaseError as error:
             self.close()
+            if _has_header(path):
+                raise self._damaged(error) from error
             raise UserError(f"{path} is no database of nights: {error}") from error
         except BaseException:
             self.close()
@@ -156,16 +160,28 @@ class Database:
             yield self.connection
             self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # there may be none any more
+                self.connection.execute("ROLLBACK")
             raise
 
+    def _damaged(self, error: sqlite3.Error) -> HarnessError:
+        return HarnessError(
+            f"{self.path} is damaged ({error}): the next night moves it aside and makes a new one"
+        )
+
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        return self.connection.execute(query, values).fetchall()
+        """All rows of a query. Raises `HarnessError` where they cannot be read."""
+        try:
+            return self.connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
-        """The first row."""
-        found: sqlite3.Row | None = self.connection.execute(query, values).fetchone()
+        """The first row; raises as `rows` does."""
+        try:
+            found: sqlite3.Row | None = self.connection.execute(query, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         return found
 
     def close(self) -> None:
@@ -177,6 +193,52 @@ class Database:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a file begins as SQLite's do (fileformat2.html, 1.3)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HEADER)) == _HEADER
+    except OSError:
+        return False
+
+
+def _complaint(path: Path) -> str:
+    """What is wrong with the pages of a database; empty for nothing, and for none."""
+    if not _has_header(path):
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError:
+        return ""  # it is in use, or cannot be read: whoever opens it will say so
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else " ".join(found.split())
+
+
+def put_damaged_aside(path: Path, say: Callable[[str], object]) -> None:
+    """Renames a database that is damaged, so that a new one is made in its place; that is said.
+
+    Raises `HarnessError` where it cannot be renamed.
+    """
+    complaint = _complaint(path)
+    if not complaint:
+        return
+    aside = path.with_name(f"{path.name}.damaged")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = path.with_name(f"{path.name}.damaged.{number}")
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise HarnessError(f"{path} is damaged and cannot be moved: {error}") from error
+    say(f"{path} is damaged ({complaint}): it is {aside.name} now, and a new one is made")
 
 
 def insert(connection: sqlite3.Connection, table: str, **values: object) -> int:

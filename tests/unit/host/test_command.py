@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BuildError, HarnessError, JudgementError, UserError
-from harness.host.command import run_command
+from harness.host.command import exit_status, run_command
 
 
 def raising(error: BaseException) -> int:
@@ -76,17 +76,21 @@ def test_a_report_that_cannot_be_written_is_left_out(
     assert capsys.readouterr().err == "error: this host: [Errno 28] No space left on device\n"
 
 
+COMMAND = """\
+import sys, os, threading
+from harness.errors import *
+from harness.host.command import exit_status, run_command
+def call():
+    {body}
+    return 0
+sys.exit(run_command(call))
+"""
+
+
 def run(body: str, tail: str = "", **more: object) -> subprocess.CompletedProcess[str]:
     """A process that ends as `run_command` says; the shell's `tail` follows its words."""
-    program = (
-        "import sys, os, threading\n"
-        "from harness.errors import *\n"
-        "from harness.host.command import run_command\n"
-        f"def call():\n    {body}\n    return 0\n"
-        "sys.exit(run_command(call))\n"
-    )
     return subprocess.run(
-        ["sh", "-c", f'"$@" {tail}', "sh", sys.executable, "-c", program],
+        ["sh", "-c", f'"$@" {tail}', "sh", sys.executable, "-c", COMMAND.format(body=body)],
         capture_output=True,
         text=True,
         check=False,
@@ -141,3 +145,26 @@ def test_sigterm_unwinds() -> None:
     body = f"os.kill(os.getpid(), {int(signal.SIGTERM)})"
     done = run(body)
     assert (done.returncode, done.stderr) == (143, "terminated\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EMFILE, 3), (errno.EIO, 3), (errno.ENOENT, 2)]
+)
+def test_what_this_host_lacks_is_no_fault_of_the_input(number: int, status: int) -> None:
+    error = UserError("cannot read x")
+    error.__cause__ = OSError(number, os.strerror(number))
+    assert exit_status(error) == status
+
+
+def test_a_low_soft_limit_of_open_files_is_raised() -> None:
+    body = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    limit = "import resource as r; h = r.getrlimit(r.RLIMIT_NOFILE)[1]"
+    limit += "; r.setrlimit(r.RLIMIT_NOFILE, (16, h))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limit}\n{COMMAND.format(body=body)}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert int(done.stdout) > 16

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.gate.sample import Sample
 from harness.nightly.attempt import Attempt, MutantResult
 from harness.nightly.book import Book, NightIdentity, last_seconds
-from harness.nightly.database import SCHEMA, Database
+from harness.nightly.database import SCHEMA, Database, put_damaged_aside
 from harness.nightly.history import load
 from harness.nightly.job import JobKind, JobStatus
 from harness.testrun.result import CaseResult
@@ -127,3 +128,50 @@ def test_the_last_durations_are_those_of_jobs_that_came_to_their_end(tmp_path: P
     add_night(tmp_path / "db", "2", {one: [HOST, with_test("failed")], two: [HOST, HOST]})
     with Database(tmp_path / "db") as database:
         assert last_seconds(database) == {"a": 3.0, "m": 3.0}
+
+
+def spoil(path: Path, page: int) -> None:
+    """Overwrites a page, and leaves the header of the file."""
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096 + (100 if page == 1 else 0))
+        file.write(b"\xa5" * (3996 if page == 1 else 4096))
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 5])
+def test_a_damaged_page_costs_the_history_and_no_night(tmp_path: Path, page: int) -> None:
+    path, said = tmp_path / "db", list[str]()
+    add_night(path, "n", {job(): [with_test("failed")]})
+    spoil(path, page)
+    put_damaged_aside(path, said.append)
+    assert len(said) == 1
+    assert "is damaged" in said[0]
+    assert "db.damaged" in said[0]
+    add_night(path, "m", {job(): [PASSED]})
+    with Database(path) as database:
+        assert [night.id for night in load(database, 5)] == ["m"]
+    spoil(path, page)
+    put_damaged_aside(path, said.append)
+    assert "db.damaged.2" in said[1]
+
+
+def test_what_is_sound_or_no_database_stays_where_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    put_damaged_aside(tmp_path / "none", said.append)
+    (tmp_path / "notes").write_text("not a database\n" * 1000)
+    put_damaged_aside(tmp_path / "notes", said.append)
+    add_night(tmp_path / "db", "n", {job(): [PASSED]})
+    put_damaged_aside(tmp_path / "db", said.append)
+    assert said == []
+    assert {path.name for path in tmp_path.iterdir()} == {"notes", "db"}
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 4, 5, 6, 7])
+def test_a_report_on_a_damaged_one_is_infrastructure(tmp_path: Path, page: int) -> None:
+    path = tmp_path / "db"
+    add_night(path, "n", {job(): [with_test("failed")]})
+    spoil(path, page)
+    with contextlib.suppress(HarnessError), Database(path) as database:
+        # Whatever it says: never an error of another kind.
+        database.rows("SELECT * FROM nights")
+        database.rows("SELECT * FROM jobs ORDER BY id")
+        database.rows("SELECT * FROM results")
