@@ -126,6 +126,16 @@ class PatchTree:
         self._repository = repository
         self._touched: set[str] = set()
 
+    @property
+    def origin(self) -> Path:
+        """The tree that it is a copy of: sources without patches, built in its ``obj``."""
+        return self._base.tree
+
+    @property
+    def touched(self) -> list[str]:
+        """The files that the patches change, from its root: ``linux/mm/cma.c``."""
+        return sorted(self._touched)
+
     # Getting ready
 
     def prepare(self) -> None:

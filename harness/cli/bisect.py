@@ -70,7 +70,6 @@ class _Command(click.Command):
     show_default=True,
     help="What a commit is that gives no answer after its boot.",
 )
-@click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
 @options.output("Where logs and results go (default: artifacts/bisect).")
 @click.option(
     "--at-once",
@@ -96,7 +95,6 @@ def command(
     run_one: bool,
     kernel: str | Path | None,
     boot_hang: str,
-    whole: bool,
     output: Path | None,
     at_once: int,
     jobs: int | None,
@@ -113,7 +111,7 @@ def command(
             raise UserError(f"--kernel {kernel}: a git tree is needed here")
         to = (output or ARTIFACTS / "bisect").absolute()
         each = jobs or max(1, options.CORES // (1 if cluster.address else at_once))
-        return BisectSettings((kernel or Path()).absolute(), to, MARKS[boot_hang], each, whole)
+        return BisectSettings((kernel or Path()).absolute(), to, MARKS[boot_hang], each)
 
     if run_one:
         return marked(settings)

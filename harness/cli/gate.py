@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -42,12 +41,12 @@ RATIO = click.FloatRange(min=1)
     help="With --queue: so many at once on this machine, each with a tree of its own (2 GB).",
 )
 @options.cluster
-@click.option("--whole", is_flag=True, help="Run all tests, not a selection.")
+@click.option("--whole", is_flag=True, help="Run all tests.")
 @click.option(
     "--select",
     metavar="FILE",
     type=options.PATH,
-    help="Run the tests that it names (default: tests/quick.txt).",
+    help="Run the tests that it names (default: those that execute what is changed).",
 )
 @options.output("Where verdict, logs and reports go (default: artifacts/gate).")
 @options.jobs("Make's jobs and the tests' processes.")
@@ -137,9 +136,7 @@ def command(
         return result.decision.exit_status
     progress = LineProgress()
     given = {name: value for name, value in settings.items() if value is not None}
-    chosen = Options(output=to, base=base, workers=jobs, **given)
-    if whole or select:
-        chosen = dataclasses.replace(chosen, select=select)
+    chosen = Options(output=to, base=base, select=select, whole=whole, workers=jobs, **given)
     result = Gate(chosen, Cache(say=progress.say), progress).judge(found)
     write_all(result, chosen.output)
     print(render(result))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -16,18 +15,16 @@ from harness.builders.patch_tree import PatchTree, open_patch_tree
 from harness.builders.process import first_error
 from harness.coverage.record import CoverageRecord, read
 from harness.errors import HarnessError, UserError
-from harness.gate.baseline import MANY, suite_digest
-from harness.gate.options import QUICK, QUICK_DRIVER
+from harness.gate.baseline import Baselines
 from harness.host import project
 from harness.host.output import claim
 from harness.host.process import capture
 from harness.host.progress import LineProgress
-from harness.imageset.linetable import TRACED
 from harness.mutants.generated import Campaign, Choice, Source
 from harness.mutants.objects import Compiler
 from harness.mutants.operators import Change, changes
 from harness.mutants.score import Fate, Score, Sheet, line, table
-from harness.testrun.suite import Suite, coverage_of
+from harness.testrun.suite import Suite
 
 SHEET = "generated.json"
 """Where the results are, in the directory of a run."""
@@ -63,7 +60,9 @@ def run(
         sheet = Sheet.open(place / SHEET, release, {one.file: one.digest for one in sources})
         if record is None:
             record = _recorded(cache, tree, place, jobs, progress)
-        campaign = Campaign(tree, suite, _choice(record), sheet, place, progress.say)
+        campaign = Campaign(
+            tree, suite, Choice(record, list(record.tests)), sheet, place, progress.say
+        )
         campaign.prepare()
         print(f"{len(made)} mutants, --seed {seed}, Linux {release}", file=out, flush=True)
         for score in campaign.run(sources, made, sample, seed):
@@ -120,27 +119,14 @@ def _driver(tree: PatchTree, work: Path) -> Compiler:
     return Compiler(tree.kernel.obj, str(module / "cma.o"), work)
 
 
-def _choice(record: CoverageRecord) -> Choice:
-    lines = QUICK.read_text().splitlines() + QUICK_DRIVER.read_text().splitlines()
-    return Choice(record, [name for name in lines if name and not name.startswith("#")])
-
-
 def _recorded(
     cache: Cache, tree: PatchTree, place: Path, jobs: int | None, progress: LineProgress
 ) -> CoverageRecord:
     """What each test executes on the system as it is: kept from before, or from a run now."""
-    words = f"{tree.kernel.release} {suite_digest(None)}"
-    name = f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
-    kept = cache.directory("coverage") / name
-    if kept.is_file():
-        return read(kept)
-    progress.say("which test executes what is not known yet: running all of them once")
-    suite = Suite(cache.root, place / "cache", str(jobs) if jobs else None, TRACED)
-    to = place / "traced"
+    suite = Suite(cache.root, place / "cache", str(jobs) if jobs else None)
     images = tree.build(place / "images")
-    run = suite.run(images, to, stop_after=MANY)
-    if run.infrastructure or not coverage_of(to).is_file():
-        raise HarnessError(f"the run that notes what tests execute failed; see {run.log}")
-    record = read(coverage_of(to))
-    record.write(kept)
-    return record
+    baselines = Baselines(cache.directory("baselines"), progress.say)
+    evidence, _ = baselines.evidence(suite, images, place / "traced")
+    if evidence is None:
+        raise HarnessError("what each test executes is not known: nothing can be chosen")
+    return evidence.lines

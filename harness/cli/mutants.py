@@ -20,16 +20,19 @@ from harness.cli import generated, options
 from harness.engine.choose import ClusterChoice, open_engine
 from harness.engine.watch import watching
 from harness.errors import HarnessError, UserError
+from harness.gate.baseline import Baselines
 from harness.host.files import write_text
 from harness.host.output import claim, set_aside
 from harness.host.programs import check_installed
 from harness.host.progress import LineProgress
 from harness.host.project import ARTIFACTS
+from harness.imageset.model import ImageSet
 from harness.mutants import patchfile
 from harness.mutants.parts import run_parts
 from harness.mutants.report import RESULTS, ResultTable, exit_status, summary
 from harness.mutants.report import as_json as results_as_json
 from harness.mutants.runner import GOOD, NotGreen, Result, Runner
+from harness.mutants.selected import Chooser
 from harness.testrun.suite import Suite
 
 MAKE_JOBS = 2
@@ -55,6 +58,9 @@ MAKE_JOBS = 2
 @click.option(
     "--shard", metavar="I/N", type=options.Shard(), default=(1, 1), help="The I-th of N parts."
 )
+@click.option(
+    "--selected", is_flag=True, help="Run the tests that a gate would choose, and compare."
+)
 @options.output("Where logs and results go (default: artifacts/mutants/KERNEL).")
 @options.jobs("The tests' processes (default: pytest's own one).", None)
 @click.option(
@@ -76,6 +82,7 @@ def command(
     sample: int | None,
     seed: int | None,
     shard: tuple[int, int],
+    selected: bool,
     output: Path | None,
     jobs: int | None,
     at_once: int,
@@ -123,9 +130,11 @@ def command(
     begun = time.monotonic()
     results: list[Result] = []
     if cluster.address or at_once > 1:
+        if selected:
+            raise UserError("--selected: give it without --cluster and --at-once")
         found = _in_parts(version, mutants, place, jobs, at_once, cluster, lines)
     else:
-        found = _results(version, mutants, place, jobs)
+        found = _results(version, mutants, place, jobs, selected)
     for result in found:
         if not results:
             print(table.head(), file=lines, flush=True)
@@ -141,14 +150,28 @@ def command(
 
 
 def _results(
-    kernel: str, mutants: Sequence[patchfile.Mutant], place: Path, jobs: int | None
+    kernel: str,
+    mutants: Sequence[patchfile.Mutant],
+    place: Path,
+    jobs: int | None,
+    selected: bool,
 ) -> Iterator[Result]:
     progress = LineProgress()
     cache = Cache(say=progress.say)
     claim(place)
     with open_patch_tree(cache, kernel, progress, MAKE_JOBS) as patch_tree:
         suite = Suite(cache.root, patch_tree.root / "cache", str(jobs) if jobs else None)
-        runner = Runner(patch_tree, suite, kernel, place, progress.say)
+        baselines = Baselines(cache.directory("baselines"), progress.say)
+
+        def choose(images: ImageSet) -> Chooser:
+            found, _ = baselines.evidence(suite, images, place / "base")
+            if found is None:
+                raise HarnessError("what each test executes is not known: nothing can be chosen")
+            return Chooser(found, images)
+
+        runner = Runner(
+            patch_tree, suite, kernel, place, progress.say, choose if selected else None
+        )
         try:
             runner.check_suite(mutants)
         except NotGreen as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -12,31 +13,62 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness.board import QEMU
-from harness.errors import HarnessError, Verdict
+from harness.coverage.functions import FUNCTIONS
+from harness.coverage.functions import read as read_functions
+from harness.coverage.record import RECORD
+from harness.coverage.record import read as read_lines
+from harness.errors import HarnessError, UserError, Verdict
 from harness.gate.findings import short_name
 from harness.gate.result import ResultChange, TestChange
+from harness.gate.selection import Evidence
 from harness.host.files import write_text
 from harness.host.process import capture
 from harness.host.project import ROOT
 from harness.host.retry import retried
+from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
+from harness.machine.executed import EVERY_FUNCTION
+from harness.pytest_plugin.selection import name_without_kernel
 from harness.testrun.result import FAILED, CaseResult, SuiteResult, lost
 from harness.testrun.settle import settled
-from harness.testrun.suite import SYSTEM, Suite
+from harness.testrun.suite import SYSTEM, Suite, coverage_of
+
+Results = Mapping[str, CaseResult]
+"""By the tests' names."""
 
 MANY = 10_000
 """More failing tests than there are: a run that is not ended early."""
+_ABOVE = {"gate", "mutants", "nightly", "bench", "cli", "report"}
+"""Parts of the harness that no test of the suite sees: its results are the same without them."""
+_FIRST = (
+    "what each test executes on the base is not known yet: running all of them there, which takes"
+    " some minutes, once"
+)
+SUITE = "tests/cma"
 _STRICT = "[XPASS(strict)]"
 """How pytest reports a test that passed though it was marked as failing."""
 
 
-def suite_digest(select: Path | None) -> str:
-    """Changes with the tests, the harness, QEMU, and what is selected."""
-    digest = hashlib.sha256(select.read_bytes() if select else b"")
-    digest.update(capture([QEMU, "--version"])[1])
-    for directory in ("harness", "tests"):
+def suite_digest() -> str:
+    """Changes with the tests, with what of the harness runs them, and with QEMU."""
+    return _digest(("harness", SUITE))
+
+
+def tests_digest() -> str:
+    """Changes with the tests and QEMU alone, and with what is noted of them: which functions they
+    execute does not depend on the rest.
+    """
+    return _digest((SUITE,), " ".join(TRACED))
+
+
+@functools.cache
+def _digest(directories: tuple[str, ...], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode() + capture([QEMU, "--version"])[1])
+    for directory in directories:
         for path in sorted((ROOT / directory).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+            name = path.relative_to(ROOT)
+            if not name.is_relative_to("harness") or name.parts[1] not in _ABOVE:
+                digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -99,50 +131,134 @@ def _judged(case: CaseResult) -> CaseResult:
 
 
 class Baselines:
-    """The stored results, a file for each system and suite."""
+    """The stored results of unpatched systems, and what their tests executed."""
 
     def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
         self._directory = directory
         self._say = say
+        self._tried: dict[Path, Results] = {}
+        """What was known after a run of all tests, by this object."""
 
-    def of(
-        self, suite: Suite, images: ImageSet, select: Path | None, to: Path
-    ) -> tuple[Mapping[str, CaseResult], float]:
-        """Each test's result on the unpatched system, and the seconds that it took to get them: 0
-        where they were kept.
+    def evidence(self, suite: Suite, images: ImageSet, to: Path) -> tuple[Evidence | None, float]:
+        """What each test of the whole suite executes on the unpatched system; None where that
+        cannot be known. And the seconds that it took to get it: 0 where it was kept.
+
+        Raises `HarnessError` where a run says nothing at all.
+        """
+        path = self._path(images, tests_digest())
+        if (kept := _read_evidence(path)) is not None:
+            return kept, 0.0
+        self._say(_FIRST)
+        run = self._run(suite.tracing((*TRACED, EVERY_FUNCTION)), images, to, None)
+        self._say(f"the base's {run.tests} tests took {run.seconds:.0f} s; that is kept")
+        self._keep(self._path(images, suite_digest()), run, whole=True)
+        found = _read_evidence(coverage_of(to))
+        if found is None:
+            return None, run.seconds
+        ran = {name_without_kernel(case.test) for case in run.cases if case.ran}
+        found = dataclasses.replace(found, blind=frozenset(ran - found.functions.tests.keys()))
+        if all(case.known for case in run.cases) and not run.infrastructure:
+            with contextlib.suppress(OSError):  # it is only slower next time
+                _keep_evidence(found, path)
+        return found, run.seconds
+
+    def results(
+        self, suite: Suite, images: ImageSet, tests: Collection[str] | None, to: Path
+    ) -> tuple[Results, float]:
+        """Each test's result on the unpatched system, of these tests or of all; those that are not
+        kept are run. And the seconds that this took.
 
         A failure is among them only where it came twice, and none that infrastructure made: of
-        those tests nothing is known. Only a run of which all is known is kept. Raises
-        `HarnessError` where the run says nothing at all.
+        those tests nothing is known. Raises `HarnessError` where a run says nothing at all.
         """
-        words = f"{images.digest()} {suite_digest(select)}"
-        path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
-        kept = _read(path)
-        if kept is not None:
-            return kept, 0.0
-        self._say("the base has no stored result for this suite: running it there first")
+        path = self._path(images, suite_digest())
+        if path in self._tried:
+            return _of(self._tried[path], tests), 0.0
+        kept, whole = _read(path)
+        names = {name_without_kernel(test) for test in kept}
+        missing = None if tests is None else [test for test in tests if test not in names]
+        if whole or missing == []:
+            return _of(kept, tests), 0.0
+        count = "all" if missing is None else f"{len(missing)} of these"
+        self._say(f"the base has no stored result of {count} tests: running them there first")
+        select = None
+        if missing is not None:
+            select = to.with_name("missing.txt")
+            write_text(select, "".join(f"{test}\n" for test in missing))
+        run = self._run(suite, images, to, select)
+        known = self._keep(path, run, whole=tests is None)
+        return _of({**kept, **known}, tests), run.seconds
+
+    def _path(self, images: ImageSet, digest: str) -> Path:
+        words = f"{images.digest()} {digest}"
+        return self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
+
+    def _run(self, suite: Suite, images: ImageSet, to: Path, select: Path | None) -> SuiteResult:
         run = run_settled(suite, images, to, self._say, select)
         if run.infrastructure and not run.tests:
             raise HarnessError(
                 f"the suite did not run on the base (pytest's exit status {run.status});"
                 f" see {run.log}"
             )
+        return run
+
+    def _keep(self, path: Path, run: SuiteResult, whole: bool) -> Results:
+        """Adds what is known after a run to what is kept; gives it. `whole`: all tests ran."""
         known = {case.test: case for case in run.cases if case.known}
-        if len(known) == len(run.cases) and not run.infrastructure:
-            values = [{**dataclasses.asdict(case), "artifact": None} for case in run.cases]
-            with contextlib.suppress(OSError):  # it is only slower next time
-                write_text(path, json.dumps(values))
-        return known, run.seconds
+        if whole:
+            self._tried[path] = known
+        kept, before = _read(path)
+        values = [
+            {**dataclasses.asdict(case), "artifact": None} for case in {**kept, **known}.values()
+        ]
+        all_known = whole and len(known) == len(run.cases) and not run.infrastructure
+        with contextlib.suppress(OSError):  # it is only slower next time
+            write_text(path, json.dumps({"whole": all_known or before, "cases": values}))
+        return known
 
 
-def _read(path: Path) -> Mapping[str, CaseResult] | None:
+def _of(known: Results, tests: Collection[str] | None) -> Results:
+    """Those of some tests, named without a kernel; None: all."""
+    wanted = None if tests is None else frozenset(tests)
+    return {
+        test: case
+        for test, case in known.items()
+        if wanted is None or name_without_kernel(test) in wanted
+    }
+
+
+def _beside(path: Path) -> tuple[Path, Path, Path]:
+    """Where lines, functions and the names of tests without either are that belong together."""
+    if path.name == RECORD:
+        return path, path.with_name(FUNCTIONS), path.with_suffix(".blind")
+    return tuple(path.with_suffix(end) for end in (".lines", ".functions", ".blind"))  # type: ignore[return-value]
+
+
+def _keep_evidence(found: Evidence, path: Path) -> None:
+    lines, functions, blind = _beside(path)
+    found.lines.write(lines)
+    found.functions.write(functions)
+    write_text(blind, "".join(f"{test}\n" for test in sorted(found.blind)))
+
+
+def _read_evidence(path: Path) -> Evidence | None:
     """What is stored; None where it is not there, or damaged."""
+    lines, functions, blind = _beside(path)
     try:
-        values = json.loads(path.read_text())
-        cases = [CaseResult(**value) for value in values]
-    except (OSError, ValueError, TypeError):
+        names = blind.read_text().splitlines() if path.name != RECORD else ()
+        return Evidence(read_lines(lines), read_functions(functions), frozenset(names))
+    except (UserError, OSError, ValueError):
         return None
-    return {case.test: case for case in cases} or None
+
+
+def _read(path: Path) -> tuple[dict[str, CaseResult], bool]:
+    """What is stored, and whether it is of all tests; nothing where it is not there, or damaged."""
+    try:
+        content = json.loads(path.read_text())
+        cases = [CaseResult(**value) for value in content["cases"]]
+        return {case.test: case for case in cases}, bool(content["whole"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}, False
 
 
 def compare(

@@ -26,7 +26,7 @@ from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.baseline import run_settled
 from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
-from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS, QUICK
+from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS
 from harness.gate.probe import probe
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
@@ -74,8 +74,6 @@ class BisectSettings:
     output: Path
     boot_hang: Mark = Mark.BAD
     workers: int = 2
-    whole: bool = False
-    """Look for what fails with all tests, not only with those of the gate."""
 
 
 class Tester:
@@ -94,7 +92,7 @@ class Tester:
         self._count = 0
 
     def test(self, commit: str, targets: Sequence[str] = ()) -> Tested:
-        """Builds, boots and tests one commit: the tests `targets`, or those of a gate.
+        """Builds, boots and tests one commit: the tests `targets`, or all.
 
         Raises `HarnessError` where the harness failed twice and nothing is known of the commit.
         """
@@ -141,15 +139,12 @@ class Tester:
         return None
 
     def _tests(self, commit: str, images: ImageSet, place: Path, targets: Sequence[str]) -> Tested:
-        select = None if targets or self._settings.whole else QUICK
-
         run = run_settled(
             self._suite,
             images,
             place / "suite",
             self._progress.say,
-            select,
-            list(targets) or SYSTEM,
+            targets=list(targets) or SYSTEM,
             stop_after=max(3, len(targets)),
             at_once=(Verdict.CRASH,),
         )

@@ -57,7 +57,6 @@ class CommitJobs:
         argv = [PYTHON, "-m", "harness.gate.commitjob", "--to", HERE, "--commit", commit]
         argv += ["--directory", str(settings.directory), "--base", self.base, "--jobs", GUESTS]
         argv += ["--boot-hang", settings.boot_hang.value]
-        argv += ["--whole"] if settings.whole else []
         task = Task(
             f"{commit[:12]} ({number + 1})",
             tuple(argv),
@@ -94,11 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("--commit", "--base", "--boot-hang"):
         parser.add_argument(name, required=True)
     parser.add_argument("--jobs", type=int, required=True)
-    parser.add_argument("--whole", action="store_true")
     given = parser.parse_args(argv)
     targets = json.loads((given.to / _TARGETS).read_text())
     mark = Mark(given.boot_hang)
-    settings = BisectSettings(given.directory, given.to, mark, given.jobs, given.whole)
+    settings = BisectSettings(given.directory, given.to, mark, given.jobs)
     progress = LineProgress()
     with tester(settings, given.base, Cache(say=progress.say), progress) as made:
         tested = made.test(given.commit, targets)

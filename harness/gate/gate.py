@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,12 +17,11 @@ from harness.builders.manifest import few
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import Contained
 from harness.builders.watch import Limits
-from harness.coverage.changed import LineFate, added_lines, counts, judged
-from harness.coverage.record import read as read_record
+from harness.coverage.changed import LineFate, added_lines, counts
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
-from harness.gate import verdicts
-from harness.gate.baseline import Baselines, compare, run_settled
+from harness.gate.change import change_in
+from harness.gate.events import Watch, nobody
 from harness.gate.findings import (
     first_line,
     in_scope,
@@ -30,9 +29,9 @@ from harness.gate.findings import (
     without_log,
 )
 from harness.gate.inputs import Input
-from harness.gate.options import BOOT_TIMEOUT, CANARIES, MOST_FAILURES, Options, selection
+from harness.gate.options import BOOT_TIMEOUT, Options
 from harness.gate.probe import Probe
-from harness.gate.record import Decided, GateRecord
+from harness.gate.record import Decided
 from harness.gate.report import REPORTS
 from harness.gate.result import (
     Decision,
@@ -40,45 +39,40 @@ from harness.gate.result import (
     FindingKind,
     GateResult,
     InputPatch,
-    ResultChange,
-    TestChange,
 )
+from harness.gate.suite_stage import SELECTED, SuiteStage
 from harness.host.command import unexpected
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
-from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
 from harness.machine import confine
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.plaintext import counted
-from harness.testrun.result import CaseResult, SuiteResult
-from harness.testrun.suite import Suite, coverage_of
 
-_LEFT = ("patches", "boot", "suite", "build.log", "select.txt")
+_LEFT = ("patches", "boot", "suite", "build.log", SELECTED)
 _LEFT_BULKY = ("images", "cache")
 """What a run leaves in its directory, beside the reports."""
 
 
-class Gate(GateRecord):
+class Gate(SuiteStage):
     """One judgement. Call `judge` once."""
 
-    def __init__(self, options: Options, cache: Cache, progress: Progress) -> None:
-        self._options = options
+    def __init__(
+        self, options: Options, cache: Cache, progress: Progress, watch: Watch = nobody
+    ) -> None:
+        """`watch` is told of each stage and each test's result while they come."""
         self._limits: Limits | None = options.limits
-        self._cache = cache
-        self._progress = progress
         self._touched: list[str] = []
-        super().__init__(
-            GateResult(
-                Decision.INFRASTRUCTURE,
-                "",
-                (),
-                str(options.base or ""),
-                started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-                artifacts=options.output,
-            )
+        blank = GateResult(
+            Decision.INFRASTRUCTURE,
+            "",
+            (),
+            str(options.base or ""),
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            artifacts=options.output,
         )
+        super().__init__(blank, options, cache, progress, watch)
 
     def judge(self, inputs: Sequence[Input]) -> GateResult:
         """Judges the patches. Raises `UserError` for a base or a directory that cannot be
@@ -156,7 +150,8 @@ class Gate(GateRecord):
                 others.append(shop.building - before)
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
-        self._add(release=patched.release, changed=tuple(added_lines(shop.diff())))
+        self._change = change_in(shop, base, patched)
+        self._add(release=patched.release, changed=tuple(added_lines(self._change.diff)))
         return base, patched, self._compiler_warnings(shop)
 
     def _apply(self, shop: PatchTree, inputs: Sequence[Input]) -> list[str]:
@@ -300,83 +295,6 @@ class Gate(GateRecord):
         # It boots, and something is wrong with it: the suite will say what, with its test.
         self._found(finding)
 
-    # Suite
-
-    def _suite(self, base: ImageSet, patched: ImageSet) -> None:
-        options, out = self._options, self._options.output
-        select = selection(options, self._touched)
-        traced = (*TRACED, *(line.file for line in self._result.changed if _is_kernel(line.file)))
-        suite = Suite(
-            self._cache.root, out / "cache", str(options.workers), tuple(dict.fromkeys(traced))
-        )
-        baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
-        with self._stage("suite of the base") as others:
-            known, seconds = baselines.of(suite, base, select, out / "suite" / "base")
-            others.append(seconds)
-        with self._stage("suite") as others:
-            run = run_settled(
-                suite,
-                patched,
-                out / "suite" / "patched",
-                self._note,
-                select,
-                stop_after=MOST_FAILURES,
-                at_once=(Verdict.CRASH,),
-                enough=CANARIES,
-            )
-            others.append(min(run.seconds, run.busy / options.workers))
-        failing = self._compare(known, run)
-        self._cover(coverage_of(out / "suite" / "patched"))
-        with self._stage("canary") as others:
-            begun = time.monotonic()
-            asked = [change.test for change in failing if change.case.known][:CANARIES]
-            place = out / "suite" / "canary"
-            now = verdicts.canary(suite, base, place, asked, self._note) if asked else {}
-            self._found(*verdicts.findings(failing, known, now))
-            others.append(time.monotonic() - begun)
-        shutil.rmtree(out / "cache", ignore_errors=True)
-
-    def _cover(self, path: Path) -> None:
-        """Enters who executed the changed lines, where the run says it."""
-        if not self._result.changed:
-            return
-        try:
-            record = read_record(path)
-        except UserError:
-            self._add(changed=())
-            self._note("which changed lines were executed is not known")
-            return
-        self._add(changed=tuple(judged(self._result.changed, record)))
-
-    def _compare(self, known: Mapping[str, CaseResult], run: SuiteResult) -> list[TestChange]:
-        """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
-        ran = [case for case in run.cases if case.ran]
-        cut = len(run.failures) >= MOST_FAILURES
-        changes = compare(known, run.by_test, not cut)
-        if cut:
-            self._note(f"the suite was ended after {MOST_FAILURES} failing tests")
-        self._add(
-            cases=run.cases,
-            tests=changes,
-            tests_run=len(ran),
-            tests_passed=sum(case.outcome == "passed" for case in ran),
-            tests_of=max(len(ran), sum(case.ran for case in known.values())),
-            tests_judged=len(verdicts.judging(run.cases, known)),
-        )
-        if self._options.select is not None:
-            self._note(f"the tests of {self._options.select.name} were run (--whole runs all)")
-        failing = [change for change in changes if change.change is ResultChange.NEWLY_FAILS]
-        if run.infrastructure and not failing:
-            raise HarnessError(
-                f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
-            )
-        unknown = sum(case.test not in known for case in ran)
-        if unknown:
-            self._note(f"of {unknown} tests nothing is known on the base: they judge nothing")
-        if not cut:
-            self._found(*verdicts.without_result(known, run.by_test))
-        return failing
-
     # Decision
 
     def _decide(self, boots: tuple[Probe, Probe | None], warnings: Sequence[str]) -> None:
@@ -412,8 +330,3 @@ class Gate(GateRecord):
         else:
             passed = f"{judging} tests pass as they do on the base"
             self._finish(Decision.ACCEPTED, f"but {said}; {passed}" if said else passed)
-
-
-def _is_kernel(file: str) -> bool:
-    """Whether a file of a diff is C source of the kernel."""
-    return file.endswith(".c") and not file.startswith("images/")

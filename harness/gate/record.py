@@ -8,7 +8,9 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
+from harness.gate.events import CaseDone, StageBegun, StageDone, Watch
 from harness.gate.result import Decision, Finding, GateResult, Stage
+from harness.testrun.result import CaseResult
 
 
 class Decided(Exception):
@@ -24,7 +26,8 @@ class Decided(Exception):
 class GateRecord:
     """The result while it is collected."""
 
-    def __init__(self, blank: GateResult) -> None:
+    def __init__(self, blank: GateResult, watch: Watch) -> None:
+        self._watch = watch
         self._blank = blank
         self._result = blank
 
@@ -38,6 +41,9 @@ class GateRecord:
     def _note(self, text: str) -> None:
         self._add(notes=(*self._result.notes, text))
 
+    def _case(self, case: CaseResult) -> None:
+        self._watch(CaseDone(case))
+
     def _found(self, *findings: Finding) -> None:
         self._add(findings=(*self._result.findings, *findings))
 
@@ -49,10 +55,13 @@ class GateRecord:
     def _stage(self, name: str) -> Iterator[list[float]]:
         """Times a step; the block adds seconds in which compilers or guests ran."""
         others: list[float] = []
+        self._watch(StageBegun(name))
         begun = time.monotonic()
         try:
             yield others
         finally:
             seconds = time.monotonic() - begun
             own = max(seconds - sum(others), 0.0)
-            self._add(stages=(*self._result.stages, Stage(name, seconds, own)))
+            stage = Stage(name, seconds, own)
+            self._add(stages=(*self._result.stages, stage))
+            self._watch(StageDone(stage))

@@ -179,6 +179,8 @@ class GateResult:
     tests_passed: int = 0
     tests_of: int = 0
     """How many the whole suite has; more than `tests_run` where a selection was run."""
+    selection: str = ""
+    """Which tests were chosen, and why: ``12 tests execute what it changes (cma_alloc); …``."""
     tests_judged: int = 0
     """How many have a result on both systems, of which something is known: what the decision
     stands on."""

@@ -4,21 +4,30 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from harness.coverage.lines import Lines, frozen, union
 from harness.errors import HarnessError, UserError
 from harness.imageset.linetable import LineTable, SourceFunction, read_line_tables
 from harness.imageset.model import ImageSet
-from harness.machine.executed import MODULES, kernel_lines, parse_trace
+from harness.machine.executed import (
+    EVERY_FUNCTION,
+    MODULES,
+    kernel_functions,
+    kernel_lines,
+    module_functions,
+    parse_trace,
+)
 from harness.machine.machine import Machine
 
 SECTIONS = "/sys/module/{}/sections/.*text*"
 """Where each section of code of a module was loaded (``kernel/module/sysfs.c``)."""
 DRIVER = "images/module"
 """The driver's sources, as reports name their directory."""
+UNPLACED = f"{DRIVER}:?"
+"""In place of functions: code of a module was executed, and where it was loaded is not known."""
 _TIMEOUT = 10.0
 
 
@@ -38,13 +47,34 @@ def note_module(machine: Machine) -> None:
             machine.module_sections[section] = int(text, 16)
 
 
-def executed_lines(machine: Machine) -> tuple[Lines, Lines]:
-    """The lines that a machine executed so far: those of a boot before it was cloned, and since."""
+@dataclasses.dataclass(frozen=True)
+class Executed:
+    """What a machine executed."""
+
+    lines: Lines
+    functions: frozenset[str]
+    """Of the whole kernel and of the driver, as `harness.imageset.symtab` names them; empty where
+    only lines were asked for.
+    """
+
+    @property
+    def driver(self) -> bool:
+        """Whether code of the driver is among it."""
+        return any(name.startswith(f"{DRIVER}:") for name in self.functions) or any(
+            file.startswith(f"{DRIVER}/") for file in self.lines
+        )
+
+
+def executed(machine: Machine) -> Executed:
+    """What a machine executed so far; of a clone without the boot before it."""
     note_module(machine)
-    return (
-        _lines(machine, parse_trace(machine.boot_trace)),
-        _lines(machine, parse_trace(machine.trace())),
-    )
+    return _executed(machine, parse_trace(machine.trace()))
+
+
+def executed_at_boot(machine: Machine) -> Executed:
+    """What a clone's boot executed before it was frozen, and what was done to it then."""
+    note_module(machine)
+    return _executed(machine, parse_trace(machine.boot_trace))
 
 
 def code_lines(
@@ -60,8 +90,33 @@ def code_lines(
     return lines, tuple(sorted(functions))
 
 
-def _lines(machine: Machine, addresses: Iterable[int]) -> Lines:
-    found = frozenset(addresses)
+def _executed(machine: Machine, addresses: frozenset[int]) -> Executed:
+    names = frozenset[str]()
+    if EVERY_FUNCTION in machine.config.trace:
+        names = _functions(machine, addresses)
+    return Executed(_lines(machine, addresses), names)
+
+
+def _functions(machine: Machine, addresses: frozenset[int]) -> frozenset[str]:
+    found = set(kernel_functions(machine.config.images).at(addresses))
+    inside = [address for address in addresses if MODULES[0] <= address < MODULES[1]]
+    driver = machine.config.images.module
+    if inside and driver is not None:
+        functions = module_functions(driver)
+        for section, base in machine.module_sections.items():
+            if section in functions:
+                found |= {in_driver(n) for n in functions[section].moved(base).at(inside)}
+        if not machine.module_sections:
+            found.add(UNPLACED)
+    return frozenset(found)
+
+
+def in_driver(function: str) -> str:
+    """The name of a function of the driver, which may be one of the kernel's too."""
+    return f"{DRIVER}:{function}"
+
+
+def _lines(machine: Machine, found: frozenset[int]) -> Lines:
     kernel = kernel_lines(machine.config.images, machine.config.trace)
     parts: list[Lines] = [frozen(kernel.lines(found))]
     inside = {address for address in found if MODULES[0] <= address < MODULES[1]}

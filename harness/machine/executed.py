@@ -17,6 +17,12 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.imageset.linetable import LineTable, read_line_table
 from harness.imageset.model import ImageSet
+from harness.imageset.symtab import Functions, functions_of
+
+EVERY_FUNCTION = "*:*"
+"""In place of a pattern of files: the code of all functions of the kernel is logged. It makes a
+guest about half as fast.
+"""
 
 _INSTRUCTION = re.compile(rb"(?m)^0x([0-9a-f]{8,16}):")
 MODULES = (0x7F000000, 0x80000000)
@@ -39,12 +45,15 @@ def ranges(images: ImageSet, files: Sequence[str]) -> list[tuple[int, int]]:
     """The addresses ``[start, end)`` to be logged for source files that are `files` (patterns): of
     the kernel, and wherever modules may be. None where the kernel has no line table for any.
     """
+    if EVERY_FUNCTION in files and (functions := kernel_functions(images)).starts:
+        return [(functions.starts[0], max(functions.ends)), MODULES]
     table = kernel_lines(images, files)
     return [*table.ranges(), MODULES] if table.rows else []
 
 
 def kernel_lines(images: ImageSet, files: Sequence[str]) -> LineTable:
     """The kernel's line table for the files; empty where there is none."""
+    files = [pattern for pattern in files if pattern != EVERY_FUNCTION]
     if not files or images.vmlinux is None:
         return LineTable((), ())
     stat = images.vmlinux.stat()
@@ -52,6 +61,25 @@ def kernel_lines(images: ImageSet, files: Sequence[str]) -> LineTable:
         return _read(images.vmlinux, tuple(files), stat.st_size, stat.st_mtime_ns)
     except UserError:
         return LineTable((), ())
+
+
+def kernel_functions(images: ImageSet) -> Functions:
+    """The kernel's functions; none where its ELF file is not there."""
+    if images.vmlinux is None:
+        return Functions((), (), ())
+    stat = images.vmlinux.stat()
+    return _functions(images.vmlinux, stat.st_size, stat.st_mtime_ns).get("", Functions((), (), ()))
+
+
+@functools.lru_cache(maxsize=4)
+def _functions(elf: Path, _size: int, _mtime: int) -> dict[str, Functions]:
+    return functions_of(elf)
+
+
+def module_functions(module: Path) -> dict[str, Functions]:
+    """A module's functions by the section that they are in."""
+    stat = module.stat()
+    return _functions(module, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.mutants.patchfile import Mutant
 from harness.mutants.runner import GOOD, MutantStatus, Result
+from harness.plaintext import counted
 
 PASSED, FAILED, INFRASTRUCTURE = 0, 1, 3
 RESULTS = "mutants.json"
@@ -41,6 +42,8 @@ class ResultTable:
         seconds = (f"{result.build_seconds:.1f}", f"{result.test_seconds:.1f}")
         line = self._line(result.mutant.name, *seconds, result.status.value, subject)
         more = []
+        if result.chosen is not None:
+            more.append(f"{counted(len(result.chosen.tests), 'test')} chosen: {result.chosen.why}")
         if result.test:
             more.append(f"{result.test} ({result.verdict})")
         if result.status in _EXPLAINED:
@@ -89,6 +92,8 @@ def as_json(results: Sequence[Result], **run: Any) -> Mapping[str, Any]:
                 "message": result.message,
                 "build_seconds": result.build_seconds,
                 "test_seconds": result.test_seconds,
+                "chosen": len(result.chosen.tests) if result.chosen else None,
+                "why_chosen": result.chosen.why if result.chosen else "",
             }
             for result in sorted(results, key=lambda result: result.mutant.name)
         ],

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError, HarnessError
+from harness.gate.selection import Selection
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
+from harness.mutants.selected import Chooser
 from harness.testrun.result import NOTHING, CaseResult, SuiteResult, lost
 from harness.testrun.suite import SYSTEM, Suite
 
@@ -24,6 +26,8 @@ class MutantStatus(enum.Enum):
     """What came of a mutant."""
 
     CAUGHT = "caught"
+    MISSED = "MISSED"
+    """Caught by the whole suite, and not by the tests that a gate would choose."""
     ELSEWHERE = "caught elsewhere"
     """By a test that its ``Caught-by`` does not name."""
     SURVIVED = "SURVIVED"
@@ -58,6 +62,8 @@ class Result:
     """The test that turned red."""
     verdict: str = ""
     message: str = ""
+    chosen: Selection | None = None
+    """The tests that a gate would choose, where these were run."""
 
 
 class NotGreen(HarnessError):
@@ -74,7 +80,13 @@ class Runner:
         kernel: str,
         artifacts: Path,
         say: Callable[[str], None],
+        choose: Callable[[ImageSet], Chooser] | None = None,
     ) -> None:
+        """`choose` gives, for the images without a mutant, what chooses the tests of each mutant;
+        without it they are those that it names.
+        """
+        self._choose = choose
+        self._chooser: Chooser | None = None
         self._patch_tree = patch_tree
         self._suite = suite
         self._kernel = kernel
@@ -89,7 +101,11 @@ class Runner:
         if not fitting:
             return
         self._unchanged = self._patch_tree.build(self._artifacts / "unchanged" / "images")
-        if any(mutant.harmless for mutant in fitting):
+        if self._choose is not None:
+            # All tests are known to pass there.
+            self._chooser = self._choose(self._unchanged)
+            self._all_green = True
+        elif any(mutant.harmless for mutant in fitting):
             self._check_all()
         else:
             expressions = sorted({f"({mutant.caught_by})" for mutant in fitting})
@@ -127,6 +143,9 @@ class Runner:
 
     def _harmless(self, changes: Sequence[Mutant]) -> Iterator[Result]:
         """Harmless changes, all at once where they can be: what passes together passes alone."""
+        if self._chooser is not None:
+            yield from map(self._one, changes)
+            return
         begun = time.monotonic()
         tried: list[Mutant] = []
         built, passed = 0.0, False
@@ -176,7 +195,11 @@ class Runner:
             self._patch_tree.apply(mutant.path)
             images = self._patch_tree.build(place / "images")
             built = time.monotonic() - begun
-            result = self._test(mutant, images, place)
+            if self._chooser is None:
+                result = self._test(mutant, images, place)
+            else:
+                chosen, file = self._chooser.choose(self._patch_tree, images, place)
+                result = self._test_chosen(mutant, images, place, chosen, file)
         except NotGreen as error:
             return Result(mutant, MutantStatus.INFRASTRUCTURE, message=str(error))
         except PatchError as error:
@@ -212,6 +235,19 @@ class Runner:
             return Result(mutant, MutantStatus.UNSTABLE, test=outcome.caught.test, message=said)
         return _result(mutant, outcome, status)
 
+    def _test_chosen(
+        self, mutant: Mutant, images: ImageSet, place: Path, chosen: Selection, file: Path
+    ) -> Result:
+        outcome = self._run(images, place / "chosen", select=file)
+        if mutant.harmless:
+            status = MutantStatus.PASSED if outcome.passed else MutantStatus.FALSE_ALARM
+        elif outcome.caught or outcome.infrastructure:
+            status = MutantStatus.CAUGHT
+        else:
+            outcome = self._run(images, place / "suite")
+            status = MutantStatus.MISSED if outcome.caught else MutantStatus.SURVIVED
+        return dataclasses.replace(_result(mutant, outcome, status), chosen=chosen)
+
     def _again(self, images: ImageSet, place: Path, failure: CaseResult) -> bool:
         """Whether a test that nobody expected to fail does so again, and only with the mutant."""
         assert self._unchanged is not None
@@ -228,10 +264,12 @@ class Runner:
         expression: str = "",
         targets: Sequence[str] = SYSTEM,
         stop_after: int = 1,
+        select: Path | None = None,
     ) -> SuiteResult:
         """A run; once more where it says nothing of the system."""
         return retried(
-            lambda: self._suite.run(images, to, expression, targets, stop_after), unknown=lost
+            lambda: self._suite.run(images, to, expression, targets, stop_after, select=select),
+            unknown=lost,
         )
 
 

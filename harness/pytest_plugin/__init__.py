@@ -19,6 +19,7 @@ from harness.pytest_plugin import (
     clones,
     junit,
     ktap_file,
+    live,
     marks,
     options,
     reporting,
@@ -85,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks and stops at an option that cannot be used."""
     junit.register(config)
     ktap_file.register(config)
+    live.register(config, config.getoption("--qemu-results"))
     if hasattr(config, "workerinput"):
         zimage.learn(config.workerinput.get(KERNELS, "[]"))
     tests = config.getoption("--qemu-default-tests")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Boots:
 
     def cold(self, config: MachineConfig, timeout: float = BOOT_TIMEOUT) -> Guest:
         """Boots a machine of its own, with `timeout` seconds to its first answer."""
+        config = self._traced(config)
         machine = Machine(config, self._place(), self._session.live, gdb=self._session.gdb)
         self.machines.append(machine)
         machine.start()
@@ -65,6 +67,13 @@ class Boots:
         self.machines.append(machine)
         return self._guest(machine)
 
+    def _traced(self, config: MachineConfig) -> MachineConfig:
+        """A test's own config, noting what the run asks for."""
+        settings = self._session.settings
+        if not settings.coverage or config.trace:
+            return config
+        return dataclasses.replace(config, trace=settings.coverage_files)
+
     def _instead(
         self, config: MachineConfig, prepare: Prepare | None, begun: float, why: str
     ) -> Guest:
@@ -75,6 +84,7 @@ class Boots:
         return guest
 
     def _clone(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Machine:
+        config = self._traced(config)
         template = self._template(config, point, prepare)
         session = self._session
         try:

@@ -7,6 +7,7 @@ file of its own; the one that started them puts the files together at its end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import Any
 import pytest
 
 from harness.coverage import formats
+from harness.coverage.functions import FUNCTIONS, FunctionMap
 from harness.coverage.lines import Lines, packed, union, unpacked
 from harness.coverage.record import RECORD, CoverageRecord
 from harness.errors import HarnessError
-from harness.guest.executed import code_lines, executed_lines
+from harness.guest.executed import Executed, code_lines, executed, executed_at_boot
 from harness.host.files import write_text
 from harness.host.output import own
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
+from harness.machine.machine import Machine
 from harness.pytest_plugin.boots import BOOTS, Boots
 from harness.pytest_plugin.selection import name_of
 from harness.pytest_plugin.session import Session
@@ -39,7 +42,7 @@ class Collector:
         self._files = session.settings.coverage_files
         self.directory = own(session.settings.artifacts / DIRECTORY)
         self._kernels: set[Path] = set()
-        self._boots: set[tuple[str, int]] = set()
+        self._boots: set[str] = set()
 
     @property
     def _part(self) -> Path:
@@ -52,22 +55,33 @@ class Collector:
 
     def collect(self, item: pytest.Item, boots: Boots) -> None:
         """Notes what the machines of a test executed."""
-        executed: list[Lines] = []
+        found: list[Executed] = []
+        before: set[str] = set()
         for machine in boots.machines:
             if not machine.config.trace:
                 continue
-            images = machine.config.images
-            self._note_code(images)
-            boot, since = executed_lines(machine)
-            key = (images.release, hash(machine.boot_trace))
-            if boot and key not in self._boots:
-                self._boots.add(key)
-                self._write({"kernel": images.release, "boot": packed(boot)})
-            executed.append(since)
-        if executed:
-            lines = packed(union(*executed))
+            self._note_code(machine.config.images)
+            if machine.boot_trace:
+                before.add(self._note_boot(machine))
+            found.append(executed(machine))
+        if found:
             kernel = boots.machines[0].config.images.release
-            self._write({"kernel": kernel, "test": name_of(item), "lines": lines})
+            self._note(kernel, found, {"test": name_of(item), "after": sorted(before)})
+
+    def _note_boot(self, machine: Machine) -> str:
+        """Notes what a template executed, once; its digest."""
+        key = hashlib.sha256(machine.boot_trace).hexdigest()
+        if key not in self._boots:
+            self._boots.add(key)
+            found = executed_at_boot(machine)
+            kernel = machine.config.images.release
+            self._note(kernel, [found], {"boot": key, "driver": found.driver})
+        return key
+
+    def _note(self, kernel: str, found: list[Executed], what: dict[str, object]) -> None:
+        lines = packed(union(*(part.lines for part in found)))
+        functions = sorted(frozenset().union(*(part.functions for part in found)))
+        self._write({"kernel": kernel, **what, "lines": lines, "executed": functions})
 
     def _note_code(self, images: ImageSet) -> None:
         if images.vmlinux is None or images.vmlinux in self._kernels:
@@ -94,28 +108,66 @@ class Collector:
         written: list[Path] = []
         for kernel in dict.fromkeys(row["kernel"] for row in rows):
             record = _record(kernel, [row for row in rows if row["kernel"] == kernel])
-            stem = RECORD.removesuffix(".json") + (f"-{kernel}" if written else "")
+            of_others = f"-{kernel}" if written else ""
+            stem = RECORD.removesuffix(".json") + of_others
             record.write(self.directory / f"{stem}.json")
             write_text(self.directory / f"{stem}.info", formats.lcov(record))
             write_text(self.directory / f"{stem}.xml", formats.cobertura(record))
             written.append(self.directory / f"{stem}.json")
+            functions = _functions([row for row in rows if row["kernel"] == kernel])
+            if functions.boot or any(functions.tests.values()):
+                name = FUNCTIONS.replace(".", f"{of_others}.")
+                functions.write(self.directory / name)
         return written
 
 
+class _Boots:
+    """The templates of a run. What one executed after its boot, with the driver, belongs to the
+    tests that have clones of it.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        templates = [row for row in rows if "boot" in row]
+        plain = [row for row in templates if not row["driver"]]
+        self.lines = union(*(unpacked(row["lines"]) for row in plain))
+        self.functions = frozenset().union(*(row["executed"] for row in plain))
+        self._prepared = {row["boot"]: row for row in templates if row["driver"]}
+
+    def lines_of(self, row: dict[str, Any]) -> Lines:
+        """The lines that a test executed."""
+        more = union(*(unpacked(one["lines"]) for one in self._of(row)))
+        none = frozenset[int]()
+        more = {file: lines - self.lines.get(file, none) for file, lines in more.items()}
+        return union(unpacked(row["lines"]), more)
+
+    def functions_of(self, row: dict[str, Any]) -> frozenset[str]:
+        """The functions that a test executed."""
+        more = frozenset().union(*(one["executed"] for one in self._of(row)))
+        return frozenset(row["executed"]) | (more - self.functions)
+
+    def _of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        return [self._prepared[key] for key in row["after"] if key in self._prepared]
+
+
 def _record(kernel: str, rows: list[dict[str, Any]]) -> CoverageRecord:
+    boots = _Boots(rows)
     tests: dict[str, Lines] = {}
     for row in rows:
         if "test" in row:
-            lines = unpacked(row["lines"])
-            tests[row["test"]] = union(tests.get(row["test"], {}), lines)
+            tests[row["test"]] = union(tests.get(row["test"], {}), boots.lines_of(row))
     functions = {SourceFunction(*words) for row in rows for words in row.get("functions", ())}
-    return CoverageRecord(
-        union(*(unpacked(row["code"]) for row in rows if "code" in row)),
-        tuple(sorted(functions)),
-        union(*(unpacked(row["boot"]) for row in rows if "boot" in row)),
-        tests,
-        kernel,
-    )
+    code = union(*(unpacked(row["code"]) for row in rows if "code" in row))
+    return CoverageRecord(code, tuple(sorted(functions)), boots.lines, tests, kernel)
+
+
+def _functions(rows: list[dict[str, Any]]) -> FunctionMap:
+    boots = _Boots(rows)
+    tests: dict[str, frozenset[str]] = {}
+    for row in rows:
+        if "test" in row:
+            known = tests.get(row["test"], frozenset())
+            tests[row["test"]] = known | boots.functions_of(row)
+    return FunctionMap(boots.functions, tests)
 
 
 class Plugin:

@@ -48,7 +48,7 @@ class KtapFile:
         test = report.nodeid if case is None else f"{report.nodeid} > {case}"
         known = self._cases.get(test)
         seconds = report.duration + (known.seconds if known else 0.0)
-        outcome = _outcome(report)
+        outcome = outcome_of(report)
         verdict = str(dict(report.user_properties).get("verdict", ""))
         if known is not None and known.failed:
             if verdict:  # it comes with the report of the test's end
@@ -60,7 +60,7 @@ class KtapFile:
         if failed and not verdict:
             own = report.when == "call"
             verdict = (Verdict.PRODUCT if own else Verdict.INFRASTRUCTURE).value
-        said = _reason(report) if outcome != "passed" else ""
+        said = reason_of(report) if outcome != "passed" else ""
         self._cases[test] = CaseResult(test, outcome, verdict if failed else "", said, seconds)
 
     def pytest_sessionfinish(self) -> None:
@@ -68,7 +68,7 @@ class KtapFile:
         save(self._path, render(self._cases.values()), HEADS)
 
 
-def _outcome(report: pytest.TestReport) -> Outcome | None:
+def outcome_of(report: pytest.TestReport) -> Outcome | None:
     """What the report says of its test; None for a set-up or an end that went well."""
     if report.failed:
         return "failed"
@@ -77,7 +77,8 @@ def _outcome(report: pytest.TestReport) -> Outcome | None:
     return "passed" if report.when == "call" else None
 
 
-def _reason(report: pytest.TestReport) -> str:
+def reason_of(report: pytest.TestReport) -> str:
+    """Why a test failed or did not run, as pytest tells it."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return str(getattr(report, "wasxfail", "")) or report.longreprtext

@@ -52,9 +52,7 @@ VALUES = (
         "VERSIONS",
         "Debian kernels to build: the first for all tests, the others for those on every kernel",
     ),
-    Option(
-        "select", "", "FILE", "run only the tests that this file names, such as tests/quick.txt"
-    ),
+    Option("select", "", "FILE", "run only the tests that this file names (gates name them so)"),
     Option("ktap-timeout", "240", "SECONDS", "time for each command of --qemu-ktap"),
     Option(
         "coverage-files",
@@ -96,6 +94,12 @@ def register(parser: pytest.Parser) -> None:
         help="command in the guest that prints KTAP, such as kselftest's (may be repeated)",
     )
     group.addoption("--ktap", metavar="FILE", help="write all results to FILE as KTAP")
+    group.addoption(
+        "--qemu-results",
+        metavar="FILE",
+        type=Path,
+        help="write each test's result to FILE when it is there, a line of JSON each",
+    )
     parser.addini("qemu_ktap", "commands in the guest that print KTAP", type="linelist", default=[])
     for option in VALUES:
         group.addoption(f"--qemu-{option.name}", metavar=option.meta, help=option.help)

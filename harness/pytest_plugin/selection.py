@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.pytest_plugin.session import GIVEN
 
 
 def numbered(path: Path) -> dict[str, int]:
@@ -38,9 +39,12 @@ def name_of(item: pytest.Item) -> str:
     """A test as pytest names it, without the kernel among its parameters: one line is for all."""
     spec = getattr(item, "callspec", None)
     version = spec.params.get("kernel_version") if spec is not None else None
-    if version is None:
-        return item.nodeid
-    return item.nodeid.replace(f"[{version}-", "[").replace(f"[{version}]", "")
+    return item.nodeid if version is None else name_without_kernel(item.nodeid, version)
+
+
+def name_without_kernel(test: str, version: str = GIVEN) -> str:
+    """The name of a test without that of a kernel: by default of one that was given as it is."""
+    return test.replace(f"[{version}-", "[").replace(f"[{version}]", "")
 
 
 def _problem(config: pytest.Config, name: str, known: Collection[str]) -> str:
@@ -62,8 +66,8 @@ def _problem(config: pytest.Config, name: str, known: Collection[str]) -> str:
 
 
 def select(config: pytest.Config, items: list[pytest.Item], path: Path) -> None:
-    """Keeps what the file names. Raises `pytest.UsageError` for a file that names no test at all,
-    and for each line that names none, with its number.
+    """Keeps what the file names, in its order. Raises `pytest.UsageError` for a file that names no
+    test at all, and for each line that names none, with its number.
     """
     try:
         names = numbered(path)
@@ -85,4 +89,4 @@ def select(config: pytest.Config, items: list[pytest.Item], path: Path) -> None:
     if problems:
         raise pytest.UsageError("\n".join(problems))
     config.hook.pytest_deselected(items=groups[False])
-    items[:] = groups[True]
+    items[:] = sorted(groups[True], key=lambda item: names[name_of(item)])

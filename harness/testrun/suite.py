@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,10 @@ SYSTEM = ("tests/cma",)
 """The tests of the system; those below ``tests/qemu`` are the harness's own."""
 LAST_WORDS = 30.0
 """Seconds for a run whose time is over to end its guests and to write its results."""
+LIVE = "results.jsonl"
+"""Where it writes them one by one."""
+_LOOK = 0.1
+"""Seconds between two looks at these."""
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
 
@@ -75,10 +81,13 @@ class Suite:
         private: Path,
         workers: str | None = None,
         traced: Sequence[str] = (),
+        on_case: Callable[[CaseResult], None] | None = None,
     ) -> None:
         """`private` is a directory for the templates of these runs; `workers` is xdist's ``-n``;
-        `traced` are the kernel's files of which executed lines are noted (`coverage_of`).
+        `traced` are the kernel's files of which executed lines are noted (`coverage_of`); `on_case`
+        is called with each test's result when it is there.
         """
+        self._on_case = on_case
         self._traced = traced
         self._private = private
         self._workers = workers
@@ -88,6 +97,12 @@ class Suite:
         for path in cache_root.iterdir():
             if path.name != "templates":
                 (private / path.name).symlink_to(path)
+
+    def tracing(self, files: Sequence[str]) -> Suite:
+        """The same, with other files of which executed lines are noted."""
+        other = copy.copy(self)
+        other._traced = files
+        return other
 
     def run(
         self,
@@ -108,7 +123,9 @@ class Suite:
         log = to / "pytest.log"
         argv = pytest_command(to)
         argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
-        argv += ["-n", self._workers] if self._workers else []
+        # One test at a time to each worker, so that they begin in the order that was chosen.
+        argv += ["-n", self._workers, "--maxschedchunk=1"] if self._workers else []
+        argv += ["--qemu-results", str(to / LIVE)] if self._on_case else []
         argv += ["-k", expression] if expression else []
         argv += ["--qemu-select", str(select)] if select else []
         if self._traced:
@@ -131,6 +148,28 @@ class Suite:
         )
         return SuiteResult(status, kept, time.monotonic() - begun, log)
 
+    def _wait(self, process: subprocess.Popen[bytes], results: Path, timeout: float) -> int:
+        """Waits for the run, and tells of results meanwhile. Raises `subprocess.TimeoutExpired`."""
+        if self._on_case is None:
+            return process.wait(timeout)
+        read = 0
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                status: int | None = process.wait(min(_LOOK, max(end - time.monotonic(), 0)))
+            except subprocess.TimeoutExpired:
+                status = None
+            text = results.read_bytes()[read:] if results.is_file() else b""
+            rows = text.splitlines(keepends=True)
+            for row in rows:
+                if row.endswith(b"\n"):
+                    read += len(row)
+                    self._on_case(CaseResult(**json.loads(row)))
+            if status is not None:
+                return status
+            if time.monotonic() >= end:
+                raise subprocess.TimeoutExpired(process.args, timeout)
+
     def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
         tmp.mkdir()
         environment = {
@@ -140,7 +179,7 @@ class Suite:
         with log.open("wb") as output:
             process = start(argv, output, environment)
             try:
-                return process.wait(timeout)
+                return self._wait(process, tmp.with_name(LIVE), timeout)
             except subprocess.TimeoutExpired:
                 output.write(f"\nended after {timeout:.0f} s\n".encode())
                 # Gently: what it knows so far is written down then.

@@ -6,16 +6,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from harness.coverage.functions import FUNCTIONS
+from harness.coverage.functions import read as read_functions
 from harness.coverage.record import CoverageRecord, read
+from harness.guest.executed import UNPLACED, in_driver
 from harness.host.project import PYTHON_PATH
+from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
+from harness.machine.executed import EVERY_FUNCTION
 
 TESTS = """
 import pytest
 from harness.guest.guest import Guest
+from harness.machine.config import MachineConfig
 
 def test_nothing(guest: Guest) -> None:
     guest.run("true")
@@ -27,21 +34,25 @@ def test_allocate(guest: Guest) -> None:
     guest.insmod()
     guest.run_app()
 
-@pytest.mark.machine("cold")
-def test_boot(guest: Guest) -> None:
+@pytest.mark.machine("loaded")
+def test_loaded(guest: Guest) -> None:
     guest.run("true")
+
+def test_own_boot(boots, machine_config) -> None:
+    boots.cold(MachineConfig(machine_config.images, 256)).run("true")
 """
 CMA = "mm/cma.c"
 DRIVER = "images/module/cma.c"
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> CoverageRecord:
-    """Of four tests, run by two processes."""
+def run(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> Path:
+    """The record of five tests, run by two processes."""
     place = tmp_path_factory.mktemp("coverage")
     (place / "test_it.py").write_text(TESTS)
     image_set.write(place / "images.json")
     words = ["--qemu", "--qemu-coverage", "--qemu-image-set", str(place / "images.json"), "-n", "2"]
+    words += ["--qemu-coverage-files", " ".join((*TRACED, EVERY_FUNCTION))]
     words += ["--rootdir", str(place), "--qemu-artifacts", str(place / "artifacts")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words, "test_it.py"],
@@ -53,7 +64,12 @@ def record(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> Cov
     assert done.returncode == 0, done.stdout + done.stderr
     assert "coverage: " in done.stdout
     assert (place / "artifacts" / "coverage" / "coverage.info").is_file()
-    return read(place / "artifacts" / "coverage" / "coverage.json")
+    return place / "artifacts" / "coverage" / "coverage.json"
+
+
+@pytest.fixture(scope="module")
+def record(run: Path) -> CoverageRecord:
+    return read(run)
 
 
 def functions(record: CoverageRecord, test: str, file: str) -> set[str]:
@@ -81,7 +97,22 @@ def test_an_allocation_executes_the_allocator_and_the_driver(record: CoverageRec
 def test_the_boot_is_kept_apart_from_the_tests_of_clones(record: CoverageRecord) -> None:
     at_boot = {record.function_of(CMA, line) for line in record.boot[CMA]}
     assert {"cma_init_reserved_areas", "cma_activate_area"} <= at_boot
-    assert "cma_activate_area" in functions(record, "test_boot", CMA)
+    assert "cma_activate_area" in functions(record, "test_own_boot", CMA)
+    assert not record.boot.keys() & {DRIVER}, "what was done to a template is no boot"
+    assert functions(record, "test_loaded", DRIVER) == functions(record, "test_load", DRIVER)
+
+
+def test_the_functions_of_the_whole_kernel_are_noted(run: Path) -> None:
+    found = read_functions(run.with_name(FUNCTIONS))
+    assert {"start_kernel", "cma.c:cma_init_reserved_areas"} <= found.boot
+    executed = {name.rpartition("::")[2]: part for name, part in found.tests.items()}
+    assert in_driver("cma.c:cma_ioctl") in executed["test_allocate"] - executed["test_load"]
+    for test in ("test_load", "test_loaded"):
+        assert "find_cma_by_name" in executed[test]
+    assert "find_cma_by_name" not in found.boot | executed["test_nothing"]
+    assert "start_kernel" in executed["test_own_boot"]
+    assert "start_kernel" not in executed["test_nothing"]
+    assert UNPLACED not in {name for part in executed.values() for name in part}
 
 
 def test_only_lines_with_code_are_executed(record: CoverageRecord) -> None:

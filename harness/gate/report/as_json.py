@@ -19,8 +19,8 @@ bytes that were no UTF-8 are shown as ``\\x80``.
     ``timeout``, ``infrastructure`` or ``not judged``
 ``tests``
     ``run``, ``passed``, ``judged`` (with a known result on both systems), ``of`` (tests of the
-    whole suite) and ``changes``: list of ``test``, ``change`` (a value of
-    `harness.gate.result.Change`), ``verdict``, ``message``
+    whole suite), ``selection`` (which were chosen, and why) and ``changes``: list of ``test``,
+    ``change`` (a value of `harness.gate.result.Change`), ``verdict``, ``message``
 ``changed_lines``
     list of ``file``, ``line`` (in the patched tree), ``text``, ``executed_by`` (a value of
     `harness.coverage.changed.LineFate`), ``tests`` (the most specific first)
@@ -123,6 +123,7 @@ def _tests(result: GateResult) -> dict[str, Any]:
         "passed": result.tests_passed,
         "judged": result.tests_judged,
         "of": result.tests_of,
+        "selection": encodable(result.selection),
         "changes": [
             {
                 "test": encodable(test.test),

@@ -79,6 +79,7 @@ def _facts(result: GateResult) -> list[tuple[str, str]]:
         ("Base", result.base),
         ("Patched kernel", result.release),
         ("Tests", facts.tests_line(result)),
+        ("Chosen", result.selection),
         ("Started", result.started),
         ("Time", facts.own_line(result) if result.stages else ""),
         ("Artifacts", str(result.artifacts or "")),

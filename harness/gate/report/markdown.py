@@ -79,6 +79,8 @@ def _parts(result: GateResult) -> Iterable[str]:
     if result.reason:
         yield f"**Why**: {inline(result.reason)}"
     yield f"{inline(facts.patches_line(result))}. {inline(facts.tests_line(result))}."
+    if result.selection:
+        yield f"Tests chosen: {inline(result.selection)}."
     yield from _listed(f"{code(patch.name)} {code(patch.subject)}" for patch in result.patches)
     if result.findings:
         yield f"### {counted(len(result.findings), 'finding')}"

@@ -55,6 +55,8 @@ def _findings(result: GateResult) -> list[list[str]]:
 
 def _tests(result: GateResult) -> list[str]:
     rows = [f"tests: {facts.tests_line(result)}"]
+    if result.selection:
+        rows.append(f"  chosen: {line(result.selection)}")
     told = {finding.title for finding in result.findings}
     for change, tests in facts.changes(result).items():
         if change not in _LISTED:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +13,19 @@ from pathlib import Path
 import pytest
 
 from harness.builders.cache import Cache
+from harness.builders.changed_code import ChangedCode
+from harness.builders.kernel import KernelTree
 from harness.builders.patch_tree import PatchError
 from harness.builders.sandbox import Contained, NoSandbox
 from harness.coverage.changed import LineFate
+from harness.coverage.functions import FUNCTIONS, FunctionMap
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
-from harness.gate.baseline import suite_digest
+from harness.gate.events import Chosen, Event, StageBegun, StageDone
 from harness.gate.gate import Gate
 from harness.gate.inputs import Input
-from harness.gate.options import QUICK, QUICK_DRIVER, Options
+from harness.gate.options import Options
 from harness.gate.probe import Probe
 from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
@@ -31,6 +33,7 @@ from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
 from harness.host.tool import UNCONFINED
 from harness.imageset.model import ImageSet
+from harness.imageset.objects import CodeChange
 from harness.machine.crash import Crash, CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
 from harness.memory.ranges import AddressRange
@@ -39,6 +42,7 @@ from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import coverage_of
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
+CHANGED = ChangedCode({"mm/cma.o": CodeChange(frozenset({"cma_alloc"}))})
 BOOT = Probe(
     ("[    0.000001] one", "[    0.000002] two"),
     ("a warning of the base, 17",),
@@ -77,9 +81,18 @@ class World:
     """What the patch changes in the tree."""
     executed: CoverageRecord | None = None
     """What the patched run says of executed lines."""
+    functions: Mapping[str, frozenset[str]] | None = None
+    """What each test of the base executes; None: all of them what is changed."""
+    no_map: bool = False
+    """Nobody knows what they execute."""
+    boot: frozenset[str] = frozenset()
+    code: ChangedCode = CHANGED
+    """What the patch makes different in the build."""
+    events: list[Event] = dataclasses.field(default_factory=list)
     require_coverage: bool = False
     done: list[str] = dataclasses.field(default_factory=list)
     selected: set[str] = dataclasses.field(default_factory=set)
+    base_selected: list[set[str] | None] = dataclasses.field(default_factory=list)
 
     def build_set(self, to: Path) -> ImageSet:
         to.mkdir(parents=True, exist_ok=True)
@@ -117,6 +130,12 @@ class World:
         if to.name == "patched" and select is not None:
             self.selected = read_selection(select)
         if to.name == "base":
+            self.base_selected.append(read_selection(select) if select else None)
+            if not self.no_map:
+                CoverageRecord({}, (), {}, {}).write(coverage_of(to))
+                every = dict.fromkeys(self.before, frozenset({"cma_alloc"}))
+                made = FunctionMap(self.boot, self.functions or every)
+                made.write(coverage_of(to).with_name(FUNCTIONS))
             return run(self.before)
         if to.name == "patched":
             self.last = self.after.pop(0)
@@ -138,7 +157,7 @@ class World:
             "6.1",
             require_coverage=self.require_coverage,
         )
-        return Gate(options, cache, LineProgress()).judge([PATCH])
+        return Gate(options, cache, LineProgress(), self.events.append).judge([PATCH])
 
 
 class FakeShop:
@@ -148,8 +167,11 @@ class FakeShop:
         self._world = world
         self.steps, self.warnings = list(world.steps), list(world.warnings)
         self.root, self.log = world.tmp_path / "shop", world.tmp_path / "log"
+        self.origin = world.tmp_path / "origin"
+        self.kernel = KernelTree(world.tmp_path / "tree", "6.1.0", frozenset())
         self.building = 0.0
         self.said: list[str] = []
+        self.touched = list(world.files)
         self.build = world.build_set
         self.warnings_before = world.warnings_before
 
@@ -179,10 +201,6 @@ def run(results: Mapping[str, str]) -> SuiteResult:
     return SuiteResult(status, tuple(cases), 1.0, Path("log"))
 
 
-digest = functools.cache(suite_digest)
-"""It reads all of this checkout, which does not change between two tests."""
-
-
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
@@ -195,12 +213,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             made.done.append("restored")
 
     monkeypatch.setattr(module, "open_patch_tree", opened)
+    monkeypatch.setattr("harness.gate.change.changed_code", lambda *_arguments: made.code)
     full = Confinement(Means.NAMESPACES, 1, filtered=True, asked=True, landlock=0)
     monkeypatch.setattr("harness.builders.sandbox.check", lambda: full)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
     monkeypatch.setattr("harness.gate.verdicts.run_suite", made.run_suite)
     monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
-    monkeypatch.setattr("harness.gate.baseline.suite_digest", digest)
     return made
 
 
@@ -298,12 +316,77 @@ def test_what_changes_nothing_that_is_built_is_not_judged(world: World) -> None:
 def test_a_driver_patch_is_in_scope_whatever_make_says(world: World) -> None:
     world.steps, world.files = (), ("images/module/cma.c",)
     assert world.judge().decision is Decision.ACCEPTED
-    assert world.selected == read_selection(QUICK) | read_selection(QUICK_DRIVER)
 
 
-def test_a_kernel_patch_gets_the_short_selection(world: World) -> None:
-    world.judge()
-    assert world.selected == read_selection(QUICK)
+class TestSelection:
+    def test_the_tests_that_execute_what_is_changed_are_run(self, world: World) -> None:
+        world.before = {"a": "passed", "b": "passed"}
+        world.functions = {"a": frozenset({"cma_alloc"}), "b": frozenset({"cma_release"})}
+        result = world.judge()
+        assert result.decision is Decision.ACCEPTED
+        assert world.selected == {"a"}
+        assert result.tests == (), "that b was not run is no loss"
+        assert (result.tests_run, result.tests_of) == (1, 2)
+        assert result.selection == "1 test executes what it changes (cma_alloc); 0 more guard"
+
+    def test_what_the_boot_executes_takes_all(self, world: World) -> None:
+        world.before = world.last = {"a": "passed", "b": "passed"}
+        world.after = [world.before]
+        world.functions = {"a": frozenset({"cma_alloc"}), "b": frozenset({"cma_release"})}
+        world.boot = frozenset({"cma_alloc"})
+        result = world.judge()
+        assert world.selected == {"a", "b"}
+        assert result.selection.startswith("all tests: the boot executes")
+
+    def test_what_is_kept_of_the_base_chooses_too(self, world: World) -> None:
+        world.functions = {"a": frozenset({"cma_alloc"})}
+        for _ in range(2):
+            world.boots, world.base_boots = [BOOT], [BOOT]
+            world.after, world.selected = [{"a": "passed"}], set()
+            world.judge()
+            assert world.selected == {"a"}
+        assert world.done.count("suite base") == 1
+
+    @pytest.mark.parametrize("file", ["*.lines", "*.functions", "*.blind"])
+    def test_a_damaged_map_is_as_if_it_were_missing(self, world: World, file: str) -> None:
+        for count in (1, 2):
+            world.boots, world.base_boots, world.after = [BOOT], [BOOT], [{"a": "passed"}]
+            assert world.judge().decision is Decision.ACCEPTED
+            assert world.done.count("suite base") == count
+            (found,) = (world.tmp_path / "cache" / "baselines").glob(file)
+            found.write_bytes(b"\xff")
+
+    def test_only_what_is_not_known_of_the_base_is_run_there(self, world: World) -> None:
+        """The map holds for other versions of the harness than the results do."""
+        world.judge()
+        (results,) = (world.tmp_path / "cache" / "baselines").glob("*.json")
+        results.unlink()
+        world.boots, world.base_boots, world.after = [BOOT], [BOOT], [{"a": "passed"}]
+        assert world.judge().decision is Decision.ACCEPTED
+        assert world.base_selected == [None, {"a"}]
+
+    def test_where_nobody_knows_what_a_test_executes_it_is_run(self, world: World) -> None:
+        world.before = {"a": "passed", "blind": "passed"}
+        world.after = [world.before]
+        world.functions = {"a": frozenset({"cma_alloc"})}
+        world.judge()
+        assert world.selected == {"a", "blind"}
+
+    def test_without_a_map_all_are_run(self, world: World) -> None:
+        world.no_map = True
+        result = world.judge()
+        assert world.selected == set()
+        assert result.selection == "all tests: what each executes is not known on the base"
+
+    def test_a_watcher_hears_of_stages_and_of_the_choice(self, world: World) -> None:
+        world.functions = {"a": frozenset({"cma_alloc"})}
+        world.judge()
+        begun = [event.name for event in world.events if isinstance(event, StageBegun)]
+        done = [event.stage.name for event in world.events if isinstance(event, StageDone)]
+        assert begun == done
+        assert begun[:3] == ["base", "apply", "build"]
+        chosen = [event.selection.tests for event in world.events if isinstance(event, Chosen)]
+        assert chosen == [("a",)]
 
 
 @pytest.mark.parametrize(
@@ -590,7 +673,7 @@ class TestSuite:
         world.after = [{"a": "lost"}, {"a": "passed"}]
         result = world.judge()
         assert result.decision is Decision.ACCEPTED
-        assert "the suite was run again" in result.notes[0]
+        assert any("the suite was run again" in note for note in result.notes)
 
     def test_a_run_that_is_lost_twice_is_infrastructure(self, world: World) -> None:
         world.after = [{"a": "lost"}] * 2
@@ -679,7 +762,7 @@ class TestBase:
         world.boots, world.base_boots = [BOOT], [BOOT]
         assert world.judge().decision is Decision.ACCEPTED
         assert world.done.count("suite base") == 2
-        assert json.loads(record.read_text())[0]["test"] == "a"
+        assert json.loads(record.read_text())["cases"][0]["test"] == "a"
 
 
 def test_a_host_without_a_sandbox_judges_nothing(

@@ -11,10 +11,12 @@ import pytest
 
 from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError
+from harness.gate.selection import Selection
 from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
 from harness.mutants.report import ResultTable, as_json, exit_status, summary
 from harness.mutants.runner import MutantStatus, NotGreen, Result, Runner
+from harness.mutants.selected import Chooser
 from harness.testrun.result import FAILED, NOTHING, PASSED, CaseResult, SuiteResult
 from harness.testrun.suite import Suite
 
@@ -55,8 +57,9 @@ class FakeSuite:
         expression: str = "",
         targets: Sequence[str] = (),
         stop_after: int = 1,
+        select: Path | None = None,
     ) -> SuiteResult:
-        self.asked.append(expression)
+        self.asked.append(expression if select is None else f"@{select.name}")
         result = self.outcomes.pop(0)
         if isinstance(result, BaseException):
             raise result
@@ -92,6 +95,41 @@ def run(tmp_path: Path, suite: FakeSuite, one: Mutant | None = None) -> tuple[Re
     patch_tree.done.clear()
     (result,) = made.run([one or mutant()])
     return result, patch_tree.done
+
+
+class FakeChooser:
+    def choose(self, tree: object, images: ImageSet, to: Path) -> tuple[Selection, Path]:
+        return Selection(("test_x",), "1 test executes it"), to / "select.txt"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "asked"),
+    [
+        ([RED], MutantStatus.CAUGHT, ["@select.txt"]),
+        ([GREEN, RED], MutantStatus.MISSED, ["@select.txt", ""]),
+        ([GREEN, GREEN], MutantStatus.SURVIVED, ["@select.txt", ""]),
+        ([HOST, HOST], MutantStatus.INFRASTRUCTURE, ["@select.txt"] * 2),
+    ],
+)
+def test_what_a_gate_would_choose_is_compared_with_the_whole_suite(
+    tmp_path: Path, outcomes: list[SuiteResult], status: MutantStatus, asked: list[str]
+) -> None:
+    suite, tree = FakeSuite(*outcomes), FakeWorkshop()
+    made = Runner(
+        cast(PatchTree, tree),
+        cast(Suite, suite),
+        "6.1",
+        tmp_path,
+        lambda text: None,
+        lambda images: cast(Chooser, FakeChooser()),
+    )
+    made.check_suite([mutant()])
+    (result,) = made.run([mutant()])
+    assert (result.status, suite.asked) == (status, asked)
+    assert "1 test chosen: 1 test executes it" in ResultTable([mutant()]).line(result)
+    assert exit_status([result]) == int(status in (MutantStatus.MISSED, MutantStatus.SURVIVED)) or (
+        status is MutantStatus.INFRASTRUCTURE
+    )
 
 
 @pytest.mark.parametrize(

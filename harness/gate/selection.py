@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""Which tests judge a change: those that execute what it changes, as the base's own run shows.
+
+Use it so, from a gate, a watcher or a search for mutants::
+
+    evidence = Evidence(lines, functions)         # of the base, see `harness.gate.baseline`
+    chosen = select(evidence, PatchChange(diff, code, sources))
+    chosen.tests                                  # in the order in which to run them
+    evidence.lines.tests_of("mm/cma.c", 431)      # the tests that execute one line
+
+A test whose guest executes none of the changed code does the same with and without the change. So
+nothing that the whole suite would catch is left out, where three things hold: the map is of the
+base (it is made anew for other images, tests or QEMU), what differs is code (else all tests are
+taken), and the boot does not execute it (else the state in which every test finds its guest may be
+another, and all tests are taken too, those that execute it first).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from harness.builders.changed_code import DRIVER, ChangedCode
+from harness.coverage.functions import FunctionMap
+from harness.coverage.hunks import changed_base_lines
+from harness.coverage.lines import Lines, union
+from harness.coverage.record import CoverageRecord
+from harness.guest.executed import UNPLACED, in_driver
+from harness.imageset.objects import CodeChange
+from harness.plaintext import counted
+
+_JOB = "tests/cma/test_main_job.py"
+_AT_BOOT = "tests/cma/test_at_boot.py"
+_TEXTS = (".rst", ".txt", ".md", "MAINTAINERS")
+GUARDS = (
+    f"{_JOB}::TestApplication::test_what_it_gets_is_the_start_of_the_area",
+    f"{_JOB}::TestAreasAtBoot::test_both_areas_are_where_the_device_tree_wants_them",
+    f"{_AT_BOOT}::TestWitnesses::test_all_of_them_agree_on_exactly_the_two_areas",
+    f"{_JOB}::TestApplication::test_all_it_had_is_free_again",
+    f"{_JOB}::TestModule::test_rmmod_takes_the_device_away_and_insmod_brings_it_back",
+    f"{_AT_BOOT}::TestAccounts::test_all_that_is_not_allocated_is_free",
+)
+"""Tests that judge each change, whatever it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the tests of the base executed."""
+
+    lines: CoverageRecord
+    """Of the files of interest."""
+    functions: FunctionMap
+    """Of the whole kernel, and the driver."""
+    blind: frozenset[str] = frozenset()
+    """Tests that ran, and of which nobody knows what their guests executed."""
+
+    @property
+    def every(self) -> frozenset[str]:
+        """All tests that ran."""
+        return self.blind | self.functions.tests.keys()
+
+    @property
+    def tests(self) -> list[str]:
+        """All tests of which something is known, the most specific first."""
+        return self.ordered(self.functions.tests)
+
+    def ordered(self, tests: Collection[str]) -> list[str]:
+        """The most specific first: those that execute fewest functions besides."""
+        return sorted(tests, key=lambda test: (len(self.functions.tests.get(test, ())), test))
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchChange:
+    """What a patch changed."""
+
+    diff: str
+    """Unified, of the tree; with any number of lines of context."""
+    code: ChangedCode
+    """What it made different in the build."""
+    source: Callable[[str], Sequence[str]] = lambda path: ()
+    """The lines of a file of the base, by its name in the diff; none where it is not there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The tests to run."""
+
+    tests: tuple[str, ...]
+    """In the order in which to run them."""
+    why: str
+    """One line for people."""
+    executing: frozenset[str] = frozenset()
+    """Those of them that execute changed code on the base."""
+    whole: bool = False
+    """These are all tests that the base has results of."""
+
+
+@dataclasses.dataclass
+class _Reached:
+    """Who executes what was changed."""
+
+    tests: set[str] = dataclasses.field(default_factory=set)
+    boot: bool = False
+    names: set[str] = dataclasses.field(default_factory=set)
+
+
+def select(evidence: Evidence, change: PatchChange) -> Selection:
+    """The tests for a change."""
+    if change.code.reach:
+        return _whole(evidence, _Reached(), f"it changes {change.code.reach}")
+    reached = _Reached()
+    by_line = changed_base_lines(change.diff, evidence.lines, change.source)
+    for name, part in change.code.objects.items():
+        _reach(evidence, name, part, by_line, reached)
+    what = _named(reached.names)
+    if reached.boot:
+        return _whole(evidence, reached, f"the boot executes what it changes ({what})")
+    guards = [test for test in GUARDS if test in evidence.functions.tests]
+    executing = evidence.ordered(reached.tests)
+    tests = tuple(dict.fromkeys([*executing, *guards, *sorted(evidence.blind)]))
+    if not change.code.objects:
+        why = "it changes no code that is built"
+    elif not executing:
+        why = f"no test and no boot executes what it changes ({what})"
+    else:
+        verb = "executes" if len(executing) == 1 else "execute"
+        why = f"{counted(len(executing), 'test')} {verb} what it changes ({what})"
+    more = len(tests) - len(executing)
+    return Selection(tests, f"{why}; {more} more guard", frozenset(executing))
+
+
+def _whole(evidence: Evidence, reached: _Reached, why: str) -> Selection:
+    guards = [test for test in GUARDS if test in evidence.functions.tests]
+    first = evidence.ordered(reached.tests)
+    if reached.boot:
+        # What the boot executes, each test that boots by itself executes too, and takes long for.
+        first = [*guards, *first]
+    tests = tuple(dict.fromkeys([*first, *guards, *evidence.tests, *sorted(evidence.blind)]))
+    return Selection(tests, f"all tests: {why}", frozenset(reached.tests), whole=True)
+
+
+def _reach(
+    evidence: Evidence,
+    name: str,
+    part: CodeChange,
+    by_line: Mapping[str, Lines | None],
+    reached: _Reached,
+) -> None:
+    """Enters who executes what differs in one object."""
+    record, functions = evidence.lines, evidence.functions
+    changed = part.every if part.data else part.functions
+    lines = None if part.data else _lines_of(name, by_line)
+    if name == DRIVER:
+        changed = frozenset(map(in_driver, changed))
+        reached.tests |= set(functions.tests_of({UNPLACED}))
+        reached.boot |= UNPLACED in functions.boot
+    if lines is not None:
+        for file, numbers in lines.items():
+            reached.names |= {record.function_of(file, number) for number in numbers}
+            reached.boot |= bool(numbers & record.boot.get(file, frozenset()))
+            reached.tests |= {
+                test for test, done in record.tests.items() if numbers & done.get(file, frozenset())
+            }
+        return
+    reached.names |= {function.rpartition(":")[2] for function in part.functions}
+    reached.tests |= set(functions.tests_of(changed))
+    reached.boot |= bool(changed & functions.boot)
+
+
+def _lines_of(name: str, by_line: Mapping[str, Lines | None]) -> Lines | None:
+    """The lines of the base that a change of an object comes from; None where that is not known:
+    a header was changed, or what is in no function.
+    """
+    if name == DRIVER:
+        parts = [lines for file, lines in by_line.items() if file.startswith(f"{DRIVER}/")]
+    else:
+        parts = [by_line.get(f"{name.removesuffix('.o')}.c")]
+    foreign = any(not file.endswith((".c", *_TEXTS)) for file in by_line)
+    found = [part for part in parts if part is not None]
+    if foreign or len(found) < len(parts) or not found:
+        return None
+    return union(*found)
+
+
+def _named(names: Collection[str]) -> str:
+    shown = sorted(names)[:4]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or "data"

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The part of a gate that chooses tests, runs them, and compares them with the base."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from harness.builders.cache import Cache
+from harness.coverage.changed import judged
+from harness.coverage.record import read as read_record
+from harness.errors import HarnessError, UserError, Verdict
+from harness.gate import verdicts
+from harness.gate.baseline import Baselines, Results, compare, run_settled
+from harness.gate.events import Chosen, Watch
+from harness.gate.options import CANARIES, MOST_FAILURES, Options
+from harness.gate.record import GateRecord
+from harness.gate.result import GateResult, ResultChange, TestChange
+from harness.gate.selection import PatchChange
+from harness.gate.selection import select as choose
+from harness.host.files import write_text
+from harness.host.progress import Progress
+from harness.imageset.linetable import TRACED
+from harness.imageset.model import ImageSet
+from harness.pytest_plugin.selection import read_selection
+from harness.testrun.result import SuiteResult
+from harness.testrun.suite import Suite, coverage_of
+
+SELECTED = "select.txt"
+"""The names of the tests that were chosen, in the order in which they run."""
+
+
+class SuiteStage(GateRecord):
+    """A gate's record with what its suite needs. Before `_suite`, `_change` is to be set."""
+
+    _change: PatchChange
+
+    def __init__(
+        self,
+        blank: GateResult,
+        options: Options,
+        cache: Cache,
+        progress: Progress,
+        watch: Watch,
+    ) -> None:
+        super().__init__(blank, watch)
+        self._options = options
+        self._cache = cache
+        self._progress = progress
+
+    def _suite(self, base: ImageSet, patched: ImageSet) -> None:
+        options, out = self._options, self._options.output
+        changed = (line.file for line in self._result.changed if _is_kernel(line.file))
+        traced = tuple(dict.fromkeys((*TRACED, *changed)))
+        suite = Suite(self._cache.root, out / "cache", str(options.workers), traced, self._case)
+        with self._stage("suite of the base") as others:
+            chosen, known = self._choose(suite, base, others)
+        with self._stage("suite") as others:
+            run = run_settled(
+                suite,
+                patched,
+                out / "suite" / "patched",
+                self._note,
+                chosen,
+                stop_after=MOST_FAILURES,
+                at_once=(Verdict.CRASH,),
+                enough=CANARIES,
+            )
+            others.append(min(run.seconds, run.busy / options.workers))
+        failing = self._compare(known, run)
+        self._cover(coverage_of(out / "suite" / "patched"))
+        with self._stage("canary") as others:
+            begun = time.monotonic()
+            asked = [change.test for change in failing if change.case.known][:CANARIES]
+            place = out / "suite" / "canary"
+            now = verdicts.canary(suite, base, place, asked, self._note) if asked else {}
+            self._found(*verdicts.findings(failing, known, now))
+            others.append(time.monotonic() - begun)
+        shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _choose(
+        self, suite: Suite, base: ImageSet, others: list[float]
+    ) -> tuple[Path | None, Results]:
+        """The file of the tests to run, None for all, and what is known of them on the base. Says
+        which they are, and why these.
+        """
+        options, place = self._options, self._options.output / "suite" / "base"
+        baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
+        select: Path | None = None
+        tests: Collection[str] | None = None
+        if options.select is not None:
+            self._add(selection=f"those of {options.select.name} (--whole runs all)")
+            select, tests = options.select, read_selection(options.select)
+        elif options.whole:
+            self._add(selection="all tests, as was asked")
+        else:
+            evidence, seconds = baselines.evidence(suite, base, place)
+            others.append(seconds)
+            if evidence is None:
+                self._add(selection="all tests: what each executes is not known on the base")
+            else:
+                chosen = choose(evidence, self._change)
+                self._add(selection=chosen.why, tests_of=len(evidence.every))
+                self._watch(Chosen(chosen))
+                select, tests = options.output / SELECTED, chosen.tests
+                write_text(select, "".join(f"{test}\n" for test in tests))
+        known, seconds = baselines.results(suite, base, tests, place)
+        others.append(seconds)
+        return select, known
+
+    def _cover(self, path: Path) -> None:
+        """Enters who executed the changed lines, where the run says it."""
+        if not self._result.changed:
+            return
+        try:
+            record = read_record(path)
+        except UserError:
+            self._add(changed=())
+            self._note("which changed lines were executed is not known")
+            return
+        self._add(changed=tuple(judged(self._result.changed, record)))
+
+    def _compare(self, known: Results, run: SuiteResult) -> list[TestChange]:
+        """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
+        ran = [case for case in run.cases if case.ran]
+        cut = len(run.failures) >= MOST_FAILURES
+        changes = compare(known, run.by_test, not cut)
+        if cut:
+            self._note(f"the suite was ended after {MOST_FAILURES} failing tests")
+        self._add(
+            cases=run.cases,
+            tests=changes,
+            tests_run=len(ran),
+            tests_passed=sum(case.outcome == "passed" for case in ran),
+            tests_of=max(self._result.tests_of, len(ran), sum(case.ran for case in known.values())),
+            tests_judged=len(verdicts.judging(run.cases, known)),
+        )
+        failing = [change for change in changes if change.change is ResultChange.NEWLY_FAILS]
+        if run.infrastructure and not failing:
+            raise HarnessError(
+                f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
+            )
+        unknown = sum(case.test not in known for case in ran)
+        if unknown:
+            self._note(f"of {unknown} tests nothing is known on the base: they judge nothing")
+        if not cut:
+            self._found(*verdicts.without_result(known, run.by_test))
+        return failing
+
+
+def _is_kernel(file: str) -> bool:
+    """Whether a file of a diff is C source of the kernel."""
+    return file.endswith(".c") and not file.startswith("images/")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""``--qemu-results FILE``: each test's result as a line of JSON, when it is there.
+
+Keys are those of `harness.testrun.result.CaseResult`, without its transcript.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from harness.errors import Verdict
+from harness.pytest_plugin.ktap_file import outcome_of, reason_of
+from harness.testrun.result import CaseResult
+
+
+class LiveResults:
+    """Writes a line at the end of each test: its worst report."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("w", encoding="utf-8")
+        self._open: dict[str, CaseResult] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes one report of a test; the one of its end completes it."""
+        if isinstance(report, pytest.SubtestReport):
+            return
+        known = self._open.get(report.nodeid)
+        seconds = report.duration + (known.seconds if known else 0.0)
+        outcome = outcome_of(report)
+        if known is None or (outcome == "failed" and not known.failed):
+            said = reason_of(report) if outcome not in (None, "passed") else ""
+            verdict = Verdict.PRODUCT if report.when == "call" else Verdict.INFRASTRUCTURE
+            told = verdict.value if outcome == "failed" else ""
+            known = CaseResult(report.nodeid, outcome or "passed", told, said)
+        elif not known.failed and outcome is not None:
+            said = reason_of(report) if outcome != "passed" else ""
+            known = dataclasses.replace(known, outcome=outcome, message=said)
+        known = dataclasses.replace(known, seconds=seconds)
+        if known.failed and (by := dict(report.user_properties).get("verdict")):
+            known = dataclasses.replace(known, verdict=str(by))
+        self._open[report.nodeid] = known
+        if report.when == "teardown":
+            del self._open[report.nodeid]
+            row = dataclasses.asdict(known)
+            row.pop("artifact")
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+
+    def pytest_sessionfinish(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+
+def register(config: pytest.Config, path: Path | None) -> None:
+    """Writes results where a file was asked for, in the process that hears of all of them."""
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(LiveResults(path), "harness-live-results")
