@@ -11,7 +11,7 @@ from harness.builders import apt, sshd, userland
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.dtb import NAME, compile_dts
 from harness.builders.kernel import KernelTree, Recipe, build_kernel, file_digest
-from harness.builders.kernel_source import DEFAULT, KernelSource, resolve
+from harness.builders.kernel_source import DEFAULT, KernelSource, resolve, with_variant
 from harness.builders.module import CALLS, build_module
 from harness.builders.rootfs import build_rootfs
 from harness.builders.variant import unpatched
@@ -31,8 +31,10 @@ def build_image_set(
     progress: Progress | None = None,
     cache: Cache | None = None,
     recipe: Recipe | None = None,
+    variant: str = "",
 ) -> ImageSet:
-    """All files of one system under test, for a kernel version, a kernel tree, or the default.
+    """All files of one system under test, for a kernel version, a kernel tree, or the default;
+    `variant` is one of ``images/kernel/variants``.
 
     Nothing is printed for what the cache has; `progress` says what has to be built, and why. The
     entries cannot be pruned before this process ends. Raises `UserError`, `BuildError`.
@@ -41,7 +43,7 @@ def build_image_set(
     cache = cache or Cache(say=progress.say)
     # What needs the network comes first: a machine without learns it before the long build.
     parts = rootfs_parts(cache, progress)
-    source = resolve(kernel, cache)
+    source = with_variant(resolve(kernel, cache), variant)
     kernel_key, built = build_kernel(cache, source, recipe or Recipe.ours(), progress)
     _, dtb = build_dtb(cache, built, kernel_key.slug)
     module = build_module(cache, built, kernel_key.slug, progress)

@@ -122,11 +122,16 @@ def kernel_key(source: KernelSource, recipe: Recipe) -> Key:
     """Key of the kernel built from `source` by `recipe`."""
     inputs = {"source": source.identity, "toolchain": programs.toolchain(), "recipe": RECIPE}
     inputs["line tables"] = " ".join((*LINE_FLAGS, *OBJECTS))
-    inputs |= {f"config {path.name}": file_digest(path) for path in recipe.config}
+    inputs |= {f"config {path.name}": file_digest(path) for path in fragments(source, recipe)}
     inputs |= {
         f"added {name}": file_digest(path) for name, path in additions.files(recipe.additions)
     }
     return Key(f"kernel-{source.label}", inputs)
+
+
+def fragments(source: KernelSource, recipe: Recipe) -> tuple[Path, ...]:
+    """The options that are laid on ``vexpress_defconfig``, in order: the variant's come last."""
+    return (*recipe.config, source.variant) if source.variant else recipe.config
 
 
 def build_kernel(
@@ -220,7 +225,11 @@ class _Build:
         self._source.check(".".join(map(str, tree_version(self._tree))))
         additions.lay(self._recipe.additions, self._tree)
         (self._tree / "obj").mkdir()
-        config = configure(self._tree, self._recipe.config, self._runner, self._progress)
+        config = configure(
+            self._tree, fragments(self._source, self._recipe), self._runner, self._progress
+        )
+        if self._source.variant is not None:
+            _check_variant(self._source.variant, config)
         make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
         release = (self._tree / "obj" / "include" / "config" / "kernel.release").read_text()
         self._source.check(release.strip())
@@ -259,6 +268,19 @@ def configure(
     if lost:
         progress.say(f"this kernel does not have: {', '.join(lost)}")
     return config
+
+
+def _check_variant(fragment: Path, config: dict[str, str]) -> None:
+    """Raises `UserError` where the kernel does not take all options of a variant: it would check
+    less than its name says.
+    """
+    wanted = kconfig.parse(fragment.read_text())
+    lost = [name for name in kconfig.not_honoured(wanted, config) if wanted[name] != "n"]
+    if lost:
+        raise UserError(
+            f"--variant {fragment.stem}: this kernel does not have"
+            f" {', '.join(f'CONFIG_{name}' for name in lost)}; another kernel may (--kernel)"
+        )
 
 
 def make_kernel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import fnmatch
 import hashlib
 import os
@@ -16,12 +17,15 @@ from harness.builders import apt
 from harness.builders.cache import Cache
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError, UserError
+from harness.host import project
 from harness.host.process import capture
 
 DEFAULT = "6.1"
 NEWEST = "newest"
 """In place of a version: the newest that apt has."""
 OLDEST = (5, 0)
+VARIANTS = project.IMAGES / "kernel" / "variants"
+"""A fragment of options for each variant of the kernel that checks itself."""
 USR_SRC = Path("/usr/src")
 _BUILT = ("*.o", "*.ko", "*.a", "*.mod", "*.mod.c", ".*.cmd", ".tmp_*", "vmlinux", "*.order")
 """What a build leaves beside the sources (Linux's ``.gitignore``); the rest of it is small."""
@@ -44,6 +48,8 @@ class KernelSource:
     """What was asked for by its number, such as ``6.1``; empty where nothing was."""
     repository: Path | None = None
     """The git tree that it comes from."""
+    variant: Path | None = None
+    """Options of the kernel that are laid on ours (``images/kernel/variants``)."""
 
     def check(self, found: str) -> None:
         """Raises `BuildError` where `found`, a kernel's own version, is not what was asked for.
@@ -53,6 +59,26 @@ class KernelSource:
         wanted = ".".join(self.version.split(".")[:2])
         if wanted and not re.match(rf"{re.escape(wanted)}(?!\d)", found):
             raise BuildError(f"asked for Linux {self.version}, {self.identity} is Linux {found}")
+
+
+def variants() -> list[str]:
+    """The names of all variants."""
+    return sorted(path.stem for path in VARIANTS.glob("*.config"))
+
+
+def with_variant(source: KernelSource, name: str) -> KernelSource:
+    """The source, to be built as the variant `name`; empty: as it is.
+
+    Raises `UserError` where there is no such variant.
+    """
+    if not name:
+        return source
+    if name not in variants():
+        near = difflib.get_close_matches(name, variants(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(variants())}"
+        raise UserError(f"--variant {name}: there is no such variant of the kernel; {hint}")
+    fragment = VARIANTS / f"{name}.config"
+    return dataclasses.replace(source, label=f"{source.label}-{name}", variant=fragment)
 
 
 def is_version(text: str) -> bool:

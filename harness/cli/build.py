@@ -14,11 +14,12 @@ from harness.cli import options
 
 @click.command
 @options.kernel()
+@options.variant
 @click.option("--update", is_flag=True, help="Ask apt for newer versions than those in use.")
 @options.as_json("Print the paths as JSON.")
 @options.unconfined
 @options.debug
-def command(kernel: str | Path | None, update: bool, as_json: bool) -> int:
+def command(kernel: str | Path | None, variant: str | None, update: bool, as_json: bool) -> int:
     """Build the images only, and print their paths."""
     from harness.cli.systems import build
     from harness.host.programs import check_installed
@@ -29,7 +30,7 @@ def command(kernel: str | Path | None, update: bool, as_json: bool) -> int:
         from harness.builders.cache import Cache
 
         unpin(Cache())
-    images = build(kernel)
+    images = build(kernel, variant=variant or "")
     values = {field.name: getattr(images, field.name) for field in dataclasses.fields(images)}
     if as_json:
         print(json.dumps({name: _plain(value) for name, value in values.items()}, indent=2))

@@ -62,6 +62,7 @@ RATIO = click.FloatRange(min=1)
     type=RATIO,
     help="The same for the time of an allocation (default: 1.5).",
 )
+@options.variant
 @options.unconfined
 @click.option(
     "--require-coverage",
@@ -81,6 +82,7 @@ def command(
     select: Path | None,
     output: Path | None,
     jobs: int,
+    variant: str | None,
     as_json: bool,
     **settings: Any,
 ) -> int:
@@ -90,6 +92,7 @@ def command(
     and tested, and compared with the kernel without them.
     """
     from harness.builders.cache import Cache
+    from harness.builders.kernel_source import resolve, with_variant
     from harness.gate.gate import Gate
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
@@ -121,6 +124,8 @@ def command(
     render = json_report.render if as_json else text.render
     try:
         base, found = _input(patches, kernel, commits, select)
+        if variant:
+            base = with_variant(resolve(base, Cache()), variant)
     except UserError as error:
         finding = Finding(FindingKind.SCOPE, str(error))
         result = GateResult(

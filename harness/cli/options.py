@@ -253,6 +253,15 @@ def area(function: F) -> F:
     )(function)
 
 
+def variant(function: F) -> F:
+    """``--variant``."""
+    return click.option(
+        "--variant",
+        metavar="NAME",
+        help="Build the kernel so that it checks itself: kasan, ubsan, lockdep, debug, preempt.",
+    )(function)
+
+
 def system(function: F) -> F:
     """What is booted: ``--kernel``, ``--biscuitos``, parts, RAM, command line, area."""
     decorators = [
@@ -262,6 +271,7 @@ def system(function: F) -> F:
             is_flag=True,
             help="Build the kernel as it is, without what this project adds (from 7.1 on).",
         ),
+        variant,
         click.option(
             "--biscuitos",
             metavar="DIR",

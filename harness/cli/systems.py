@@ -59,6 +59,8 @@ def chosen(options: dict[str, Any]) -> System:
     memory = options["memory"]
     if options["unpatched"] and (options["biscuitos"] or "kernel" in given):
         raise UserError("--unpatched is for a kernel that is built; one that is given is as it is")
+    if options["variant"] and (options["biscuitos"] or "kernel" in given or options["unpatched"]):
+        raise UserError("--variant is for a kernel that is built, with what this project adds")
     if options["biscuitos"]:
         if kernel is not None:
             raise UserError("--biscuitos has a kernel of its own; --kernel with it takes a zImage")
@@ -69,7 +71,8 @@ def chosen(options: dict[str, Any]) -> System:
         images = with_given(tree.image_set(), given)
         memory = memory or tree.memory_mib
     else:
-        images = with_given(build(kernel, unpatched=options["unpatched"]), given)
+        built = build(kernel, unpatched=options["unpatched"], variant=options["variant"] or "")
+        images = with_given(built, given)
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
     check(images, options["area"], images.append)
@@ -78,8 +81,9 @@ def chosen(options: dict[str, Any]) -> System:
     return System(images, memory or DEFAULT_MEMORY, options["area"])
 
 
-def build(kernel: str | Path | None, *, unpatched: bool = False) -> ImageSet:
-    """The image set of a kernel, built or from the cache; `unpatched`: without our additions.
+def build(kernel: str | Path | None, *, unpatched: bool = False, variant: str = "") -> ImageSet:
+    """The image set of a kernel, built or from the cache; `unpatched`: without our additions;
+    `variant`: one that checks itself (``images/kernel/variants``).
 
     Raises `UserError` for a zImage.
     """
@@ -87,7 +91,9 @@ def build(kernel: str | Path | None, *, unpatched: bool = False) -> ImageSet:
 
     if isinstance(kernel, Path) and not kernel.is_dir():
         raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
-    return imageset.build_unpatched(kernel) if unpatched else imageset.build_image_set(kernel)
+    if unpatched:
+        return imageset.build_unpatched(kernel)
+    return imageset.build_image_set(kernel, variant=variant)
 
 
 def pristine(

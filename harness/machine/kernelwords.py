@@ -26,7 +26,10 @@ class CrashKind(enum.Enum):
     RCU_STALL = "RCU stall"
     HUNG_TASK = "hung task"
     OOM = "out of memory"
-    UBSAN = "undefined behaviour"
+    KASAN = "KASAN report"
+    KFENCE = "KFENCE report"
+    LOCKDEP = "lockdep report"
+    UBSAN = "UBSAN report"
     WARNING = "warning"
     BACKTRACE = "backtrace"
     """The kernel printed its stack, after words that are on no list."""
@@ -42,6 +45,8 @@ class CrashKind(enum.Enum):
             CrashKind.UNDEFINED_INSTRUCTION,
             CrashKind.BUG,
             CrashKind.LOCKUP,
+            CrashKind.KASAN,
+            CrashKind.KFENCE,
         )
 
 
@@ -72,7 +77,9 @@ CERTAIN = _table(
     (CrashKind.HUNG_TASK, r"INFO: task .+:\d+ blocked\b.* for more than \d+ seconds"),
     (CrashKind.OOM, r"invoked oom-killer|[Oo]ut of memory: Kill|Out of memory and no killable"),
     (CrashKind.UBSAN, r"^UBSAN: "),
-    (CrashKind.BUG, r"^BUG: (KASAN|KFENCE|KCSAN|KMSAN): |^BUG .+ \((Not tainted|Tainted:.*)\): "),
+    (CrashKind.KASAN, r"^BUG: KASAN: "),
+    (CrashKind.KFENCE, r"^BUG: KFENCE: "),
+    (CrashKind.BUG, r"^BUG: (KCSAN|KMSAN): |^BUG .+ \((Not tainted|Tainted:.*)\): "),
     (
         CrashKind.BUG,
         r"^BUG: (sleeping function called from|scheduling while atomic|Bad (page|rss)|using )",
@@ -84,12 +91,12 @@ CERTAIN = _table(
         CrashKind.WARNING,
         r"WARNING: CPU: \d+ PID: \d+ at |WARNING: .*\bCPU#\d+: |WARNING: at \S+:\d+ ",
     ),
-    (CrashKind.WARNING, rf"^WARNING: ({_LOCKDEP})|^\[ (BUG|INFO): .*\]$"),
+    (CrashKind.LOCKDEP, rf"^WARNING: ({_LOCKDEP})|^\[ (BUG|INFO): .*\]$"),
     (CrashKind.WARNING, r"^refcount_t: "),
     (CrashKind.WARNING, r"^Division by zero in kernel\."),
     (CrashKind.WARNING, r"^irq \d+: nobody cared|^irq event \d+: bogus return value"),
     (CrashKind.WARNING, r"^unexpected IRQ trap at vector "),
-    (CrashKind.WARNING, r"^INFO: trying to register non-static key"),
+    (CrashKind.LOCKDEP, r"^INFO: trying to register non-static key|^DEBUG_LOCKS_WARN_ON\("),
     (CrashKind.WARNING, r": page allocation (failure|stalls)\b"),
     (CrashKind.WARNING, r"^sysfs: cannot create duplicate filename "),
 )
@@ -144,6 +151,10 @@ OWN_FRAME = re.compile(
     r"( \[\w+\])?\)? from |^Function entered at \[<"
 )
 """The kernel's own printer of stacks is on the stack: ``dump_stack()``, not a list of tasks."""
+TALKATIVE = frozenset(
+    {CrashKind.BUG, CrashKind.KASAN, CrashKind.KFENCE, CrashKind.LOCKDEP, CrashKind.UBSAN}
+)
+"""Reports that go on behind their stack, up to a rule where they have one."""
 MULTIPLE = frozenset(
     {
         CrashKind.PANIC,

@@ -24,6 +24,7 @@ from harness.machine.kernelwords import (
     REQUESTED,
     RULE,
     STAMP,
+    TALKATIVE,
     TRACE,
     CrashKind,
     certain,
@@ -157,7 +158,7 @@ class LogReader:
             return self._end()
         elif RULE.match(text):
             self.of_report = self._report is not None
-            if self._report is not None and self._report.kind in (CrashKind.BUG, CrashKind.UBSAN):
+            if self._report is not None and self._report.kind in TALKATIVE:
                 self._close()
         elif REQUESTED.search(text):
             self._close()
@@ -252,7 +253,7 @@ class LogReader:
     def _finish_stack(self) -> None:
         """A report of one stack ends with it, but KASAN and its kin tell more."""
         report = self._report
-        if report is not None and report.stacks == 0 and report.kind is not CrashKind.BUG:
+        if report is not None and report.stacks == 0 and report.kind not in TALKATIVE:
             self._report = None
 
     def _begins_stack(

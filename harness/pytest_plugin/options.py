@@ -60,6 +60,12 @@ VALUES = (
         "PATTERNS",
         "the kernel's files for --qemu-coverage, as far as the kernel has line tables for them",
     ),
+    Option(
+        "variant",
+        "",
+        "NAME",
+        "build kernels that check themselves: kasan, ubsan, lockdep, debug, preempt",
+    ),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
@@ -151,6 +157,8 @@ class Settings:
     """What this host cannot confine runs all the same."""
     dts: Path | None = None
     """Source of the device tree to build."""
+    variant: str = ""
+    """The variant of the kernels that are built."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -176,6 +184,8 @@ class Settings:
                 raise UserError(f"--qemu-{name}: there is no {kind} {path}")
             return path
 
+        if value("variant") and flag("unpatched"):
+            raise UserError("--qemu-variant and --qemu-unpatched: give one of them")
         memory = value("memory")
         if memory and (not memory.isdigit() or int(memory) not in RAM_MIB):
             raise UserError(
@@ -214,6 +224,7 @@ class Settings:
             flag("unpatched"),
             flag("unconfined"),
             dts,
+            value("variant"),
         )
 
 

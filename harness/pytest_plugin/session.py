@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -132,7 +134,10 @@ class Session:
             return self.biscuitos.image_set()
         from harness.builders.imageset import build_image_set, build_unpatched
 
-        build = build_unpatched if self.settings.unpatched else build_image_set
+        variant = self.settings.variant
+        build: Callable[..., ImageSet] = functools.partial(build_image_set, variant=variant)
+        if self.settings.unpatched:
+            build = build_unpatched
         if self.settings.kernel_source:
             return build(self.settings.kernel_source)
         return build(self._nearest() if version == GIVEN else version)

@@ -95,6 +95,7 @@ def boot(
             f"{machine_config.append} {row.append}".strip(),
             # Time that jumps ahead makes a flood of what another's system does now and then.
             icount="agent" in images.features,
+            trace=machine_config.trace,
         )
         guest = boots.cold(config, HANG if any(item.dies for item in known) else BOOT_TIMEOUT)
         return guest, place(row, conditions(guest, images, row.variant))

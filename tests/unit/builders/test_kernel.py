@@ -14,8 +14,16 @@ import pytest
 
 from harness.builders import additions, kernel, kernel_source
 from harness.builders.cache import BuildDirectory, Cache
-from harness.builders.kernel import KernelTree, Recipe, copy_tree, kernel_key, make_words
-from harness.builders.kernel_source import KernelSource, resolve
+from harness.builders.kernel import (
+    KernelTree,
+    Recipe,
+    _check_variant,
+    copy_tree,
+    fragments,
+    kernel_key,
+    make_words,
+)
+from harness.builders.kernel_source import KernelSource, resolve, variants, with_variant
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError, UserError
 from harness.host import programs
@@ -371,3 +379,28 @@ def test_features_of_a_cached_kernel_are_told_by_today_s_rules(tmp_path: Path) -
     info = {"release": "6.12.117", "features": noted}
     (tmp_path / "info.json").write_text(json.dumps(info))
     assert KernelTree.of(tmp_path).features == {Feature.IOMEM_CMA, Feature.CMA_DEBUGFS}
+
+
+def test_a_variant_lays_its_options_on_ours_and_has_a_key_of_its_own(tmp_path: Path) -> None:
+    source = KernelSource("6.1", "tree 1", lambda _runner, _to: None)
+    recipe = Recipe.ours()
+    keys = {name: kernel_key(with_variant(source, name), recipe) for name in ("", *variants())}
+    assert len({key.slug for key in keys.values()}) == len(keys)
+    assert keys[""] == kernel_key(source, recipe)
+    assert keys["kasan"].name == "kernel-6.1-kasan"
+    assert fragments(with_variant(source, "kasan"), recipe)[-1].name == "kasan.config"
+    assert {"kasan", "ubsan", "lockdep", "debug", "preempt"} <= set(variants())
+
+
+def test_an_unknown_variant_is_refused_by_name() -> None:
+    source = KernelSource("6.1", "tree 1", lambda _runner, _to: None)
+    with pytest.raises(UserError, match="no such variant of the kernel; did you mean kasan"):
+        with_variant(source, "kasn")
+
+
+def test_a_variant_whose_options_a_kernel_does_not_have_is_refused(tmp_path: Path) -> None:
+    fragment = tmp_path / "kasan.config"
+    fragment.write_text("CONFIG_KASAN=y\n# CONFIG_OTHER is not set\nCONFIG_KASAN_OUTLINE=y\n")
+    _check_variant(fragment, {"KASAN": "y", "KASAN_OUTLINE": "y"})
+    with pytest.raises(UserError, match="--variant kasan: this kernel does not have CONFIG_KASAN;"):
+        _check_variant(fragment, {"KASAN_OUTLINE": "y", "OTHER": "y"})

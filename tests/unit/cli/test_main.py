@@ -117,7 +117,7 @@ def test_build_prints_the_paths(
 ) -> None:
     asked: list[object] = []
 
-    def build(kernel: object) -> ImageSet:
+    def build(kernel: object, variant: str = "") -> ImageSet:
         asked.append(kernel)
         return ImageSet(
             Path("/z"),
