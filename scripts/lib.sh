@@ -17,7 +17,7 @@ fail() {
 	exit "$status"
 }
 
-# host_family OS-RELEASE: prints debian (Debian, Ubuntu and their like) or other.
+# host_family OS-RELEASE: prints debian (Debian, Ubuntu and their like), fedora, arch, alpine or other.
 host_family() {
 	local ID="" ID_LIKE=""
 	# shellcheck disable=SC1090
@@ -26,14 +26,24 @@ host_family() {
 	fi
 	case " $ID $ID_LIKE " in
 	*" debian "* | *" ubuntu "*) echo debian ;;
+	*" fedora "* | *" rhel "* | *" centos "*) echo fedora ;;
+	*" arch "*) echo arch ;;
+	*" alpine "*) echo alpine ;;
 	*) echo other ;;
 	esac
 }
 
-# missing_programs LIST: prints "PROGRAM PACKAGE" for each that is not there.
+# missing_programs LIST [FAMILY]: prints "PROGRAM PACKAGE" for each that is not there; "-" for the
+# package where the family has none.
 missing_programs() {
-	local program package
-	while read -r program package _; do
+	local program package debian fedora arch alpine
+	while read -r program debian fedora arch alpine _; do
+		case ${2:-debian} in
+		fedora) package=$fedora ;;
+		arch) package=$arch ;;
+		alpine) package=$alpine ;;
+		*) package=$debian ;;
+		esac
 		case $program in
 		'' | \#*) ;;
 		/*) [ -e "$program" ] || echo "$program $package" ;;
@@ -90,10 +100,31 @@ apt_install() {
 	fail 3 "apt-get could not install: $*"
 }
 
+# tell_missing FAMILY MISSING: names the programs, and how the family installs those it has.
+tell_missing() {
+	local install="" there none
+	case $1 in
+	fedora) install="sudo dnf install" ;;
+	arch) install="sudo pacman -S --needed" ;;
+	alpine) install="doas apk add" ;;
+	esac
+	say "error: this is neither Debian nor Ubuntu; these programs are missing:" \
+		"$(awk 'NF { print $1 }' <<<"$2" | paste -sd' ')"
+	if [ -n "$install" ]; then
+		there=$(awk 'NF && $2 != "-" && $2 !~ /^python3.*venv/ { print $2 }' <<<"$2" | sort -u | paste -sd' ')
+		none=$(awk 'NF && $2 == "-" { print $1 }' <<<"$2" | paste -sd' ')
+		[ -z "$there" ] || say "install them: $install $there"
+		[ -z "$none" ] ||
+			say "no package of this distribution has: $none (a container of Debian 12 or later has all)"
+	fi
+	exit 2
+}
+
 # set_up_packages OS-RELEASE LIST: installs what is missing, or says what and exits 2.
 set_up_packages() {
-	local missing packages python
-	missing=$(missing_programs "$2")
+	local missing packages python family
+	family=$(host_family "$1")
+	missing=$(missing_programs "$2" "$family")
 	if [ ! -x "$root/.venv/bin/python" ]; then
 		if ! python=$(find_python); then
 			[ -z "${PYTHON:-}" ] || exit 2
@@ -106,9 +137,8 @@ set_up_packages() {
 	fi
 	[ -n "$missing" ] || return 0
 	mapfile -t packages < <(awk 'NF { print $2 }' <<<"$missing" | sort -u)
-	if [ "$(host_family "$1")" != debian ]; then
-		fail 2 "this is neither Debian nor Ubuntu; these programs are missing:" \
-			"$(awk 'NF { print $1 }' <<<"$missing" | paste -sd' ')"
+	if [ "$family" != debian ]; then
+		tell_missing "$family" "$missing"
 	fi
 	if ! can_be_root; then
 		fail 2 "Debian packages are missing, and installing needs root; run:" \

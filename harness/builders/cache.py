@@ -372,7 +372,7 @@ class Cache:
 
     def _advice(self) -> str:
         return (
-            f"make room there, remove old entries with `scripts/harness cache prune`, or name "
+            f"make room there, remove old entries with `harness cache prune`, or name "
             f"another directory in {ENVIRONMENT}"
         )
 

@@ -244,16 +244,21 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
     return KernelSource(label, _plain_identity(path, outputs), unpack_plain)
 
 
+_TOP = "name the top directory of Linux's sources"
+
+
 def tree_version(path: Path) -> tuple[int, int]:
     """Version and patch level of a kernel tree. Raises `UserError` where `path` is none."""
     try:
         makefile = (path / "Makefile").read_text(errors="replace")[:4096]
     except OSError as error:
-        raise UserError(f"{path} is no kernel tree: Makefile: {error.strerror}") from error
+        raise UserError(f"{path} is no kernel tree: Makefile: {error.strerror}; {_TOP}") from error
     major = re.search(r"(?m)^VERSION\s*=\s*(\d+)", makefile)
     minor = re.search(r"(?m)^PATCHLEVEL\s*=\s*(\d+)", makefile)
     if major is None or minor is None or not (path / "arch" / "arm" / "Kconfig").exists():
-        raise UserError(f"{path} is no kernel tree: no VERSION in its Makefile, or no arch/arm")
+        raise UserError(
+            f"{path} is no kernel tree: no VERSION in its Makefile, or no arch/arm; {_TOP}"
+        )
     return int(major[1]), int(minor[1])
 
 

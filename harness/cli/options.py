@@ -71,9 +71,10 @@ class Kernel(click.ParamType[str | Path]):
             return value  # type: ignore[no-any-return]
         path = Path(value).expanduser().absolute()
         if not path.exists():
+            near = _VERSION.search(value)
             self.fail(
                 f"{value}: neither a version (6.1), nor newest, nor a kernel tree, nor a zImage"
-                " that is there",
+                " that is there" + (f"; did you mean {near[0]}?" if near else ""),
                 param,
                 ctx,
             )

@@ -12,9 +12,24 @@ import click
 from harness.cli import options
 from harness.host.programs import check_installed
 from harness.host.project import INSTALLED, ROOT, SUITE
+from harness.imageset.model import PARTS
 
 _ALONE = ("--pdb", "--qemu-shell", "--qemu-gdb", "--collect-only", "--co", "--trace")
 """Options for one process: with several there is no terminal for them, or nothing to share out."""
+
+
+_KERNEL = "--qemu-kernel-version X.Y, --qemu-kernel-source DIR or --qemu-kernel FILE"
+_THEIRS = {
+    f"--{name}": f"--qemu-{name}" for name in (*PARTS, "biscuitos", "memory", "area", "append")
+}
+_THEIRS |= {
+    "--kernel": _KERNEL,
+    "--kernel-version": "--qemu-kernel-version",
+    "--kernel-source": "--qemu-kernel-source",
+    "--output": "--qemu-artifacts",
+    "--jobs": "-n",
+}
+"""Options of the other commands, and what pytest has for them."""
 
 
 @click.command(
@@ -32,10 +47,19 @@ def command(words: tuple[str, ...]) -> int:
     Paths among them are taken from where you are. Without a path: all tests of the checkout, or
     the suite of an installed package.
     """
+    _ours(words)
     check_installed()
     sys.stdout.flush()
     argv = [sys.executable, "-m", "pytest", *arguments(words)]
     os.execv(sys.executable, argv)
+
+
+def _ours(words: Sequence[str]) -> None:
+    """Raises `click.UsageError` for options of the other commands: pytest has its own for them."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name in _THEIRS:
+            raise click.UsageError(f"{name}: arguments go to pytest, where it is {_THEIRS[name]}")
 
 
 def arguments(words: Sequence[str]) -> list[str]:

@@ -209,7 +209,21 @@ def commit_of(directory: Path, name: str) -> str:
             .strip()
         )
     except UserError:
-        raise UserError(f"{directory} has no commit {name}, or is no git tree") from None
+        _must_be_git(directory)
+        raise UserError(
+            f"{directory} has no commit {name}: `git log` and `git branch -a` name what it has"
+            " (a shallow clone has little)"
+        ) from None
+
+
+def _must_be_git(directory: Path) -> None:
+    """Raises `UserError` where a directory is in no git tree."""
+    try:
+        git(directory, "rev-parse", "--git-dir")
+    except UserError:
+        raise UserError(
+            f"{directory} is no git tree: name the one that has the commits, with --kernel DIR"
+        ) from None
 
 
 def difference(directory: Path, old: str, new: str) -> bytes:

@@ -24,6 +24,12 @@ _INIT = (".rel.gnu.linkonce.this_module", ".rela.gnu.linkonce.this_module")
 _SH_SIZE = 20
 """Where a 32-bit section header has the section's size (``Elf32_Shdr``)."""
 _T = TypeVar("_T")
+_MACHINES = {
+    "EM_X86_64": "x86-64",
+    "EM_386": "x86",
+    "EM_AARCH64": "64-bit ARM",
+    "EM_RISCV": "RISC-V",
+}
 
 
 def pick_driver(modules: Iterable[tuple[_T, bytes]]) -> _T | None:
@@ -95,7 +101,9 @@ def arm_elf(path: Path, content: bytes, what: str) -> ELFFile:
     except ELFError as error:
         raise UserError(f"{path} is no {what}: not an ELF file ({error})") from error
     if elf["e_machine"] != "EM_ARM":
+        machine = _MACHINES.get(elf["e_machine"], elf["e_machine"])
         raise UserError(
-            f"{path} is built for {elf['e_machine']}, not for ARM: set ARCH=arm CROSS_COMPILE=…"
+            f"{path} is built for {machine}, not for 32-bit ARM: build it with ARCH=arm"
+            " CROSS_COMPILE=arm-linux-gnueabihf-"
         )
     return elf

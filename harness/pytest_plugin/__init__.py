@@ -77,7 +77,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Finds the ini-file where an option's value hid it."""
+    """Stops at a misspelt option, and finds the ini-file where an option's value hid it."""
+    try:
+        options.check_names(args, early_config)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from None
     rootdir.settle(early_config, args)
 
 

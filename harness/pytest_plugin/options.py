@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,20 @@ def register(parser: pytest.Parser) -> None:
     for option in FLAGS:
         group.addoption(f"--qemu-{option.name}", action="store_true", help=option.help)
         parser.addini(option.ini, option.help, type="bool", default=False)
+
+
+def check_names(words: Iterable[str], config: pytest.Config) -> None:
+    """Raises `UserError` for a misspelt ``--qemu-NAME``; pytest would not say what is near."""
+    start = "--qemu-"
+    names = [name for name in vars(config.known_args_namespace) if name.startswith("qemu_")]
+    known = [name.removeprefix("qemu_").replace("_", "-") for name in names]
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith(start) and name.removeprefix(start) not in known:
+            near = difflib.get_close_matches(name.removeprefix(start), known, 2)
+            meant = " or ".join(f"{start}{one}" for one in near)
+            hint = f"did you mean {meant}?" if near else "pytest --help has all"
+            raise UserError(f"there is no option {name}: {hint}")
 
 
 def without_qemu(config: pytest.Config) -> list[str]:

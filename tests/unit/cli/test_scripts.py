@@ -76,7 +76,11 @@ def machine(tmp_path: Path) -> Machine:
         (DEBIAN, "debian"),
         (UBUNTU, "debian"),
         ('ID=mint\nID_LIKE="ubuntu debian"\n', "debian"),
-        (FEDORA, "other"),
+        (FEDORA, "fedora"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "fedora"),
+        ("ID=manjaro\nID_LIKE=arch\n", "arch"),
+        ("ID=alpine\n", "alpine"),
+        ("ID=gentoo\n", "other"),
         ("ID=debianish\n", "other"),
         ("", "other"),
     ],
@@ -112,6 +116,27 @@ def test_another_distribution_with_all_there_goes_on(machine: Machine) -> None:
     machine.list.write_text("bash bash\n")
     done = machine.set_up_packages()
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("system", "line"),
+    [
+        ("ID=fedora\n", "install them: sudo dnf install f-package"),
+        ("ID=arch\n", "install them: sudo pacman -S --needed a-package"),
+        ("ID=alpine\n", "install them: doas apk add l-package"),
+    ],
+)
+def test_another_distribution_is_told_its_own_names(
+    machine: Machine, system: str, line: str
+) -> None:
+    machine.os_release.write_text(system)
+    machine.list.write_text(
+        "no-such-program d-package f-package a-package l-package\nno-other x - - -\n"
+    )
+    done = machine.set_up_packages()
+    assert done.returncode == 2
+    assert f"{line}\n" in done.stderr
+    assert "no package of this distribution has: no-other (" in done.stderr
 
 
 def test_nothing_runs_when_nothing_is_missing(machine: Machine) -> None:
@@ -275,9 +300,9 @@ def test_a_second_set_up_is_quiet_and_starts_nothing(machine: Machine) -> None:
     assert machine.called() == []
 
 
-def test_every_program_of_the_list_has_one_package() -> None:
+def test_every_program_of_the_list_has_one_package_of_each_family() -> None:
     lines = [line.split() for line in programs.PACKAGES.read_text().splitlines()]
     words = [line for line in lines if line and not line[0].startswith("#")]
-    assert all(len(line) == 2 for line in words)
+    assert all(len(line) == 1 + len(programs.FAMILIES) for line in words)
     assert len({line[0] for line in words}) == len(words)
     assert programs.packages()["dtc"] == "device-tree-compiler"
