@@ -29,7 +29,7 @@ from harness.host.output import claim, prune
 from harness.host.programs import check_installed
 from harness.host.project import ARTIFACTS, ROOT
 from harness.nightly import night, report
-from harness.nightly.book import Book, NightIdentity, last_seconds
+from harness.nightly.book import SLOTS, Book, NightIdentity, last_seconds
 from harness.nightly.commands import NightCommands
 from harness.nightly.database import Database, put_damaged_aside
 from harness.nightly.job import Job, JobStatus, exit_status
@@ -230,12 +230,15 @@ def run(
     place = options.database.absolute().parent / name
     claim(place, shared=True)
     put_damaged_aside(options.database, _say)
-    with Database(options.database, create=True) as database:
-        book = Book(database, identity, number, host_facts())
+    with Database(options.database, create=True) as database, engine() as opened:
+        facts = host_facts()
+        if options.cluster.address:
+            facts[SLOTS] = str(opened.state().slots)
+        book = Book(database, identity, number, facts)
         waiting = book.open(mine)
         _say(f"night {name}: {len(waiting)} of {len(mine)} jobs to run")
         try:
-            with engine() as opened, watching(opened, len(waiting)) as watch:
+            with watching(opened, len(waiting)) as watch:
                 unbuilt = opened.build(tuple(sorted({job.kernel for job in waiting})))
                 runner = night.NightRunner(opened, commands(name), book, place, watch)
                 runner.run(waiting, unbuilt)

@@ -17,6 +17,8 @@ from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database, insert
 from harness.nightly.job import Job, JobStatus
 
+SLOTS = "guests of the cluster at once"
+"""Among the facts on a shard's host: how many its cluster had room for."""
 MESSAGE = 8000
 """Characters kept of one message."""
 
@@ -63,7 +65,7 @@ class Book:
             known = self._database.row("SELECT * FROM nights WHERE id = ?", night.id)
             if known is None:
                 insert(connection, "nights", started=time, **dataclasses.asdict(night))
-            elif {**dict(known), "started": ""} != {**dataclasses.asdict(night), "started": ""}:
+            elif any(known[name] != value for name, value in dataclasses.asdict(night).items()):
                 raise UserError(
                     f"{self._database.path} has a night {night.id} of another commit, matrix or"
                     " number of shards: give this one another name with --night"
@@ -118,6 +120,7 @@ class Book:
                 seconds=attempt.seconds,
                 message=attempt.message[:MESSAGE],
                 artifact=self._relative(attempt.log),
+                host=attempt.host,
             )
             for result in attempt.results:
                 values = vars(result) | {

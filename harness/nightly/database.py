@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 
-SCHEMA = 1
+SCHEMA = 2
 _HEADER = b"SQLite format 3\0"
 BUSY_SECONDS = 30.0
 """How long a writer waits for another."""
@@ -25,7 +25,8 @@ CREATE TABLE nights (
     project TEXT NOT NULL,       -- commit; "-dirty" behind it where files were changed
     plan TEXT NOT NULL,          -- harness.nightly.shard.plan_digest
     shards INTEGER NOT NULL,     -- how many there are, whether they are here or not
-    jobs INTEGER NOT NULL        -- the same of jobs
+    jobs INTEGER NOT NULL,       -- the same of jobs
+    partial INTEGER NOT NULL DEFAULT 0  -- 1: it was accepted that shards are missing
 ) STRICT;
 CREATE TABLE shards (
     night TEXT NOT NULL REFERENCES nights ON DELETE CASCADE,
@@ -56,6 +57,7 @@ CREATE TABLE attempts (
     seconds REAL NOT NULL,
     message TEXT NOT NULL,
     artifact TEXT NOT NULL,      -- the log; empty for none
+    host TEXT NOT NULL DEFAULT '',  -- of a cluster; empty: the shard's own
     PRIMARY KEY (job, number)
 ) STRICT;
 CREATE TABLE results (
@@ -95,6 +97,11 @@ CREATE TABLE mutants (
     FOREIGN KEY (job, attempt) REFERENCES attempts (job, number) ON DELETE CASCADE
 ) STRICT;
 """
+_SINCE_1 = (
+    "ALTER TABLE nights ADD COLUMN partial INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN host TEXT NOT NULL DEFAULT ''",
+)
+"""What makes schema 2 of schema 1."""
 CHILDREN = ("attempts", "results", "measurements", "mutants")
 """Tables whose rows belong to a job."""
 
@@ -138,6 +145,16 @@ class Database:
             if tables or not create:
                 raise UserError(f"{self.path} is no database of nights: it has no schema of ours")
             self._make()
+        elif version < SCHEMA:
+            self._bring_up()
+
+    def _bring_up(self) -> None:
+        with self.transaction():
+            # Another process may have done it in between.
+            if self.connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+                for statement in _SINCE_1:
+                    self.connection.execute(statement)
+                self.connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _make(self) -> None:
         # Readers do not block the writer, and a killed writer leaves only whole transactions.

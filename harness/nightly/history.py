@@ -62,6 +62,8 @@ class JobRun:
     seconds: float
     message: str
     artifact: str
+    host: str
+    """The machine of a cluster that ran it last; empty: the shard's own."""
     tests: Mapping[str, TestRun]
     samples: Mapping[tuple[str, str], float]
     """By name and unit."""
@@ -72,6 +74,24 @@ class JobRun:
         """How many tests fail, or mutants were not noticed as they should be."""
         bad = sum(mutant_colour(mutant.status) == "bad" for mutant in self.mutants)
         return bad + sum(test.fails is True for test in self.tests.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class HostWork:
+    """What one machine of a cluster did in a night."""
+
+    host: str
+    """Its name; empty: the shard's own."""
+    attempts: int
+    busy: float
+    """Seconds that its jobs took, one after the other."""
+    span: float
+    """Seconds from the beginning of the night's first job to the end of its last one."""
+
+    @property
+    def at_once(self) -> float:
+        """How many jobs ran there at once, on average."""
+        return self.busy / self.span if self.span else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +107,13 @@ class NightRun:
     jobs: Mapping[str, JobRun]
     missing: int
     """Jobs of shards that are not here."""
+    work: tuple[HostWork, ...] = ()
+    """By machine."""
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether machines of a cluster ran it."""
+        return any(one.host for one in self.work)
 
 
 def load(database: Database, count: int) -> list[NightRun]:
@@ -102,9 +129,32 @@ def load(database: Database, count: int) -> list[NightRun]:
         jobs = {job["name"]: _job(database, dict(job)) for job in found}
         missing = row["jobs"] - len(jobs)
         nights.append(
-            NightRun(row["id"], row["started"], row["project"], row["shards"], hosts, jobs, missing)
+            NightRun(
+                row["id"],
+                row["started"],
+                row["project"],
+                row["shards"],
+                hosts,
+                jobs,
+                missing,
+                _work(database, row["id"]),
+            )
         )
     return nights
+
+
+def _work(database: Database, night: str) -> tuple[HostWork, ...]:
+    begun = "CAST(strftime('%s', attempts.started) AS INTEGER)"
+    query = (
+        "SELECT host, count(*) AS attempts, sum(seconds) AS busy,"
+        f" min({begun}) AS first, max({begun} + seconds) AS last FROM attempts"
+        " JOIN jobs ON jobs.id = attempts.job WHERE night = ? GROUP BY host ORDER BY host"
+    )
+    rows = database.rows(query, night)
+    if not rows:
+        return ()
+    span = max(row["last"] for row in rows) - min(row["first"] for row in rows)
+    return tuple(HostWork(row["host"], row["attempts"], row["busy"], span) for row in rows)
 
 
 def _job(database: Database, job: dict[str, object]) -> JobRun:
@@ -138,6 +188,7 @@ def _job(database: Database, job: dict[str, object]) -> JobRun:
         sum(attempt["seconds"] for attempt in attempts),
         last["message"] if last else "",
         last["artifact"] if last else "",
+        last["host"] if last else "",
         tests,
         {key: statistics.median(found) for key, found in values.items()},
         tuple(mutants[name] for name in sorted(mutants)),

@@ -33,7 +33,8 @@ def merge(sources: Sequence[Path], to: Path, *, partial: bool = False) -> Merged
     """Adds all shards of `sources` to the database `to`: all of them, or none.
 
     A shard that is there already is skipped. Raises `UserError` for two different runs of one
-    shard, shards that do not belong together, and, unless `partial`, a night that lacks one.
+    shard, shards that do not belong together, and, unless `partial`, a night that lacks one; but
+    not for a night of which that was accepted before, and which has got nothing new.
     """
     for source in sources:
         if source.absolute() == to.absolute():
@@ -50,19 +51,26 @@ def merge(sources: Sequence[Path], to: Path, *, partial: bool = False) -> Merged
 
 def _merge(sources: Sequence[Path], to: Path, partial: bool) -> Merged:
     nights: dict[str, None] = {}
+    grown: set[str] = set()
     added = unchanged = 0
     with Database(to, create=True) as target, target.transaction():
+        # A merge leaves no night that lacks a shard, unless that was accepted.
+        accepted = {night["id"] for night in target.rows("SELECT id FROM nights")}
         for path in sources:
             with Database(path) as source:
                 for night in source.rows("SELECT * FROM nights ORDER BY started, id"):
                     nights[night["id"]] = None
+                    if night["partial"]:
+                        accepted.add(night["id"])
                     _enter_night(target, night, path)
                     for shard in _shards(source, night["id"]):
                         new = _add_shard(source, target, shard)
                         added += new
                         unchanged += not new
+                        if new and not night["partial"]:
+                            grown.add(night["id"])
         for name in nights:
-            _check_whole(target, name, partial)
+            _check_whole(target, name, partial or (name in accepted and name not in grown))
     return Merged(tuple(nights), added, unchanged)
 
 
@@ -140,6 +148,8 @@ def _check_whole(target: Database, name: str, partial: bool) -> None:
             f"night {name} lacks shard {', '.join(missing)} of {night['shards']}: give the file"
             " too, or accept that with --partial"
         )
+    known = {"partial": int(bool(missing)), "id": name}
+    target.connection.execute("UPDATE nights SET partial = :partial WHERE id = :id", known)
     jobs = target.rows("SELECT name FROM jobs WHERE night = ?", name)
     if not missing and len(jobs) != night["jobs"]:
         raise UserError(

@@ -14,6 +14,7 @@ from harness.host.output import save
 from harness.mutants.runner import MutantStatus
 from harness.nightly import plot
 from harness.nightly.attempt import MutantResult
+from harness.nightly.book import SLOTS
 from harness.nightly.database import Database
 from harness.nightly.history import (
     NightRun,
@@ -104,6 +105,9 @@ def render(nights: Sequence[NightRun], links: Links) -> str:
         ],
         mark=plot.mark,
         jobs=tonight.jobs.values(),
+        busy=sum(one.busy for one in tonight.work),
+        span=max((one.span for one in tonight.work), default=0.0),
+        slots=sum(int(facts.get(SLOTS, "0")) for facts in tonight.hosts.values()),
         link=links,
     )
 

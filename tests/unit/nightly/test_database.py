@@ -84,6 +84,22 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "db").read_bytes() == before
 
 
+def test_a_database_of_the_schema_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    add_night(path, "n", {job(): [PASSED]})
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE nights DROP COLUMN partial")
+    connection.execute("ALTER TABLE attempts DROP COLUMN host")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    add_night(path, "m", {job(): [dataclasses.replace(PASSED, host="two")]})
+    with Database(path) as database:
+        nights = {night.id: night for night in load(database, 5)}
+    assert [work.host for work in nights["m"].work] == ["two"]
+    assert [work.host for work in nights["n"].work] == [""]
+
+
 def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database " * 100)
     with pytest.raises(UserError, match="is no database of nights"):

@@ -73,6 +73,26 @@ def test_a_missing_shard_can_be_accepted_and_comes_later(tmp_path: Path) -> None
     assert nights(tmp_path / "all")[0].missing == 0
 
 
+def test_what_was_accepted_once_is_no_error_for_the_next_night(tmp_path: Path) -> None:
+    lost = shards(tmp_path, 3, night="4711")
+    merge([lost[0], lost[2]], tmp_path / "all", partial=True)
+    tonight = shards(tmp_path, 3, night="4712")
+    # The files of the night before are still there, and the runner's own has both nights.
+    add_night(lost[0], "4712", JOBS, shard=(1, 3))
+    assert merge([lost[0], lost[2], *tonight[1:]], tmp_path / "all").added == 3
+    assert [night.missing for night in nights(tmp_path / "all")] == [2, 0]
+    # So it is where the history is merged into another one.
+    merge([tmp_path / "all"], tmp_path / "other")
+    assert [night.missing for night in nights(tmp_path / "other")] == [2, 0]
+
+
+def test_a_night_that_still_lacks_one_when_another_comes_is_an_error_again(tmp_path: Path) -> None:
+    paths = shards(tmp_path, 3)
+    merge([paths[0]], tmp_path / "all", partial=True)
+    with pytest.raises(UserError, match="night n lacks shard 3 of 3"):
+        merge(paths[:2], tmp_path / "all")
+
+
 def test_two_runs_of_one_shard_are_refused_and_the_history_stays(tmp_path: Path) -> None:
     paths = shards(tmp_path)
     merge(paths, tmp_path / "all")
