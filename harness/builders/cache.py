@@ -8,7 +8,8 @@ Layout under `cache_root`:
 - ``locks/NAME-DIGEST.lock``: held exclusively while the entry is built or removed, shared by every
   process that uses it. The kernel drops it when the process dies.
 - ``tmp/NAME-DIGEST.*/``: work in progress; debris where nobody holds its lock.
-- ``logs/``, ``pins/``, ``steps/``, ``apt/``, ``ccache/``: help for the next build, safe to delete.
+- ``logs/``, ``pins/``, ``steps/``, ``apt/``, ``ccache/``, ``blobs/``: help for the next
+  build, safe to delete.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from harness.host.integrity import damage
 from harness.host.locking import FileLock
 
 ENVIRONMENT = "HARNESS_CACHE"
-DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines")
+DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines", "blobs")
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # What the vexpress-a9 CMA harness builds. See https://bford.info/cachedir/

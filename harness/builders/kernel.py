@@ -55,6 +55,15 @@ class Recipe:
     additions: Path | None
     """Files that are laid beside the tree's own (see `additions`); None: a kernel as it is."""
 
+    extra: tuple[Path, ...] = ()
+    """The user's fragments, laid on top as ``scripts/kconfig/merge_config.sh`` does."""
+
+    def with_fragments(self, paths: Sequence[Path]) -> Recipe:
+        """The recipe with fragments of the user's on top. Raises `UserError` for what is none."""
+        for path in paths:
+            kconfig_fragment(path)
+        return dataclasses.replace(self, extra=(*self.extra, *paths))
+
     @classmethod
     def ours(cls, images: Path = project.IMAGES) -> Recipe:
         """The recipe in ``images/kernel``."""
@@ -123,6 +132,8 @@ def kernel_key(source: KernelSource, recipe: Recipe) -> Key:
     inputs = {"source": source.identity, "toolchain": programs.toolchain(), "recipe": RECIPE}
     inputs["line tables"] = " ".join((*LINE_FLAGS, *OBJECTS))
     inputs |= {f"config {path.name}": file_digest(path) for path in fragments(source, recipe)}
+    # By number: two of them may be called alike.
+    inputs |= {f"fragment {n}": file_digest(path) for n, path in enumerate(recipe.extra, 1)}
     inputs |= {
         f"added {name}": file_digest(path) for name, path in additions.files(recipe.additions)
     }
@@ -147,8 +158,9 @@ def build_kernel(
             ToolRunner(build_dir, cache.compiler_environment), source, recipe, progress, cache
         ).run()
 
-    entry = cache.entry(key, build, needs=TREE_BYTES, checked=CHECKED)
-    return key, KernelTree.of(entry)
+    kernel = KernelTree.of(cache.entry(key, build, needs=TREE_BYTES, checked=CHECKED))
+    say_not_taken(kernel, recipe, progress)
+    return key, kernel
 
 
 def line_flags(objects: Iterable[str]) -> list[str]:
@@ -225,9 +237,9 @@ class _Build:
         self._source.check(".".join(map(str, tree_version(self._tree))))
         additions.lay(self._recipe.additions, self._tree)
         (self._tree / "obj").mkdir()
-        config = configure(
-            self._tree, fragments(self._source, self._recipe), self._runner, self._progress
-        )
+        given = fragments(self._source, self._recipe)
+        extra = self._recipe.extra
+        config = configure(self._tree, given, self._runner, self._progress, extra)
         if self._source.variant is not None:
             _check_variant(self._source.variant, config)
         make_kernel(self._runner, self._tree, self._progress, self._source.label, self._steps)
@@ -245,9 +257,14 @@ class _Build:
 
 
 def configure(
-    tree: Path, fragments: Sequence[Path], runner: ToolRunner, progress: Progress
+    tree: Path,
+    fragments: Sequence[Path],
+    runner: ToolRunner,
+    progress: Progress,
+    extra: Sequence[Path] = (),
 ) -> dict[str, str]:
-    """Makes ``.config`` from ``vexpress_defconfig`` and the fragments, and checks it.
+    """Makes ``.config`` from ``vexpress_defconfig`` and the fragments, and checks it; `extra`
+    are the user's.
 
     Raises `BuildError` where an option that matters is not set.
     """
@@ -255,9 +272,11 @@ def configure(
     runner.run([*make, "vexpress_defconfig"], "configuring the kernel")
     path = tree / "obj" / ".config"
     wanted: dict[str, str] = {}
+    texts = [fragment.read_text() for fragment in fragments]
+    asked = kconfig.merged(kconfig_fragment(fragment) for fragment in extra)
+    texts.append(kconfig.lines(asked))
     with path.open("a") as file:
-        for fragment in fragments:
-            text = fragment.read_text()
+        for text in texts:
             # kconfig takes the last line of several on one option.
             file.write(text)
             wanted |= kconfig.parse(text)
@@ -265,9 +284,35 @@ def configure(
     config = kconfig.parse(path.read_text())
     kconfig.check(config)
     lost = [name for name in kconfig.not_honoured(wanted, config) if wanted[name] != "n"]
-    if lost:
-        progress.say(f"this kernel does not have: {', '.join(lost)}")
+    ours = [name for name in lost if name not in asked]
+    if ours:
+        progress.say(f"this kernel does not have: {', '.join(ours)}")
     return config
+
+
+def say_not_taken(kernel: KernelTree, recipe: Recipe, progress: Progress) -> None:
+    """Says which options of the user's fragments a built kernel does not have as asked."""
+    asked = kconfig.merged(kconfig_fragment(fragment) for fragment in recipe.extra)
+    if asked:
+        config = kconfig.parse(kernel.config.read_text())
+        for name in kconfig.not_honoured(asked, config):
+            progress.say(kconfig.not_taken(name, asked[name], config))
+
+
+def kconfig_fragment(path: Path) -> dict[str, str]:
+    """The options of a user's fragment. Raises `UserError` with the line that is none."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UserError(f"cannot read the configuration {path}: {reason}") from error
+    wrong = kconfig.first_wrong_line(text)
+    if wrong is not None:
+        raise UserError(
+            f"{path}:{wrong[0]}: `{wrong[1]}` is no option: expected CONFIG_NAME=value or"
+            " # CONFIG_NAME is not set"
+        )
+    return kconfig.parse(text)
 
 
 def _check_variant(fragment: Path, config: dict[str, str]) -> None:

@@ -66,6 +66,15 @@ def variants() -> list[str]:
     return sorted(path.stem for path in VARIANTS.glob("*.config"))
 
 
+def variant_fragment(name: str) -> Path:
+    """The options of a variant. Raises `UserError` where there is no such variant."""
+    if name not in variants():
+        near = difflib.get_close_matches(name, variants(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(variants())}"
+        raise UserError(f"--variant {name}: there is no such variant of the kernel; {hint}")
+    return VARIANTS / f"{name}.config"
+
+
 def with_variant(source: KernelSource, name: str) -> KernelSource:
     """The source, to be built as the variant `name`; empty: as it is.
 
@@ -73,11 +82,7 @@ def with_variant(source: KernelSource, name: str) -> KernelSource:
     """
     if not name:
         return source
-    if name not in variants():
-        near = difflib.get_close_matches(name, variants(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(variants())}"
-        raise UserError(f"--variant {name}: there is no such variant of the kernel; {hint}")
-    fragment = VARIANTS / f"{name}.config"
+    fragment = variant_fragment(name)
     return dataclasses.replace(source, label=f"{source.label}-{name}", variant=fragment)
 
 
@@ -137,13 +142,18 @@ def _newest(cache: Cache) -> str:
     return versions[-1]
 
 
-def at_commit(directory: Path, commit: str) -> KernelSource:
-    """The tree of one commit (its full id) of a git repository, which is only read."""
+def at_commit(directory: Path, commit: str, prefix: str = "") -> KernelSource:
+    """The tree of one commit (its full id) of a git repository, which is only read; `prefix` is
+    where in it the kernel is, with a slash at its end.
+    """
     name = re.sub(r"[^\w.+-]", "_", directory.absolute().name) or "tree"
 
     def unpack(tools: ToolRunner, tree: Path) -> None:
-        script = 'git -C "$1" archive "$2" | tar -x -C "$3"'
-        argv = [*_SCRIPT, script, "unpack", str(directory), commit, str(tree)]
+        # A partial clone's missing objects would be fetched into it.
+        nothing = "GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1"
+        script = nothing + ' git -c safe.directory=* -C "$1" archive "$2" | tar -x -C "$3"'
+        content = f"{commit}:{prefix}" if prefix else commit
+        argv = [*_SCRIPT, script, "unpack", str(directory), content, str(tree)]
         tools.run(argv, f"unpacking {commit[:12]} of {directory}")
 
     return KernelSource(f"{name}-{commit[:12]}", f"commit {commit}", unpack, "", directory)
@@ -253,12 +263,19 @@ def tree_version(path: Path) -> tuple[int, int]:
         makefile = (path / "Makefile").read_text(errors="replace")[:4096]
     except OSError as error:
         raise UserError(f"{path} is no kernel tree: Makefile: {error.strerror}; {_TOP}") from error
+    if not (path / "arch" / "arm" / "Kconfig").exists():
+        raise UserError(f"{path} is no kernel tree: it has no arch/arm; {_TOP}")
+    return makefile_version(makefile, path)
+
+
+def makefile_version(makefile: str, path: Path) -> tuple[int, int]:
+    """Version and patch level in the text of a kernel's Makefile. Raises `UserError` with `path`
+    where there are none.
+    """
     major = re.search(r"(?m)^VERSION\s*=\s*(\d+)", makefile)
     minor = re.search(r"(?m)^PATCHLEVEL\s*=\s*(\d+)", makefile)
-    if major is None or minor is None or not (path / "arch" / "arm" / "Kconfig").exists():
-        raise UserError(
-            f"{path} is no kernel tree: no VERSION in its Makefile, or no arch/arm; {_TOP}"
-        )
+    if major is None or minor is None:
+        raise UserError(f"{path} is no kernel tree: no VERSION in its Makefile; {_TOP}")
     return int(major[1]), int(minor[1])
 
 

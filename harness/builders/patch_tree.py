@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.builders import cpio, git_apply, userland
@@ -30,6 +31,7 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.diff import touched_files
 from harness.builders.dtb import NAME, compile_dts
 from harness.builders.imageset import rootfs_parts
+from harness.builders.kept_base import KeptBase
 from harness.builders.kernel import (
     TARGETS,
     TREE_BYTES,
@@ -43,6 +45,8 @@ from harness.builders.kernel_source import KernelSource, resolve
 from harness.builders.manifest import disk_size
 from harness.builders.mirror import Mirror, below, plain_file, remove, take
 from harness.builders.module import CALLS, build_module
+from harness.builders.overlay import Layer, Overlay
+from harness.builders.own_tree import Anchor, CommitTree, anchor
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import read_manifest
 from harness.builders.sandbox import Sandbox, check
@@ -58,6 +62,12 @@ from harness.imageset import preflight
 from harness.imageset.features import OURS
 from harness.imageset.model import APP, ImageSet
 
+KERNEL_FILES = (
+    *("arch/arm/boot/zImage", "vmlinux", "System.map"),
+    "include/config/kernel.release",
+)
+"""What is taken from a built kernel, from its build directory."""
+MODULE = "cma.ko"
 PATCHABLE = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
 KERNEL = "linux"
@@ -125,6 +135,10 @@ class PatchTree:
         """How patches went in that did not go in exactly, since the last `restore`."""
         self._repository = repository
         self._touched: set[str] = set()
+        self._layer = Layer(self.kernel.tree, base.tree)
+        self.on_step: Callable[[str], None] = lambda step: None
+        """Called with each step of a build."""
+        self._laid: Overlay = {}
 
     @property
     def origin(self) -> Path:
@@ -210,8 +224,29 @@ class PatchTree:
     def _note(self, line: str) -> None:
         if match := _STEP.match(line):
             self.steps.append(match[1])
+            self.on_step(match[1])
         if _WARNING.search(line):
             self.warnings.append(line.removeprefix("../").strip())
+
+    @property
+    def laid(self) -> Overlay:
+        """What is laid over the built kernel."""
+        return self._laid
+
+    @property
+    def made_of_source(self) -> bool:
+        """Whether the last build made anything of the kernel's. The driver is made each time."""
+        return any(not step.startswith(str(self.root / "images")) for step in self.steps)
+
+    def lay(self, overlay: Overlay, touched: Sequence[str] = ()) -> list[str]:
+        """Lays these files over the kernel's, in place of what was laid before, and lets them stay:
+        what is patched is the tree with them. `touched` are those that patches would have changed.
+        Returns what was written or removed.
+        """
+        self._mirror.lend()
+        self._laid = overlay
+        self._touched = {f"{KERNEL}/{path}" for path in touched}
+        return self._layer.lay(overlay)
 
     # Patches
 
@@ -268,8 +303,16 @@ class PatchTree:
         return paths
 
     def restore(self) -> None:
-        """Removes all patches and restores every file."""
+        """Removes all patches and restores every file; what was laid is laid again."""
+        self.clean()
+        if self._laid:
+            self._mirror.lend()
+            self._layer.lay(self._laid)
+
+    def clean(self) -> None:
+        """Restores every file to what the built kernel has."""
         self._mirror.restore()
+        self._layer.forget()
         self._reset_images()
         self.said.clear()
 
@@ -286,22 +329,39 @@ class PatchTree:
         self.warnings.clear()
         changed = {path.split("/")[1] for path in self._touched if path.startswith("images/")}
         kernel = any(path.startswith(f"{KERNEL}/") for path in self._touched)
-        if kernel:
-            self._make_kernel()
         files = {name: path for name, (_, path) in self._parts.items()}
-        if kernel or "module" in changed:
-            files["module"] = self._make_module(to)
-            files["calls"] = take(self.root, f"images/module/{CALLS}", to)
+        base = self._laid_base if self._laid and not self._touched else None
+        if base is not None and base.take(to):
+            files["module"], files["calls"] = to / MODULE, to / CALLS
+        else:
+            if kernel or self._laid:
+                self._make_kernel()
+            if kernel or self._laid or "module" in changed:
+                files["module"] = self._make_module(to)
+                files["calls"] = take(self.root, f"images/module/{CALLS}", to)
+            for name in KERNEL_FILES:
+                take(self.kernel.obj, name, to)
+            if base is not None:
+                base.keep(to)
         if "app" in changed:
             files["app"] = self._make_app(to)
+        return self._put_together(to, files)
+
+    def unlaid(self, to: Path) -> ImageSet:
+        """The image set of the built kernel, without what is laid over it and without patches."""
+        to.mkdir(parents=True, exist_ok=True)
+        for name in KERNEL_FILES:
+            take(self._base.obj, name, to)
+        return self._put_together(to, {name: path for name, (_, path) in self._parts.items()})
+
+    def _put_together(self, to: Path, files: Mapping[str, Path]) -> ImageSet:
         dtb = to / Path(NAME).with_suffix(".dtb")
         dtb.write_bytes(self._compile_dts())
-        release = self._release()
+        release = self._release(to)
         manifest = project.IMAGES / "rootfs" / "manifest.toml"
         initrd = to / "initramfs.cpio"
         initrd.write_bytes(cpio.archive(read_manifest(manifest, release, files)))
-        names = ("arch/arm/boot/zImage", "vmlinux", "System.map")
-        zimage, vmlinux, system_map = (take(self.kernel.obj, name, to) for name in names)
+        zimage, vmlinux, system_map = (to / Path(name).name for name in KERNEL_FILES[:3])
         return preflight.with_parts(
             ImageSet(
                 kernel=zimage,
@@ -316,9 +376,18 @@ class PatchTree:
             )
         )
 
-    def _release(self) -> str:
+    @property
+    def _laid_base(self) -> KeptBase:
+        """Where the kernel with what is laid, and no patch, is kept."""
+        digest = hashlib.sha256(f"{self._slug} {self._parts['module'][0].slug}\n".encode())
+        for path, content in sorted(self._laid.items()):
+            blob = "" if content is None else f"{content.mode} {content.blob()}"
+            digest.update(f"{path} {blob}\n".encode(errors="surrogateescape"))
+        return KeptBase(self.root / "bases", digest.hexdigest()[:16])
+
+    def _release(self, to: Path) -> str:
         """What the kernel calls itself. It becomes the name of a directory of the guest."""
-        made = plain_file(self.kernel.obj, "include/config/kernel.release").read_bytes()
+        made = (to / "kernel.release").read_bytes()
         release = made[:_RELEASE_BYTES].decode("ascii", errors="replace").strip()
         if not _RELEASE.fullmatch(release):
             raise BuildError(f"the kernel's release is no name of one: {ascii(release)[:200]}")
@@ -326,7 +395,8 @@ class PatchTree:
 
     def _make_kernel(self) -> None:
         words = [*self._make, *line_flags(traced_objects(self._touched))]
-        if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in self._touched):
+        changed = (*self._touched, *self._laid)
+        if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in changed):
             # kconfig would ask for a new option on standard input.
             self._run([*words, "olddefconfig"], "configuring the kernel")
         self._run([*words, *TARGETS], "making the kernel")
@@ -336,7 +406,15 @@ class PatchTree:
         the kernel's tree, or ``images/…``.
         """
         kernel = [p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")]
-        places = [(name, self._base.tree, self.kernel.tree) for name in sorted(kernel)]
+        before = self.root / "before"
+        remove(before)
+        before.mkdir(mode=0o700)
+        for name in kernel:
+            content = self._layer.before(name)
+            if content is not None and content.mode:
+                (before / name).parent.mkdir(parents=True, exist_ok=True)
+                (before / name).write_bytes(content.data)
+        places = [(name, before, self.kernel.tree) for name in sorted(kernel)]
         own = sorted(path for path in self._touched if path.startswith("images/"))
         return unified([*places, *((name, project.IMAGES.parent, self.root) for name in own)])
 
@@ -363,7 +441,7 @@ class PatchTree:
         source = self.root / "images" / "module"
         words = [*self._make, f"M={source}", "modules"]
         self._run(words, "making cma.ko")
-        return take(self.root, "images/module/cma.ko", to)
+        return take(self.root, f"images/module/{MODULE}", to)
 
     def _make_app(self, to: Path) -> Path:
         source = self.root / "images" / "app"
@@ -436,6 +514,10 @@ def _lock_file(cache: Cache, label: str) -> Path:
     return cache.directory("locks") / f"tree-{label}.lock"
 
 
+Base = str | Path | KernelSource | CommitTree | None
+"""What a patch tree can be opened for: see `resolve`, or a commit of somebody's git tree."""
+
+
 def _free_tree(cache: Cache, label: str, progress: Progress) -> tuple[str, FileLock]:
     """The name of a tree that nobody is in, and the lock on it; waits where all are in use."""
     most = os.environ.get(TREES, "")
@@ -453,34 +535,50 @@ def _free_tree(cache: Cache, label: str, progress: Progress) -> tuple[str, FileL
 @contextlib.contextmanager
 def open_patch_tree(
     cache: Cache,
-    kernel: str | Path | KernelSource | None,
+    kernel: Base,
     progress: Progress,
     jobs: int,
     limits: Limits | None = None,
+    config: Sequence[Path] = (),
 ) -> Iterator[PatchTree]:
-    """The patch_tree of a kernel (see `resolve`), clean, for this process alone; clean afterwards.
+    """The patch_tree of a kernel, clean, for this process alone; clean afterwards.
 
-    Waits where others have as many as there may be (`TREES`). Raises `UserError`, `BuildError`.
+    `config` are fragments on top of our configuration. Waits where others have as many
+    as there may be (`TREES`). Raises `UserError`, `BuildError`.
     """
     parts = rootfs_parts(cache, progress)
-    source = resolve(kernel, cache)
-    key, built = build_kernel(cache, source, Recipe.ours(), progress)
-    module = build_module(cache, built, key.slug, progress)
-    parts |= {"module": module, "calls": (module[0], module[1].with_name(CALLS))}
     trees = cache.directory("trees")
     trees.chmod(0o700)
-    name, lock = _free_tree(cache, source.label, progress)
+    recipe = Recipe.ours().with_fragments(config)
+    if isinstance(kernel, CommitTree):
+        label = kernel.label
+        given: Path | None = kernel.repository.top
+        found = anchor(cache, kernel, recipe, progress, _stamped(trees / label))
+    else:
+        source = resolve(kernel, cache)
+        label, given = source.label, source.repository
+        found = Anchor(*build_kernel(cache, source, recipe, progress), {})
+    module = build_module(cache, found.kernel, found.key.slug, progress)
+    parts |= {"module": module, "calls": (module[0], module[1].with_name(CALLS))}
+    name, lock = _free_tree(cache, label, progress)
     root = trees / name
     with lock:
         free = shutil.disk_usage(cache.root).free
         if not root.exists() and free < TREE_BYTES:
             raise UserError(f"{cache.root} has only {free >> 20} MiB free")
-        given = source.repository
         patch_tree = PatchTree(
-            root, built, key.slug, parts, lock, progress, cache, jobs, limits, given
+            root, found.kernel, found.key.slug, parts, lock, progress, cache, jobs, limits, given
         )
         patch_tree.prepare()
         try:
+            if found.laid:
+                patch_tree.lay(found.laid)
             yield patch_tree
         finally:
-            patch_tree.restore()
+            patch_tree.clean()
+
+
+def _stamped(root: Path) -> str:
+    """The slug of the kernel that a patch tree is a copy of; empty for none."""
+    content = _read_json(root / "stamp.json")
+    return str(content.get("kernel", "")) if isinstance(content, dict) else ""

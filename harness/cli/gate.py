@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options
+from harness.cli.judged import Asked
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.builders.kernel_source import KernelSource
     from harness.engine.choose import ClusterChoice
-    from harness.gate.inputs import Input
 
 RATIO = click.FloatRange(min=1)
 
 
 @click.command(epilog="Exit status: 0 accepted, 1 rejected, 2 cannot be judged, 3 infrastructure.")
-@click.argument("patches", metavar="[PATCH]...", type=options.PATH, nargs=-1)
+@click.argument("words", metavar="[PATCH|COMMITS]...", type=options.PATH_OR_WORD, nargs=-1)
 @options.kernel(
-    "The kernel that they are for: Debian's version, or a tree (default: 6.1).", "--base"
+    "The kernel that they are for: Debian's version, or a tree (default: the git tree of a kernel"
+    " that you are in, else 6.1).",
+    "--base",
 )
+@click.option("--staged", is_flag=True, help="Judge what is staged, not all that is not committed.")
+@options.config
 @click.option("--range", "commits", metavar="A..B", help="Judge these commits of the kernel tree.")
 @click.option(
     "--queue",
@@ -72,8 +75,10 @@ RATIO = click.FloatRange(min=1)
 @options.as_json("Print the verdict as JSON.")
 @options.debug
 def command(
-    patches: tuple[Path, ...],
+    words: tuple[str, ...],
     kernel: str | Path | None,
+    staged: bool,
+    config: tuple[Path, ...],
     commits: str | None,
     queue: Path | None,
     at_once: int,
@@ -88,11 +93,14 @@ def command(
 ) -> int:
     """Judge patches for the kernel, the driver, the application or the device tree.
 
-    PATCH is a patch, a mail or a mailbox; - is standard input. They are built in a sandbox, booted
-    and tested, and compared with the kernel without them.
+    PATCH is a patch, a mail or a mailbox; - is standard input. In the git tree of a kernel: without
+    any, what is not committed; COMMITS are A..B, a branch (against its upstream), or one commit
+    (HEAD). They are built in a sandbox, booted and tested, and compared with the kernel without
+    them. The tree is only read.
     """
     from harness.builders.cache import Cache
-    from harness.builders.kernel_source import resolve, with_variant
+    from harness.builders.kernel_source import resolve, variant_fragment, with_variant
+    from harness.builders.own_tree import CommitTree
     from harness.gate.gate import Gate
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
@@ -104,27 +112,30 @@ def command(
 
     if whole and select:
         raise click.UsageError("--whole and --select: give one of them")
+    asked = Asked(words, kernel, commits, staged)
     if queue is not None:
         from harness.cli.queue import judge_queue
 
-        if patches or commits:
+        if words or commits or staged:
             raise click.UsageError("--queue DIR: its files are what is judged; name nothing else")
-        words = options.words_of(settings)
+        more = options.words_of(settings)
         return judge_queue(
-            queue, cluster, at_once, kernel, jobs, words, whole, select, output, as_json
+            queue, cluster, at_once, kernel, jobs, more, whole, select, output, as_json
         )
     if cluster.address:
         raise click.UsageError("--cluster goes with --queue DIR")
-    if not patches and not commits:
-        # Nothing is judged, so no earlier verdict is written over.
-        raise UserError("no patch was given; - reads one from the standard input")
+    asked.check()
     check_installed()
     begun = time.monotonic()
     to = (output or ARTIFACTS / "gate").absolute()
     render = json_report.render if as_json else text.render
     try:
-        base, found = _input(patches, kernel, commits, select)
-        if variant:
+        if select is not None and not select.is_file():
+            raise UserError(f"--select {select}: there is no such file")
+        base, found = asked.read()
+        if isinstance(base, CommitTree):
+            config = (*config, *([variant_fragment(variant)] if variant else []))
+        elif variant:
             base = with_variant(resolve(base, Cache()), variant)
     except UserError as error:
         finding = Finding(FindingKind.SCOPE, str(error))
@@ -141,37 +152,11 @@ def command(
         return result.decision.exit_status
     progress = LineProgress()
     given = {name: value for name, value in settings.items() if value is not None}
-    chosen = Options(output=to, base=base, select=select, whole=whole, workers=jobs, **given)
+    chosen = Options(
+        output=to, base=base, config=config, select=select, whole=whole, workers=jobs, **given
+    )
     result = Gate(chosen, Cache(say=progress.say), progress).judge(found)
     write_all(result, chosen.output)
     print(render(result))
     print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
     return result.decision.exit_status
-
-
-def _input(
-    patches: tuple[Path, ...],
-    kernel: str | Path | None,
-    commits: str | None,
-    select: Path | None,
-) -> tuple[str | Path | KernelSource | None, list[Input]]:
-    """What is to be judged, and on what. Raises `UserError`."""
-    from harness.builders.kernel_source import at_commit
-    from harness.gate import inputs
-
-    if isinstance(kernel, Path) and not kernel.is_dir():
-        raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
-    if commits:
-        if patches:
-            raise UserError("give patches, or a --range of commits, not both")
-        if not isinstance(kernel, Path):
-            raise UserError("--range A..B needs the git tree: --kernel DIR")
-        base, found = inputs.commits(kernel, commits)
-        return at_commit(kernel, base), found
-    if select is not None and not select.is_file():
-        raise UserError(f"--select {select}: there is no such file")
-    found = inputs.read(list(patches))
-    for patch in found:
-        for note in patch.notes:
-            print(note, file=sys.stderr)
-    return kernel, found

@@ -58,6 +58,26 @@ class UserPath(click.ParamType[Path]):
 PATH = UserPath()
 
 
+class PathOrWord(click.ParamType[str]):
+    """A file, as it was typed, or a word that is none."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path with ``~`` replaced; all else as it is."""
+        text = str(value)
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shell's own completion of file names."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH_OR_WORD = PathOrWord()
+
+
 class Kernel(click.ParamType[str | Path]):
     """A kernel: ``6.1`` (Debian's linux-source), ``newest``, a source tree, or a zImage."""
 
@@ -168,6 +188,18 @@ def kernel(what: str = "", *more: str) -> Callable[[F], F]:
         or "Debian's linux-source-X.Y (default: 6.1), the newest that apt has, a kernel tree (5.0"
         " or later; only read), or a zImage.",
     )
+
+
+def config(function: F) -> F:
+    """``--config FRAGMENT``."""
+    return click.option(
+        "--config",
+        metavar="FRAGMENT",
+        type=PATH,
+        multiple=True,
+        help="Kernel options to merge into ours, as scripts/kconfig/merge_config.sh does (may be"
+        " repeated).",
+    )(function)
 
 
 def output(what: str, *more: str) -> Callable[[F], F]:

@@ -139,6 +139,10 @@ class Baselines:
         self._tried: dict[Path, Results] = {}
         """What was known after a run of all tests, by this object."""
 
+    def stored(self, images: ImageSet) -> Evidence | None:
+        """What each test executes on a system, where that is kept."""
+        return _read_evidence(self._path(images, tests_digest()))
+
     def evidence(self, suite: Suite, images: ImageSet, to: Path) -> tuple[Evidence | None, float]:
         """What each test of the whole suite executes on the unpatched system; None where that
         cannot be known. And the seconds that it took to get it: 0 where it was kept.

@@ -135,7 +135,12 @@ class Gate(SuiteStage):
         with self._stage("base"):
             shop = patch_tree.enter_context(
                 open_patch_tree(
-                    self._cache, options.base, self._progress, options.workers, self._limits
+                    self._cache,
+                    options.base,
+                    self._progress,
+                    options.workers,
+                    self._limits,
+                    options.config,
                 )
             )
             base = shop.build(out / "images" / "base")

@@ -99,7 +99,9 @@ def _read_file(path: Path, notes: list[str], *, alone: bool) -> list[Input]:
         order.sort(key=lambda mail: (mail.version, mail.number or (0, 0)))
     labels = {mail.place: f"{name} ({index})" for index, mail in enumerate(order, 1)}
     return [
-        _input(name if len(mails) == 1 else labels[mail.place], mail.title, mail.author, mail.body)
+        one_patch(
+            name if len(mails) == 1 else labels[mail.place], mail.title, mail.author, mail.body
+        )
         for mail in chosen.patches
     ]
 
@@ -175,10 +177,10 @@ def _plain(name: str, text: str) -> Input:
         header = said.startswith(("#", "commit ", "Author:", "Date:", "From:", "Merge:", "---"))
         if said and not header and not subject:
             subject = said.removeprefix("Subject: ")
-    return _input(name, subject, author, text)
+    return one_patch(name, subject, author, text)
 
 
-def _input(name: str, subject: str, author: str, text: str) -> Input:
+def one_patch(name: str, subject: str, author: str, text: str) -> Input:
     """Raises `UserError` where the text is no diff, or one that leaves the tree."""
     at = first_diff(text) or 0
     paths = tuple(touched_files(text, name))
@@ -237,7 +239,7 @@ def tree_diff(directory: Path, old: str, new: str, name: str = "") -> Input:
     text = difference(directory, old, new).decode("utf-8", "surrogateescape")
     described = git(directory, "log", "-1", "--format=%s%x00%an <%ae>", new)
     subject, _, author = described.decode("utf-8", "replace").strip().partition("\0")
-    return _input(name or new[:12], subject, author, text)
+    return one_patch(name or new[:12], subject, author, text)
 
 
 def commits(directory: Path, span: str) -> tuple[str, list[Input]]:

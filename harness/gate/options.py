@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.builders.kernel_source import KernelSource
+from harness.builders.patch_tree import Base
 from harness.builders.watch import Limits
 
 BOOT_TIMEOUT = 30.0
@@ -24,7 +24,9 @@ class Options:
 
     output: Path
     """A directory for everything that is kept; it is emptied first."""
-    base: str | Path | KernelSource | None = None
+    base: Base = None
+    config: tuple[Path, ...] = ()
+    """Fragments on top of our kernel configuration, for the base and the patched kernel."""
     select: Path | None = None
     """The tests to run, a file for ``--qemu-select``; None: those that execute what is changed."""
     whole: bool = False

@@ -19,5 +19,32 @@ PYTHON_PATH = _PACKAGE.parent
 IMAGES = ROOT / "images"
 SUITE = ROOT / "tests" / "cma"
 """The tests that a kernel must pass."""
-ARTIFACTS = Path("artifacts").absolute() if INSTALLED else ROOT / "artifacts"
+_KERNEL = ("Kbuild", "Kconfig", "Makefile")
+
+
+def is_kernel(path: Path) -> bool:
+    """Whether a directory is the top of a kernel tree, as far as it is checked out."""
+    return all((path / name).is_file() for name in _KERNEL)
+
+
+def artifacts(here: Path, installed: bool = INSTALLED) -> Path:
+    """Where what a run leaves goes, for a command that is given in the directory `here`.
+
+    Never into a kernel tree, which is only read: there it goes to the user's state directory, one
+    for each tree.
+    """
+    if not installed:
+        return ROOT / "artifacts"
+    tree = next((path for path in (here, *here.parents) if is_kernel(path)), None)
+    if tree is None:
+        return here / "artifacts"
+    import hashlib
+
+    import platformdirs
+
+    digest = hashlib.sha256(str(tree).encode()).hexdigest()[:8]
+    return platformdirs.user_state_path("vexpress-cma-harness") / f"{tree.name}-{digest}"
+
+
+ARTIFACTS = artifacts(Path.cwd())
 """Where what a run leaves goes, unless ``--output`` says otherwise."""

@@ -37,6 +37,44 @@ def parse(text: str) -> dict[str, str]:
     return found
 
 
+def merged(fragments: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Several fragments as one, as ``scripts/kconfig/merge_config.sh`` merges them: what a later
+    one says of an option counts.
+    """
+    found: dict[str, str] = {}
+    for fragment in fragments:
+        found |= fragment
+    return found
+
+
+def lines(config: Mapping[str, str]) -> str:
+    """The text of a ``.config`` that has these options."""
+    return "".join(
+        f"# CONFIG_{name} is not set\n" if value == "n" else f"CONFIG_{name}={value}\n"
+        for name, value in config.items()
+    )
+
+
+def first_wrong_line(text: str) -> tuple[int, str] | None:
+    """The number, from 1, and the text of the first line that is neither an option nor a comment
+    nor empty: ``FOO=y``, ``CONFIG_FOO = y``. None where all are good.
+    """
+    for number, row in enumerate(text.splitlines(), 1):
+        comment = row.startswith("#") and not re.match(r"#\s*CONFIG_\w+\s*=?\s*is not set", row)
+        if row.strip() and not comment and not _LINE.fullmatch(row.rstrip()):
+            return number, row.strip()
+    return None
+
+
+def not_taken(name: str, wanted: str, config: Mapping[str, str]) -> str:
+    """A line on an option that a configuration does not have as it was asked for, as the kernel's
+    merge_config.sh says it.
+    """
+    have = config.get(name)
+    now = "this kernel has no such option, or what it depends on is off" if have is None else have
+    return f"CONFIG_{name}={wanted} was not taken: {now}"
+
+
 def enabled(config: Mapping[str, str], option: str) -> bool:
     """Whether `option` is built in (``y``)."""
     return config.get(option) == "y"

@@ -11,6 +11,7 @@ from harness.builders import patch_tree
 from harness.builders.cache import Cache, Key
 from harness.builders.dtb import NAME
 from harness.builders.kernel import KernelTree
+from harness.builders.overlay import FileContent
 from harness.builders.patch_tree import PatchError, PatchTree, kept_trees, remove_tree
 from harness.errors import BuildError, UserError
 from harness.host import project
@@ -277,3 +278,37 @@ def test_kept_trees_are_listed_and_removed_unless_in_use(bench: Bench, tmp_path:
     assert first.path.exists()
     assert remove_tree(cache, first)
     assert [tree.path.name for tree in kept_trees(cache)] == ["half"]
+
+
+def laid(text: str) -> dict[str, FileContent | None]:
+    return {"mm/cma.c": FileContent(text.encode(), 0o644)}
+
+
+def test_what_is_laid_is_the_base_of_patches_and_is_built_once(
+    bench: Bench, tmp_path: Path
+) -> None:
+    shop = bench.open()
+    assert shop.lay(laid("newer\n")) == ["mm/cma.c"]
+    assert bench.build(shop) == "newer\n"
+    shop.apply(patch(tmp_path, "linux/mm/cma.c", "bad", "newer"))
+    assert bench.build(shop) == "bad\n"
+    assert "-newer\n+bad" in shop.diff()
+    shop.restore()
+    assert bench.build(shop) == "newer\n"
+    shop.clean()
+    made = bench.makes()
+    again = bench.open()
+    again.lay(laid("newer\n"))
+    assert bench.build(again) == "newer\n"
+    assert bench.makes() == made, "its kernel was kept"
+    again.lay({})
+    assert bench.build(again) == "good\n"
+
+
+def test_one_tree_after_the_other_is_laid_and_made(bench: Bench) -> None:
+    shop = bench.open()
+    for text in ("one\n", "two\n", "one\n"):
+        shop.lay(laid(text), ["mm/cma.c"])
+        assert bench.build(shop) == text
+        assert shop.made_of_source
+    assert bench.makes() == 3, "what is edited is not kept"

@@ -175,6 +175,10 @@ class FakeShop:
         self.build = world.build_set
         self.warnings_before = world.warnings_before
 
+    @property
+    def made_of_source(self) -> bool:
+        return any(not step.startswith(str(self.root / "images")) for step in self.steps)
+
     def restore(self) -> None:
         self._world.done.append("made good")
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Which tests a run of ``harness watch`` runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from harness.builders.repository import Repository
+from harness.coverage.hunks import changed_base_lines
+from harness.errors import UserError
+from harness.gate.selection import GUARDS, Evidence
+
+FEW = 10
+"""How many tests a save is judged by."""
+_ALLOCATION = "tests/cma/test_allocation.py"
+FIRST = (
+    *GUARDS[:3],
+    f"{_ALLOCATION}::TestPlace::test_a_region_of_any_size_is_at_the_start_and_not_a_page_more",
+    f"{_ALLOCATION}::TestExhaustion::test_a_full_area_refuses_without_a_word_and_without_a_leak",
+    f"{_ALLOCATION}::TestPlace::test_a_release_between_neighbours_frees_that_region_alone",
+    f"{_ALLOCATION}::TestCounters::test_used_and_maxchunk_follow_the_bitmap_at_every_level",
+    "tests/cma/test_lifetime.py::TestRelease::test_a_second_release_is_refused",
+    "tests/cma/test_lifetime.py::TestEndOfTheHolder::test_close_gives_all_back",
+    "tests/cma/test_contents.py::TestReading::test_what_is_written_is_there_and_nowhere_else_in_ram",
+)
+"""The tests where nobody knows what each executes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The tests of a run."""
+
+    count: int
+    """How many, where that is known; else 0."""
+    select: Path | None
+    """A file with their names; None: all."""
+
+
+def choose(
+    given: Path | None,
+    evidence: Evidence | None,
+    repository: Repository,
+    place: Path,
+    *,
+    all_tests: bool,
+) -> Chosen:
+    """The tests for what is not committed: those that the file `given` names, if any; else those
+    that execute what is changed, the most specific first. A file that names them goes into `place`.
+    """
+    if all_tests:
+        return Chosen(0, None)
+    if given is not None:
+        return Chosen(len(_names(given.read_text())), given)
+    names: Sequence[str] = FIRST
+    if evidence is not None:
+        diff = repository.uncommitted().decode("utf-8", "surrogateescape")
+
+        def source(path: str) -> Sequence[str]:
+            with contextlib.suppress(UserError):  # a new file
+                return repository.text("HEAD", path).split("\n")
+            return ()
+
+        names = executing(evidence, diff, source)
+    select = place / "select.txt"
+    select.write_text("".join(f"{name}\n" for name in names))
+    return Chosen(len(names), select)
+
+
+def executing(
+    evidence: Evidence, diff: str, source: Callable[[str], Sequence[str]]
+) -> Sequence[str]:
+    """`FEW` tests that execute the lines which a diff of the base changes, and of `FIRST` as many
+    as there is room for. `source` gives the lines of a file of the base.
+    """
+    found: set[str] = set()
+    for covered in changed_base_lines(diff, evidence.lines, source).values():
+        for file, lines in (covered or {}).items():
+            found |= {test for line in lines for test in evidence.lines.tests_of(file, line)}
+    known: Collection[str] = evidence.every
+    rest = [test for test in FIRST if test in known]
+    return tuple(dict.fromkeys([*evidence.ordered(found)[: FEW - 2], *rest]))[:FEW]
+
+
+def _names(text: str) -> list[str]:
+    rows = (line.strip() for line in text.splitlines())
+    return [row for row in rows if row and not row.startswith("#")]
