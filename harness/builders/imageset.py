@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from harness.builders import apt, sshd, userland
-from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.cache import BuildDirectory, Cache, Key, cache_root
 from harness.builders.dtb import NAME, compile_dts
 from harness.builders.kernel import KernelTree, Recipe, build_kernel, file_digest
 from harness.builders.kernel_source import DEFAULT, KernelSource, resolve, with_variant
@@ -21,6 +21,7 @@ from harness.host.progress import LazyProgress, Progress
 from harness.imageset import preflight
 from harness.imageset.features import OURS
 from harness.imageset.model import APP, ImageSet
+from harness.imageset.zimage import kernel_facts
 
 VERSIONS = (DEFAULT, "6.12", "7.3")
 """The kernels that the project's own tests run on."""
@@ -117,6 +118,26 @@ def current_slugs(cache: Cache) -> set[str]:
             build_image_set(version, cache=recorder)
     debs = {apt.deb_key(*pin).slug for pin in apt.pinned(cache).items()}
     return recorder.slugs | debs
+
+
+def nearest_version(kernel: Path, asked: Sequence[str] = (DEFAULT,)) -> str:
+    """The version whose image set has the parts that a given kernel needs: its modules are of no
+    use to another.
+
+    One of `asked` (the first, where none is the kernel's), or one that is in the cache.
+    """
+    release = kernel_facts(kernel).release
+    for version in (*asked, *VERSIONS):
+        if f"{release}.".startswith(f"{version}.") and (version in asked or _is_built(version)):
+            return version
+    return asked[0]
+
+
+def _is_built(version: str) -> bool:
+    with contextlib.suppress(_Missing, HarnessError):
+        build_image_set(version, cache=_Recorder(cache_root()))
+        return True
+    return False
 
 
 def build_dtb(cache: Cache, kernel: KernelTree, kernel_slug: str) -> tuple[Key, Path]:

@@ -222,7 +222,7 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
     if version < OLDEST:
         raise UserError(f"{path} is Linux {version[0]}.{version[1]}; 5.0 is the oldest that works")
     label = re.sub(r"[^\w.+-]", "_", path.name) or "tree"
-    if (path / ".git").exists():
+    if _is_tracked(path):
         files, identity, dirty = _git_state(path)
         if dirty:
             cache.say(f"{path} has uncommitted changes ({dirty} files): they are built too")
@@ -243,7 +243,7 @@ def _from_directory(path: Path, cache: Cache) -> KernelSource:
     def unpack_plain(tools: ToolRunner, tree: Path) -> None:
         # What an earlier build left may be gigabytes, and a tree that was built in cannot be built
         # out of.
-        left_out = [f"--exclude={pattern}" for pattern in _BUILT]
+        left_out = [f"--exclude={pattern}" for pattern in (*_BUILT, "./.git")]
         left_out += [f"--exclude=./{place.relative_to(path)}" for place in outputs]
         script = 'from="$1" to="$2"; shift 2; tar -C "$from" "$@" -cf - . | tar -C "$to" -xf -'
         argv = [*_SCRIPT, script, "copy", str(path), str(tree), *left_out]
@@ -290,6 +290,20 @@ def _git(path: Path, *words: str) -> str:
     return os.fsdecode(output)
 
 
+def _is_tracked(path: Path) -> bool:
+    """Whether git has the tree's files in a commit.
+
+    In a fresh ``git init`` it has none, and the ``.gitignore`` of Debian's sources is for all
+    files, so that there ``git add .`` adds nothing.
+    """
+    if not (path / ".git").exists():
+        return False
+    with contextlib.suppress(BuildError):
+        _git(path, "rev-parse", "--verify", "HEAD:Makefile")
+        return True
+    return False
+
+
 def _git_state(path: Path) -> tuple[list[str], str, int]:
     """The files on disk that belong to the tree, its identity, and how many differ from HEAD."""
     listed = _git(path, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -332,7 +346,11 @@ def _plain_identity(path: Path, outputs: list[Path]) -> str:
     digest = hashlib.sha256()
     for directory, subdirectories, names in os.walk(path):
         here = Path(directory)
-        subdirectories[:] = sorted(name for name in subdirectories if here / name not in outputs)
+        subdirectories[:] = sorted(
+            name
+            for name in subdirectories
+            if here / name not in outputs and here / name != path / ".git"
+        )
         for name in sorted(names):
             if _IS_BUILT.match(name):
                 continue

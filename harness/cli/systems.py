@@ -71,6 +71,10 @@ def chosen(options: dict[str, Any]) -> System:
         images = with_given(tree.image_set(), given)
         memory = memory or tree.memory_mib
     else:
+        if "kernel" in given:
+            from harness.builders.imageset import nearest_version
+
+            kernel = nearest_version(given["kernel"])
         built = build(kernel, unpatched=options["unpatched"], variant=options["variant"] or "")
         images = with_given(built, given)
     if options["append"]:

@@ -24,9 +24,10 @@ from harness.guest.ssh.transfer import ByteProgress
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
 from harness.imageset.model import APP, ImageSet
-from harness.imageset.module import MARKS
+from harness.imageset.module import MARKS, NO_WAY, NO_WAY_HELP
 from harness.machine.channel import CommandResult
 from harness.machine.crash import Crash
+from harness.machine.errors import CommandFailed
 from harness.machine.machine import Machine
 from harness.memory.app import AppRegion, parse_app_output
 from harness.memory.devicetree import read_dtb
@@ -253,7 +254,8 @@ class Guest:
         return path
 
     def insmod(self, arguments: str = "") -> None:
-        """Loads the driver. Raises `CommandFailed` with the kernel's reason.
+        """Loads the driver. Raises `CommandFailed` with the kernel's reason, `UserError` where this
+        system has no way for it to come to an area.
 
         Where heaps stand for it, its parameter ``area`` says which.
         """
@@ -263,7 +265,12 @@ class Guest:
             tests = " && ".join(f"ls {shlex.quote(heap_path(name))}" for name in self._served)
             self.run(tests)
             return
-        self.run(f"insmod {shlex.quote(self.module_path())} {arguments}")
+        try:
+            self.run(f"insmod {shlex.quote(self.module_path())} {arguments}")
+        except CommandFailed as error:
+            if NO_WAY in self.run("dmesg | tail -n 5", check=False).text:
+                raise UserError(f"Linux {self.release()} {NO_WAY_HELP}") from error
+            raise
         note_module(self.machine)
         if Feature.AGENT not in self.images.features:
             # Another's system may have a /dev of its own, which nobody adds to.

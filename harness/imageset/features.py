@@ -27,6 +27,7 @@ class Feature(enum.StrEnum):
     FAULT_INJECTION = "fault-injection"
     PAGE_TABLES = "page-tables"
     MODULE_AREAS = "module-areas"
+    MODULE_TREE = "module-tree"
     APP_SCRIPT = "app-script"
     TWO_AREAS = "two-areas"
     HEAPS = "heaps"
@@ -126,6 +127,9 @@ NEEDS: Mapping[Feature, Need] = {
     ),
     Feature.MODULE_AREAS: Need(
         "module", "the driver's parameter area= (modinfo shows it)", mark=b"parm=area:"
+    ),
+    Feature.MODULE_TREE: Need(
+        "module", "the driver's parameter tree= (modinfo shows it)", mark=b"parm=tree:"
     ),
     Feature.APP_SCRIPT: Need("app", "the application's option --script", mark=b"churn SEED COUNT"),
     Feature.TWO_AREAS: Need(

@@ -19,6 +19,12 @@ MARKS = ("find_cma_by_name", "CMA_demo", "dma_alloc_from_contiguous")
 """What shows the driver, the surest first: the symbol it takes, and the device node it makes.
 BiscuitOS calls it ``cma.ko``, since 2020 ``CMA_area_module-0.0.1.ko``.
 """
+NO_WAY = "exports no way to the areas"
+"""What our driver logs where it can come to no area (``images/module/cma.c``)."""
+NO_WAY_HELP = (
+    "exports nothing by which a module comes to a CMA area, and no node of the device tree has one"
+    " as its memory-region: give such a tree, or a kernel from 7.1 on, or one with our additions"
+)
 _INFO = re.compile(rb"(?:^|\0)(\w+)=([^\0]*)")
 _INIT = (".rel.gnu.linkonce.this_module", ".rela.gnu.linkonce.this_module")
 _SH_SIZE = 20

@@ -29,6 +29,10 @@ class MachineConfig:
     icount: bool = False
     """Deterministic time (``-icount shift=5,sleep=off``): the same transcript at each boot."""
 
+    dma: bool = False
+    """The source of random numbers goes by the kernel's DMA interface, as a real device does: it
+    has coherent memory. Else virtio takes guest addresses as they are.
+    """
     trace: tuple[str, ...] = ()
     """Source files (patterns, ``mm/cma*.c``) whose instructions are logged when they are executed;
     needs a kernel with line tables for them (`harness.machine.executed`).
@@ -61,7 +65,7 @@ class MachineConfig:
         if self.processors != 1:
             argv += ["-smp", str(self.processors)]
         argv += ["-audiodev", "none,id=audio0", "-global", "pl041.audiodev=audio0"]
-        argv += ["-device", "virtio-rng-device"]
+        argv += self._random()
         if Feature.SSH in self.images.features:
             argv += network.card()
         if self.icount:
@@ -69,6 +73,12 @@ class MachineConfig:
         if self.disk is not None:
             argv += ["-device", "virtio-blk-device,drive=root"]
         return argv
+
+    def _random(self) -> list[str]:
+        if not self.dma:
+            return ["-device", "virtio-rng-device"]
+        modern = ["-global", "virtio-mmio.force-legacy=false"]  # the older ones have no such flag
+        return [*modern, "-device", "virtio-rng-device,iommu_platform=on"]
 
     def by_hand(self) -> list[str]:
         """QEMU's arguments that boot the same machine from a terminal."""

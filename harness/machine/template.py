@@ -134,8 +134,7 @@ def qemu_version(qemu: str) -> str:
 def key(config: MachineConfig, point: str) -> str:
     """The digest of all that a template depends on: image set, arguments, QEMU, the point."""
     parts = [str(FORMAT), config.images.digest(), qemu_version(config.qemu), point]
-    parts += [str(config.memory_mib), config.command_line, str(config.icount)]
-    parts += [str(config.processors), *config.trace]
+    parts += [config.command_line, *config.devices(), *config.trace]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

@@ -127,6 +127,8 @@ HARMLESS = (
     _line(r"cma: (?:\w+\(|\w+: reserving \d+ MiB for|consider |added |deleted |total |created ).*"),
     _line(r"cma: (?:number of available pages|range \d+): .*|cma: "),
     _line(r"cma: \w+: (?:[^:]+: )?alloc failed, req-size: \d+ pages, ret: -?\d+"),
+    _line(r"cma: \w+: .+: skipping incompatible area \[0x[0-9a-f]+-0x[0-9a-f]+\]", (7, 3)),
+    _line(r"cma: \w+: reserved \d+ MiB on node \d+", (5, 10), (6, 12)),
     _line(r"cma: invalid node \d+ specified", (6, 12)),
     _line(r"(?:cma: )?Couldn't (?:queue default CMA region|store CMA reserved area).*", (7, 3)),
     _line(r"(?:Unknown k|K)ernel command line.*"),

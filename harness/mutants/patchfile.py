@@ -3,7 +3,8 @@
 
 ``Subject:`` what it breaks; ``Kind: mutant`` or ``harmless``; ``Caught-by:`` a pytest ``-k``
 expression, mutants only; ``SPDX-License-Identifier:``; if need be ``Commit:`` (the regression of
-history) and ``Kernel:`` (the only versions that it applies to; ``7.3+`` is 7.3 and later).
+history), ``Kernel:`` (the only versions that it applies to; ``7.3+`` is 7.3 and later) and
+``Elsewhere:`` (why it cannot be on any other).
 
 Paths are ``a/linux/…`` for the kernel with our additions, ``a/images/{module,app,dts}/…`` for the
 rest.
@@ -27,7 +28,10 @@ from harness.errors import UserError
 from harness.host.project import ROOT
 
 MUTANTS = ROOT / "tests" / "mutants"
-HEADERS = ("Subject", "Kind", "Caught-by", "SPDX-License-Identifier", "Commit", "Kernel")
+HEADERS = (
+    *("Subject", "Kind", "Caught-by", "SPDX-License-Identifier"),
+    *("Commit", "Kernel", "Elsewhere"),
+)
 KINDS = ("mutant", "harmless")
 _HEADER = re.compile(r"^([A-Z][A-Za-z-]+):\s*(.*\S)\s*$")
 
@@ -44,6 +48,8 @@ class Mutant:
     kernels: tuple[str, ...]
     """Versions that it is for; empty for all."""
     files: tuple[str, ...]
+    elsewhere: str = ""
+    """Why it cannot be on the others; empty where it can, by a diff of its own."""
 
     @property
     def name(self) -> str:
@@ -94,6 +100,7 @@ def read_mutant(path: Path) -> Mutant:
         headers.get("Caught-by", ""),
         tuple(headers.get("Kernel", "").replace(",", " ").split()),
         files,
+        headers.get("Elsewhere", ""),
     )
 
 

@@ -14,6 +14,7 @@ PASSED, FAILED, INFRASTRUCTURE = 0, 1, 3
 RESULTS = "mutants.json"
 """Where the results are, as JSON, in the directory of a run; written after each mutant."""
 _EXPLAINED = {
+    MutantStatus.OTHER_KERNEL,
     MutantStatus.DOES_NOT_APPLY,
     MutantStatus.DOES_NOT_BUILD,
     MutantStatus.INFRASTRUCTURE,

@@ -135,7 +135,7 @@ class Runner:
         fitting = [mutant for mutant in mutants if mutant.fits(self._kernel)]
         for mutant in mutants:
             if mutant not in fitting:
-                yield Result(mutant, MutantStatus.OTHER_KERNEL)
+                yield Result(mutant, MutantStatus.OTHER_KERNEL, message=mutant.elsewhere)
         for mutant in sorted(fitting, key=lambda mutant: mutant.of_kernel):
             if not mutant.harmless:
                 yield self._one(mutant)

@@ -18,7 +18,6 @@ from harness.errors import UserError
 from harness.imageset import preflight
 from harness.imageset.biscuitos import find
 from harness.imageset.model import ImageSet
-from harness.imageset.zimage import kernel_facts
 from harness.pytest_plugin.clones import Clones
 from harness.pytest_plugin.options import Settings
 
@@ -117,30 +116,26 @@ class Session:
         base = self._base(version).kernel
         return base if preflight.same_file(kernel, base) else None
 
-    def _nearest(self) -> str:
-        """The version to build the other parts for: that of the kernel that is given, if it can
-        be, for its modules are of no use to another.
-        """
-        kernel = self.settings.given.get("kernel")
-        release = kernel_facts(kernel).release if kernel else ""
-        versions = self.settings.versions
-        return next((v for v in versions if f"{release}.".startswith(f"{v}.")), versions[0])
-
     def _base(self, version: str) -> ImageSet:
         """What is there before the options for single parts replace something."""
         if self.settings.image_set is not None:
             return ImageSet.read(self.settings.image_set)
         if self.biscuitos is not None:
             return self.biscuitos.image_set()
-        from harness.builders.imageset import build_image_set, build_unpatched
+        from harness.builders.imageset import build_image_set, build_unpatched, nearest_version
 
-        variant = self.settings.variant
-        build: Callable[..., ImageSet] = functools.partial(build_image_set, variant=variant)
-        if self.settings.unpatched:
+        settings = self.settings
+        build: Callable[..., ImageSet] = functools.partial(
+            build_image_set, variant=settings.variant
+        )
+        if settings.unpatched:
             build = build_unpatched
-        if self.settings.kernel_source:
-            return build(self.settings.kernel_source)
-        return build(self._nearest() if version == GIVEN else version)
+        if settings.kernel_source:
+            return build(settings.kernel_source)
+        kernel = settings.given.get("kernel")
+        if version == GIVEN:
+            version = nearest_version(kernel, settings.versions) if kernel else settings.versions[0]
+        return build(version)
 
     @property
     def memory_mib(self) -> int:

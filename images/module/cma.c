@@ -16,6 +16,7 @@
  */
 #include <linux/cma.h>
 #include <linux/device.h>
+#include <linux/dma-mapping.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
@@ -272,6 +273,9 @@ static int cma_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!region)
 		return -EINVAL;
 
+	/* The same pages must not be cached in one mapping and not in the other. */
+	if (access.coherent)
+		vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
 	/* Sets VM_IO, VM_PFNMAP, VM_DONTEXPAND and VM_DONTDUMP on every kernel. */
 	ret = remap_pfn_range(vma, vma->vm_start, vma->vm_pgoff, size, vma->vm_page_prot);
 	if (ret) {
@@ -339,8 +343,11 @@ static int cma_bind_area(struct cma_demo *demo)
 	struct device *dev = demo_device(demo);
 	bool use_default = !*demo->area || !strcmp(demo->area, DEFAULT_AREA);
 
+	/* Only of use where memory comes from the DMA interface. */
+	if (access.coherent && dma_coerce_mask_and_coherent(dev, DMA_BIT_MASK(32)))
+		return -EIO;
 	if (!use_default) {
-		dev->cma_area = access.find(demo->area);
+		dev->cma_area = access.find(dev, demo->area);
 		if (!dev->cma_area) {
 			dev_err(dev, "no CMA area is called %s\n", demo->area);
 			return -ENODEV;
@@ -435,7 +442,8 @@ static int __init cma_init(void)
 	int ret;
 
 	if (!choose_access()) {
-		pr_err("%s: this kernel exports no way to the areas\n", DRIVER_NAME);
+		pr_err("%s: this kernel exports no way to the areas, and no node of the tree has one\n",
+		       DRIVER_NAME);
 		return -ENOSYS;
 	}
 

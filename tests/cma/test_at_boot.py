@@ -95,6 +95,15 @@ class TestAccounts:
         zones = re.findall(r"^ +cma +(\d+)$", guest.read_text("/proc/zoneinfo"), re.MULTILINE)
         assert sum(map(int, zones)) * PAGE == BOTH.size
 
+    def test_the_areas_are_part_of_all_memory(self, guest: Guest) -> None:
+        """What could be had before they were activated, and they; not less."""
+        log = guest.run("dmesg").text
+        match = re.search(r"Memory: (\d+)K/\d+K available .* (\d+)K cma-reserved", log)
+        if match is None:
+            pytest.skip("needs the kernel's own account of its memory: not in dmesg")
+        words = guest.read_text("/proc/meminfo").split()
+        assert int(words[words.index("MemTotal:") + 1]) >= int(match[1]) + int(match[2])
+
     @pytest.mark.needs("debugfs")
     def test_all_that_is_not_allocated_is_free(self, guest: Guest) -> None:
         # What the processor has counted and not yet told.
@@ -156,11 +165,11 @@ class TestKernelMappings:
 
     @pytest.mark.parametrize("area", AREAS)
     def test_every_page_of_an_area_has_an_entry_of_its_own(self, guest: Guest, area: str) -> None:
-        pages = merged(place for place, kind, _ in _mappings(guest) if kind == "PTE")
+        pages = merged(place for place, kind, _ in mappings(guest) if kind == "PTE")
         assert any(AREAS[area] in place for place in pages), pages
 
     def test_the_memory_around_the_areas_is_mapped_in_sections(self, guest: Guest) -> None:
-        sections = [place for place, kind, _ in _mappings(guest) if kind != "PTE"]
+        sections = [place for place, kind, _ in mappings(guest) if kind != "PTE"]
         assert not any(place.overlaps(BOTH) for place in sections)
         edges = (BOTH.start - PAGE, BOTH.end)
         assert all(any(edge in place for place in sections) for edge in edges)
@@ -168,7 +177,7 @@ class TestKernelMappings:
     def test_the_areas_are_cached_and_writable_and_never_executed(self, guest: Guest) -> None:
         cached = merged(
             place
-            for place, _, flags in _mappings(guest)
+            for place, _, flags in mappings(guest)
             if {"RW", "NX"} <= flags and any("/CACHED/" in flag for flag in flags)
         )
         assert any(WHOLE in place for place in cached)
@@ -176,7 +185,7 @@ class TestKernelMappings:
 
     def test_memory_for_coherent_dma_is_not_cached(self, guest: Guest) -> None:
         """What the remapping is for: the atomic pool, in the very mapping of the kernel."""
-        (flags,) = [flags for place, _, flags in _mappings(guest) if place == ATOMIC_POOL]
+        (flags,) = [flags for place, _, flags in mappings(guest) if place == ATOMIC_POOL]
         assert {"RW", "NX"} <= flags
         assert not any("CACHED" in flag for flag in flags)
 
@@ -193,7 +202,7 @@ def _cma_lines(guest: Guest) -> list[tuple[str, tuple[int, int]]]:
     return [(r.name, (r.range.start, r.range.last)) for r in inside if r.name not in kernel]
 
 
-def _mappings(guest: Guest) -> list[tuple[AddressRange, str, set[str]]]:
+def mappings(guest: Guest) -> list[tuple[AddressRange, str, set[str]]]:
     """The kernel's mapping of RAM: physical range, level (PTE: pages), attributes."""
     text = guest.read_text("/sys/kernel/debug/kernel_page_tables")
     _, _, mapping = text.partition("---[ Kernel Mapping ]---")

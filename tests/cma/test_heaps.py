@@ -18,7 +18,16 @@ from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
-from .support import DEFAULT_WHOLE, MIB, PAGE, WHOLE
+from .support import (
+    DEFAULT_WHOLE,
+    MIB,
+    PAGE,
+    SLUB_DEBUG,
+    WHOLE,
+    FirstFit,
+    no_growth,
+    pages,
+)
 
 pytestmark = [
     pytest.mark.every_kernel,
@@ -47,6 +56,24 @@ def test_a_heap_gives_memory_of_its_area(guest: Guest, area: str, whole: Address
         app.check(0, first)
         app.release(first)
         assert app.alloc(MIB) == first
+        app.command(f"zero {first.start} {first.size}")
+
+
+def test_a_buffer_is_aligned_by_its_length(guest: Guest) -> None:
+    with guest.heap_script(AREA) as app:
+        model = FirstFit()
+        for count in (1, 16, 3, 64, 1, 512, 2):
+            place = model.alloc(count)
+            assert place is not None
+            assert app.alloc(count * PAGE) == pages(place, count)
+
+
+@pytest.mark.machine("clone", append=SLUB_DEBUG)
+def test_a_buffer_that_is_given_back_leaves_no_object(guest: Guest) -> None:
+    """With 64 pages, the list of its pages is an object of 256 bytes."""
+    with guest.heap_script(AREA) as app, no_growth(guest, 20):
+        for _ in range(20):
+            app.release(app.alloc(64 * PAGE))
 
 
 def test_all_of_an_area_can_be_had_and_no_more(guest: Guest) -> None:

@@ -37,15 +37,20 @@ def guest(boots: Boots, machine_config: MachineConfig) -> Guest:
     return boots.clone(config, "loaded", lambda machine: Guest(machine).insmod())
 
 
-def race(guest: Guest, function: str, sizes: tuple[int, int]) -> list[AddressRange]:
-    """Two allocations: the first is held where `function` returns to its caller, and the second
-    must not come to that function before the first goes on; what they got.
-    """
+def address_of(guest: Guest, function: str) -> int:
+    """Where a function of the kernel is; skips where that cannot be known."""
     # Of a kernel that was given there is no System.map.
     found = guest.run(f"grep -i ' t {function}$' /proc/kallsyms", check=False).text.split()
     if not found:
         pytest.skip(f"needs the function {function}: not in /proc/kallsyms (inlined, or absent)")
-    addresses = {function: int(found[0], 16)}
+    return int(found[0], 16)
+
+
+def race(guest: Guest, function: str, sizes: tuple[int, int]) -> list[AddressRange]:
+    """Two allocations: the first is held where `function` returns to its caller, and the second
+    must not come to that function before the first goes on; what they got.
+    """
+    address = address_of(guest, function)
     with scripts(guest, 2) as apps:
         # The first on the second processor, all else on the first one: this shell, the agent that
         # runs it, and what hands them the bytes of the serial line.
@@ -61,14 +66,14 @@ def race(guest: Guest, function: str, sizes: tuple[int, int]) -> list[AddressRan
 
         with attached(guest.machine) as stub:
             sending = threading.Thread(target=send)
-            assert hold(stub, addresses[function], sending.start) == 2
+            assert hold(stub, address, sending.start) == 2
             held.set()
-            stub.break_at(addresses[function])
+            stub.break_at(address)
             stub.resume(1)
             came = stub.stopped(HEAD_START)
             if came is None:
                 stub.interrupt()
-            stub.clear(addresses[function])
+            stub.clear(address)
         sending.join()
         regions = [answered_range(app.answers(1)[0]) for app in apps]
         assert came is None, f"the second is in {function} while the first one is not done"
@@ -111,3 +116,21 @@ def test_who_comes_while_another_isolates_the_same_block_waits_and_is_served(gue
     regions = race(guest, "start_isolate_page_range", (PAGE, PAGE))
     first = guest.memory_map().area(guest.area).range.start
     assert [region.start for region in regions] == [first, first + PAGE]
+
+
+def test_an_allocation_that_is_killed_leaves_no_page_marked(guest: Guest) -> None:
+    """It is given up after its bits were set: ``alloc_contig_range()`` fails with EINTR."""
+    function = address_of(guest, "start_isolate_page_range")
+    with scripts(guest, 1) as (app,):
+        # As above: it on the second processor, what kills it on the first one.
+        pinned = ["taskset -p 1 $$", "taskset -p 1 $PPID", f"taskset -p 2 {app.process}"]
+        guest.run("; ".join([*pinned, f"echo 1 >{WORK}"]))
+        with attached(guest.machine) as stub:
+            sending = threading.Thread(target=app.send, args=([f"alloc {PAGE}"],))
+            assert hold(stub, function, sending.start) == 2
+            stub.resume(1)
+            guest.run(f"kill -9 {app.process}")
+            stub.interrupt()
+        sending.join()
+        app.kill()
+    assert_all_is_free(guest)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The device tree of a layout: a board's own, with its CMA nodes replaced by the layout's."""
+"""The device tree of a layout: a board's own, with its CMA nodes replaced by the layout's.
+
+All of them are the ``memory-region`` of one node, by which a driver without any export finds them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ from harness.memory.devicetree import read_dtb
 
 from .model import Area, Layout
 
+FIRST_HANDLE = 0x1000
+"""``phandle`` of the first area; the board's own are small numbers."""
+
 
 def layout_dtb(board: bytes, layout: Layout) -> bytes:
     """The blob of `layout` on the board whose blob is `board`. Raises `BuildError`."""
     source = _dtc(["-I", "dtb", "-O", "dts"], board)
     old = [f"\t\t/delete-node/ {node.name};" for node in read_dtb(board).cma_nodes]
     lines = ["", "/ {", "\treserved-memory {", *old]
-    for area in layout.areas:
-        lines += [f"\t\t{area.name} {{", *(f"\t\t\t{line}" for line in _properties(area)), "\t\t};"]
-    text = "\n".join([*lines, "\t};", "};", ""])
+    for number, area in enumerate(layout.areas, FIRST_HANDLE):
+        properties = [*_properties(area), f"phandle = <{number:#x}>;"]
+        lines += [f"\t\t{area.name} {{", *(f"\t\t\t{line}" for line in properties), "\t\t};"]
+    handles = " ".join(f"{FIRST_HANDLE + number:#x}" for number in range(len(layout.areas)))
+    user = ["\tcma-demo {", f"\t\tmemory-region = <{handles}>;", "\t};"]
+    text = "\n".join([*lines, "\t};", *user, "};", ""])
     return _dtc(["-I", "dts", "-O", "dtb"], source + text.encode())
 
 

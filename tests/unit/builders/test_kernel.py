@@ -381,6 +381,28 @@ def test_features_of_a_cached_kernel_are_told_by_today_s_rules(tmp_path: Path) -
     assert KernelTree.of(tmp_path).features == {Feature.IOMEM_CMA, Feature.CMA_DEBUGFS}
 
 
+@pytest.mark.parametrize("commits", [0, 1])
+def test_a_repository_in_which_the_sources_are_not_is_a_plain_tree(
+    tmp_path: Path, tree: Path, build_dir: BuildDirectory, commits: int
+) -> None:
+    """Debian's sources have a .gitignore for all that is not debian/: `git add .` adds nothing."""
+    (tree / ".gitignore").write_text("/*\n!/debian/\n")
+    (tree / "debian").mkdir()
+    (tree / "debian" / "control").write_text("")
+    git(tree, "init", "-q")
+    git(tree, "add", ".")
+    for _ in range(commits):
+        git(tree, "commit", "-qm", "x")
+    source = resolve(tree, Cache(tmp_path / "cache"))
+    assert source.identity.startswith("directory ")
+    assert source.repository is None
+    source.unpack(ToolRunner(build_dir), build_dir.out)
+    assert (build_dir.out / "mm" / "cma.c").is_file()
+    assert not (build_dir.out / ".git").exists()
+    (tree / ".git" / "note").write_text("git does something\n")
+    assert resolve(tree, Cache(tmp_path / "cache")).identity == source.identity
+
+
 def test_a_variant_lays_its_options_on_ours_and_has_a_key_of_its_own(tmp_path: Path) -> None:
     source = KernelSource("6.1", "tree 1", lambda _runner, _to: None)
     recipe = Recipe.ours()
