@@ -26,5 +26,6 @@ html_copy_source = False
 nitpicky = True
 # In docstrings, `name` is code.
 default_role = "literal"
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+# Of accessible-pygments, which comes with the theme: comments that can be read.
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"

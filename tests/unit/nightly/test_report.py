@@ -155,7 +155,7 @@ def test_mutants_to_look_at_are_shown_and_the_others_folded(page: tuple[Page, st
 
 def test_links_are_relative_to_the_report_and_lead_somewhere(page: tuple[Page, str]) -> None:
     found, _ = page
-    assert found.values("href") == ["../n2/6.1/a%20b/transcript.txt"]
+    assert found.values("href") == ["#main", "../n2/6.1/a%20b/transcript.txt"]
 
 
 def test_a_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
