@@ -45,7 +45,7 @@ static void call_alloc(struct device *dev, const char *name, unsigned long count
 {
 	struct page *page;
 
-	dev->cma_area = access.find(name);
+	dev->cma_area = access.find(dev, name);
 	page = dev->cma_area ? access.alloc(dev, count, order, true) : NULL;
 	dev->cma_area = NULL;
 	if (page)
@@ -59,7 +59,7 @@ static void call_release(struct device *dev, const char *name, unsigned long pfn
 {
 	bool released;
 
-	dev->cma_area = access.find(name);
+	dev->cma_area = access.find(dev, name);
 	released = access.release(dev, pfn ? pfn_to_page(pfn) : NULL, count);
 	dev->cma_area = NULL;
 	strscpy(last_answer, released ? "true" : "false", sizeof(last_answer));

@@ -17,6 +17,7 @@ from .support import (
     MIB,
     PAGE,
     PAGES,
+    SLUB_DEBUG,
     WHOLE,
     FirstFit,
     alloc_many,
@@ -26,6 +27,7 @@ from .support import (
     assert_held,
     error_name,
     log_lines,
+    no_growth,
     pages,
     release_many,
 )
@@ -293,6 +295,13 @@ class TestDebugfs:
         assert allocated(guest) == (WHOLE,)
 
     @pytest.mark.needs("app-script")
+    @pytest.mark.machine("loaded", append=SLUB_DEBUG)
+    def test_what_is_given_back_leaves_no_object(self, guest: Guest) -> None:
+        loop = "n=50; while [ $((n -= 1)) -ge 0 ]; do echo 4 >alloc; echo 4 >free; done"
+        with no_growth(guest, 50):
+            guest.run(f"cd {guest.debug_dir()}; {loop}", timeout=LONG)
+        assert_all_is_free(guest)
+
     def test_what_one_door_holds_the_other_does_not_give(self, guest: Guest) -> None:
         guest.insmod()
         guest.run(f"echo 3 > {guest.debug_dir()}/alloc")

@@ -118,6 +118,31 @@ def test_who_comes_while_another_isolates_the_same_block_waits_and_is_served(gue
     assert [region.start for region in regions] == [first, first + PAGE]
 
 
+def test_a_region_is_marked_until_its_pages_are_free(guest: Guest) -> None:
+    """Who finds it unmarked before would be refused the pages, and look further."""
+    functions = ("free_contig_frozen_range", "free_contig_range")
+    with scripts(guest, 1) as (app,):
+        region = app.alloc(4 * PAGE)
+        pinned = ["taskset -p 1 $$", "taskset -p 1 $PPID", f"taskset -p 2 {app.process}"]
+        guest.run("; ".join([*pinned, f"echo 1 >{WORK}"]))
+        found = guest.run(f"grep -iE ' t ({'|'.join(functions)})$' /proc/kallsyms").text.split()
+        addresses = [int(word, 16) for word in found[::3]]
+        with attached(guest.machine) as stub:
+            for address in addresses:
+                stub.break_at(address)
+            stub.resume()
+            app.send([f"release {region.start} {region.size}"])
+            assert stub.stopped(ARRIVAL) == 2
+            for address in addresses:
+                stub.clear(address)
+            stub.resume(1)
+            held = allocated(guest)
+            stub.interrupt()
+        assert app.answers(1) == ["ok"]
+    assert held == (region,)
+    assert_all_is_free(guest)
+
+
 def test_an_allocation_that_is_killed_leaves_no_page_marked(guest: Guest) -> None:
     """It is given up after its bits were set: ``alloc_contig_range()`` fails with EINTR."""
     function = address_of(guest, "start_isolate_page_range")
