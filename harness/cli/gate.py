@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import options
+from harness.cli import formats, options
 from harness.cli.judged import Asked
 from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.engine.choose import ClusterChoice
+    from harness.gate.result import GateResult
 
 RATIO = click.FloatRange(min=1)
 
@@ -72,6 +73,8 @@ RATIO = click.FloatRange(min=1)
     is_flag=True,
     help="Reject what changes code that no test and no boot executes.",
 )
+@formats.formats
+@formats.patchwork
 @options.as_json("Print the verdict as JSON.")
 @options.debug
 def command(
@@ -116,15 +119,16 @@ def command(
     if queue is not None:
         from harness.cli.queue import judge_queue
 
-        if words or commits or staged:
+        if words or commits or staged or config:
             raise click.UsageError("--queue DIR: its files are what is judged; name nothing else")
-        more = options.words_of(settings)
+        more = options.words_of({**settings, "variant": variant})
         return judge_queue(
             queue, cluster, at_once, kernel, jobs, more, whole, select, output, as_json
         )
     if cluster.address:
         raise click.UsageError("--cluster goes with --queue DIR")
     asked.check()
+    others = formats.chosen()
     check_installed()
     begun = time.monotonic()
     to = (output or ARTIFACTS / "gate").absolute()
@@ -149,7 +153,7 @@ def command(
         )
         write_all(result, to)
         print(render(result))
-        return result.decision.exit_status
+        return written(result, others)
     progress = LineProgress()
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = Options(
@@ -159,4 +163,16 @@ def command(
     write_all(result, chosen.output)
     print(render(result))
     print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
-    return result.decision.exit_status
+    return written(result, others)
+
+
+def written(result: GateResult, others: formats.Formats) -> int:
+    """Writes the result in the other formats that were asked for; the exit status."""
+    from harness.gate.report import kcidb
+
+    failed = others.write(
+        lambda origin: kcidb.document(result, origin),
+        lambda: kcidb.render_ktap(result),
+        kcidb.check(result, others.report_url),
+    )
+    return result.decision.exit_status or failed

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from harness.cli import options
+from harness.cli import formats, options
 from harness.engine.buildjob import build_here
 from harness.engine.choose import HERE_ONLY, ClusterChoice, open_engine
 from harness.engine.task import Engine
@@ -32,10 +32,13 @@ from harness.nightly import night, report
 from harness.nightly.book import SLOTS, Book, NightIdentity, last_seconds
 from harness.nightly.commands import NightCommands
 from harness.nightly.database import Database, put_damaged_aside
+from harness.nightly.history import NightRun
 from harness.nightly.job import Job, JobStatus, exit_status
+from harness.nightly.kcidb import cases, document, night_of
 from harness.nightly.matrix import read_matrix
 from harness.nightly.merge import merge
 from harness.nightly.shard import plan_digest, share_out
+from harness.testrun.ktap import render
 
 MATRIX = ROOT / "nightly.toml"
 DATABASE = ARTIFACTS / "nightly" / "nightly.sqlite"
@@ -123,14 +126,31 @@ def command() -> None:
 )
 @options.jobs("Jobs at once (default: as many as cores).")
 @options.cluster
+@formats.formats
 @click.option("--list", "list_only", is_flag=True, help="Print the jobs and end.")
 @options.unconfined
 @options.debug
 def run_command(**given: Any) -> int:
     """Run a night, or one shard of it."""
     check_installed()
-    chosen = NightOptions(**given)
-    return run(chosen, lambda: open_engine(chosen.cluster, chosen.jobs, build_here))
+    chosen, others = NightOptions(**given), formats.chosen()
+    if chosen.shard[1] == 1 and chosen.night is None:
+        chosen = dataclasses.replace(chosen, night=_now())
+    status = run(chosen, lambda: open_engine(chosen.cluster, chosen.jobs, build_here))
+    if chosen.list_only:
+        return status
+    with Database(chosen.database) as database:
+        failed = _write(others, night_of(database, chosen.night or ""))
+    return status or failed
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
+
+
+def _write(others: formats.Formats, night: NightRun) -> int:
+    """Writes a night in the other formats that were asked for; see `formats.Formats.write`."""
+    return others.write(lambda origin: document(night, origin), lambda: render(cases(night)))
 
 
 @command.command("report")
@@ -144,14 +164,16 @@ def run_command(**given: Any) -> int:
     show_default=True,
     help="So many nights back.",
 )
+@formats.formats
 @options.debug
 def report_command(database: Path, output: Path | None, nights: int) -> int:
-    """Write the HTML report on the last nights."""
+    """Write the HTML report on the last nights; --kcidb and --ktap are about the last one."""
+    others = formats.chosen()
     with Database(database) as read:
         to = output or database.absolute().parent / "report.html"
         last = report.write_report(read, to, nights)
     _say(f"night {last.id}: {to}")
-    return 0
+    return _write(others, last)
 
 
 @command.command("merge")
@@ -225,7 +247,7 @@ def run(
     if options.list_only:
         print("\n".join(job.name for job in mine))
         return 0
-    name = options.night or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
+    name = options.night or _now()
     identity = NightIdentity(name, project_commit(), plan_digest(shares), count, len(jobs))
     place = options.database.absolute().parent / name
     claim(place, shared=True)

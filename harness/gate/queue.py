@@ -15,6 +15,7 @@ from harness.engine.task import GUESTS, HERE, PYTHON, Done, Engine, Task
 from harness.engine.watch import Watch
 from harness.errors import UserError
 from harness.gate.result import Decision
+from harness.testrun.result import CaseResult
 
 SECONDS = 7200.0
 """For one patch."""
@@ -129,6 +130,17 @@ def _read(item: Item[str], done: Done) -> Judged:
             if done.status == Decision.NOT_JUDGED.exit_status:
                 decision = Decision.NOT_JUDGED
     return Judged(item.subject, decision, reason, done.directory, done.seconds, done.host)
+
+
+def case(judged: Judged) -> CaseResult:
+    """It as one test."""
+    name = f"gate/{judged.name}"
+    if judged.decision is Decision.ACCEPTED:
+        return CaseResult(name, "passed", message=judged.reason, seconds=judged.seconds)
+    if judged.decision is Decision.NOT_JUDGED:
+        return CaseResult(name, "skipped", message=judged.reason, seconds=judged.seconds)
+    verdict = "product" if judged.decision is Decision.REJECTED else "infrastructure"
+    return CaseResult(name, "failed", verdict, judged.reason, judged.seconds, judged.directory)
 
 
 def line(judged: Judged) -> str:

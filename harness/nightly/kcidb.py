@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError
 from harness.nightly.database import Database
 from harness.nightly.history import JobRun, NightRun, load
 from harness.nightly.job import JobKind, JobStatus
@@ -19,6 +19,8 @@ from harness.testrun.result import CaseResult, Outcome
 
 ORIGIN = "vexpress_cma"
 """The name of the CI where nobody gave another."""
+MANY = 1000
+"""Nights back in which one is looked for by its name."""
 _JOBS: dict[JobStatus, tuple[Outcome, str]] = {
     JobStatus.NOT_RUN: ("failed", "infrastructure"),
     JobStatus.EMPTY: ("skipped", ""),
@@ -43,10 +45,21 @@ def document(night: NightRun, origin: str = ORIGIN) -> dict[str, Any]:
     return kcidb.report(origin, runs)
 
 
-def last_night(path: Path, origin: str = ORIGIN) -> dict[str, Any]:
-    """The last night of a database. Raises `UserError` where there is none."""
-    with Database(path) as database:
-        return document(load(database, 1)[-1], origin)
+def cases(night: NightRun) -> list[CaseResult]:
+    """Every test of every job, each under its job's name."""
+    return [
+        dataclasses.replace(case, test=f"{job.name}/{case.test}")
+        for job in night.jobs.values()
+        for case in _cases(job)
+    ]
+
+
+def night_of(database: Database, name: str = "") -> NightRun:
+    """The night of a name, of the last one. Raises `UserError` where it is not there."""
+    found = [night for night in load(database, MANY) if name in ("", night.id)]
+    if not found:
+        raise UserError(f"{database.path} has no night {name}")
+    return found[-1]
 
 
 def _by_memory(jobs: list[JobRun]) -> Iterator[tuple[int | None, list[JobRun]]]:

@@ -22,6 +22,7 @@ from harness.pytest_plugin import (
     live,
     marks,
     options,
+    properties,
     reporting,
     rootdir,
     skips,
@@ -246,9 +247,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds verdict, transcript and the command that opens the same machine to a failure."""
+    """Adds verdict, transcript and the command that opens the same machine."""
     report = yield
     reporting.explain(item, call, report)
+    properties.note(item, report)
     skips.note(item, report)
     if Session.KEY in item.config.stash:
         clones.note(item.config.stash[Session.KEY].clones, report)

@@ -20,6 +20,7 @@ from harness.plaintext import clean
 from harness.pytest_plugin.boots import Boots
 from harness.pytest_plugin.junit import PROPERTY, case_of
 from harness.pytest_plugin.session import Session
+from harness.testrun.junit import PASS, SKIP, VERDICT, XFAIL
 
 MOST = 10_000
 """Cases of one text that are reported one by one."""
@@ -117,10 +118,13 @@ class CaseReporter:
         report.user_properties = [(PROPERTY, self.current)]
         if isinstance(error, KtapCaseFailed):
             verdict = Verdict.INFRASTRUCTURE if stalled else error.verdict
-            report.user_properties.append(("verdict", verdict.value))
+            report.user_properties.append((VERDICT, verdict.value))
             told = f"{type(error).__name__} ({verdict.value}): {error}"
             report.longrepr = f"{stalled}\n{told}" if stalled else told
-        elif report.skipped and isinstance(report.longrepr, tuple):
+            return
+        known = XFAIL if hasattr(report, "wasxfail") else SKIP
+        report.user_properties.append((VERDICT, known if report.skipped else PASS))
+        if report.skipped and isinstance(report.longrepr, tuple):
             path, line, _ = self._item.location
             report.longrepr = (path, (line or 0) + 1, report.longrepr[2])
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,11 @@ from harness.testrun.result import CaseResult, Outcome
 _LOST_WORKER = "crashed while running"
 _RANK: dict[Outcome, int] = {"failed": 0, "xfailed": 1, "skipped": 2, "passed": 3}
 VERDICT = "verdict"
-"""The property of a failed test that says who is at fault."""
+"""The property that says who is at fault (`harness.errors.Verdict`) where a test failed, else one
+of the next three."""
+PASS, SKIP, XFAIL = "pass", "skip", "xfail"
+TRANSCRIPT, QEMU = "transcript", "qemu"
+"""The properties for each machine of a test: its transcript's path, and how QEMU was started."""
 
 
 def node_of(test: str) -> str:
@@ -110,6 +115,11 @@ def render_suite(suite: SuiteElement, seconds: float) -> str:
 
 
 def _case(element: CaseElement) -> CaseResult:
+    found = _result(element)
+    return dataclasses.replace(found, command=element.properties().get(QEMU, ""))
+
+
+def _result(element: CaseElement) -> CaseResult:
     test = node_of(f"{element.classname}::{element.name}")
     seconds = element.time or 0.0
     found: dict[type[object], Any] = {}
@@ -127,6 +137,13 @@ def _case(element: CaseElement) -> CaseResult:
     texts = (said, bad.text or "")
     verdict = element.properties().get(VERDICT) or _verdict(failure is not None, texts)
     return CaseResult(test, "failed", verdict, said, seconds)
+
+
+def verdict_word(case: CaseResult) -> str:
+    """The value of `VERDICT` for a result."""
+    if case.failed:
+        return case.verdict
+    return {"passed": PASS, "skipped": SKIP, "xfailed": XFAIL}[case.outcome]
 
 
 def _verdict(failed: bool, texts: Iterable[str]) -> str:

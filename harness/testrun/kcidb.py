@@ -16,7 +16,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness import board
@@ -152,6 +152,8 @@ def _test(origin: str, build: str, case: CaseResult, started: str) -> dict[str, 
         misc["known_failure"] = line(case.message)
     if case.artifact is not None:
         misc["transcript"] = line(str(case.artifact))
+    if case.command:
+        misc["qemu"] = line(case.command)
     if misc:
         found["misc"] = misc
     if case.message:
@@ -188,18 +190,14 @@ def _excerpt(text: str) -> str:
     return clean(text)[-EXCERPT:]
 
 
-def submit(data: dict[str, Any], url: str, token: str) -> str:
-    """Posts a report as JSON with the token as bearer; returns what the server said.
+def submit(data: Mapping[str, Any], url: str, token: str, scheme: str = "Bearer") -> str:
+    """Posts JSON with the token, under the scheme of authorization; returns what the server said.
 
     Raises `UserError` for an address to which no token should go, `HarnessError` where the server
     does not take it.
     """
-    place = urllib.parse.urlsplit(url)
-    if place.scheme != "https" and not (place.scheme == "http" and _loopback(place.hostname)):
-        raise UserError(f"{url}: the token is only sent over https (or to this machine itself)")
-    if not token or not token.isprintable():
-        raise UserError("the token is empty, or is not one line of text")
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    check_submission(url, token)
+    headers = {"Authorization": f"{scheme} {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(data).encode(), headers, method="POST")
     try:
         opener = urllib.request.build_opener(_NoRedirect)
@@ -212,6 +210,15 @@ def submit(data: dict[str, Any], url: str, token: str) -> str:
         raise HarnessError(f"{url} does not take the report: {error.code} {why}") from error
     except (OSError, ValueError) as error:
         raise HarnessError(f"{url} cannot be reached: {error}") from error
+
+
+def check_submission(url: str, token: str) -> None:
+    """Raises `UserError` for an address to which no token should go, and for what is no token."""
+    place = urllib.parse.urlsplit(url)
+    if place.scheme != "https" and not (place.scheme == "http" and _loopback(place.hostname)):
+        raise UserError(f"{url}: the token is only sent over https (or to this machine itself)")
+    if not token or not token.isprintable():
+        raise UserError("the token is empty, or is not one line of text")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -230,14 +237,11 @@ def _loopback(host: str | None) -> bool:
         return False
 
 
-def patchwork_check(passed: bool, reason: str, context: str, url: str = "") -> dict[str, str]:
+def patchwork_check(state: str, reason: str, context: str, url: str = "") -> dict[str, str]:
     """A patch's check as Patchwork's API takes it (``POST /api/patches/ID/checks/``), and b4 shows
-    it. `context` is the check's name; `url` the page of its report.
+    it. `state` is ``success``, ``warning`` or ``fail``; `context` is the check's name; `url` the
+    page of its report.
     """
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", context).strip("-") or "vexpress-cma"
-    found = {
-        "state": "success" if passed else "fail",
-        "context": name,
-        "description": line(reason, 255),
-    }
+    found = {"state": state, "context": name, "description": line(reason, 255)}
     return {**found, "target_url": url} if url else found

@@ -34,6 +34,8 @@ class CaseResult:
     seconds: float = 0.0
     artifact: Path | None = None
     """Its transcript, or the directory of its transcripts, where they were kept."""
+    command: str = ""
+    """How QEMU was started for it, as a shell line; empty where it had no machine."""
 
     @property
     def failed(self) -> bool:

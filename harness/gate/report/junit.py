@@ -16,7 +16,15 @@ import junitparser
 from harness.gate.report import facts
 from harness.gate.result import Decision, Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.plaintext import clean, cut, line
-from harness.testrun.junit import VERDICT, CaseElement, SuiteElement, render_suite
+from harness.testrun.junit import (
+    QEMU,
+    TRANSCRIPT,
+    VERDICT,
+    CaseElement,
+    SuiteElement,
+    render_suite,
+    verdict_word,
+)
 from harness.testrun.result import CaseResult
 
 _STEPS = {
@@ -95,12 +103,12 @@ def _test(
     what = change.change if change is not None else None
     told = what.value if what is not None else ""
     transcript = finding.artifact if finding is not None else test.artifact
-    _properties(case, transcript=str(transcript or ""))
+    _properties(case, **{TRANSCRIPT: str(transcript or ""), QEMU: test.command})
     if what in (ResultChange.STILL_FAILS, ResultChange.GONE) or test.outcome in (
         "skipped",
         "xfailed",
     ):
-        _properties(case, change=told, verdict=test.verdict)
+        _properties(case, change=told, verdict=verdict_word(test))
         message = ": ".join(filter(None, [told, line(test.message)]))
         case.append(junitparser.Skipped(message or "skipped"))
     elif finding is not None:
@@ -110,7 +118,7 @@ def _test(
     elif test.failed:
         _fails(case, test.verdict or "product", test.message, [test.message], told)
     else:
-        _properties(case, change=told)
+        _properties(case, change=told, verdict=verdict_word(test))
     return case
 
 

@@ -14,6 +14,8 @@ from harness.testrun.result import CaseResult
 
 ORIGIN = "vexpress_cma"
 """The name of the CI where nobody gave another."""
+CHECK = "vexpress-cma-gate"
+"""Name of the check that Patchwork gets."""
 GATE = "gate"
 """The test that stands for the decision."""
 _REFUSED = (FindingKind.APPLY, FindingKind.SCOPE)
@@ -57,6 +59,15 @@ def render(result: GateResult, origin: str = ORIGIN) -> str:
 def render_ktap(result: GateResult) -> str:
     """Every test on the patched system, and the decision."""
     return ktap.render(_cases(result))
+
+
+_STATES = {Decision.ACCEPTED: "success", Decision.REJECTED: "fail"}
+
+
+def check(result: GateResult, url: str = "") -> dict[str, str]:
+    """The verdict as a check of Patchwork; a warning where nothing is known of the patch."""
+    state = _STATES.get(result.decision, "warning")
+    return kcidb.patchwork_check(state, result.reason, CHECK, url)
 
 
 def _cases(result: GateResult) -> list[CaseResult]:

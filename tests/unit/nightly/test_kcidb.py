@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
+from harness.nightly.database import Database
 from harness.nightly.job import JobKind
-from harness.nightly.kcidb import last_night
+from harness.nightly.kcidb import ORIGIN, document, night_of
 from tests.unit.nightly.fake import TEST, add_night, job, mutated, with_test
 
 PASSED, FAILED = with_test("passed"), with_test("failed")
@@ -20,6 +21,11 @@ LOST = with_test("failed", verdict="infrastructure")
 def night(tmp_path: Path, jobs: dict[Any, Any]) -> dict[str, Any]:
     add_night(tmp_path / "db", "n1", jobs)
     return last_night(tmp_path / "db")
+
+
+def last_night(path: Path, origin: str = ORIGIN) -> dict[str, Any]:
+    with Database(path) as database:
+        return document(night_of(database), origin)
 
 
 def test_each_kernel_is_a_checkout_and_a_build_with_its_tests(tmp_path: Path) -> None:

@@ -140,13 +140,13 @@ def test_each_case_is_a_testcase_of_its_own(project: pytest.Pytester, workers: s
     assert known.get("type") == "pytest.xfail"
     for name in ("suite > good", "alone"):
         good = found["test_it.test_all", name]
-        assert properties(good) == {"ktap": name}
+        assert properties(good) == {"ktap": name, "verdict": "pass"}
         assert len(good) == 1, "nothing but the properties"
     whole = found["test_it", "test_all"].findall("failure")
     assert [str(w.get("message")) for w in whole] == [
         "KtapFailed (product): 1 of 5 KTAP cases failed: suite > bad"
     ]
-    assert properties(found["test_it", "test_good"]) == {"own": "1"}
+    assert properties(found["test_it", "test_good"]) == {"own": "1", "verdict": "pass"}
     assert properties(found["test_it.test_cut", "(missing)"])["verdict"] == "crash"
     many = [name for module, name in found if module == "test_it.test_many"]
     assert many == ["case", "case (2)", "case (3)"], "each has a name of its own"

@@ -189,11 +189,11 @@ def test_a_server_that_is_not_there_is_said(server: str) -> None:
 
 
 def test_a_check_for_patchwork() -> None:
-    assert patchwork_check(False, "a\ntest fails", "cma gate") == {
+    assert patchwork_check("fail", "a\ntest fails", "cma gate") == {
         "state": "fail",
         "context": "cma-gate",
         "description": "a test fails",
     }
-    check = patchwork_check(True, "x" * 300, "cma", "https://ci/1")
+    check = patchwork_check("success", "x" * 300, "cma", "https://ci/1")
     assert (check["state"], len(check["description"])) == ("success", 255)
     assert check["target_url"] == "https://ci/1"
