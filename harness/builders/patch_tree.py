@@ -80,6 +80,8 @@ _STEP = re.compile(r"^  (?!CALL|CHK|UPD|DESCEND|SYNC|GEN|Kernel)[A-Z][A-Z0-9_]*\
 _RELEASE = re.compile(r"[0-9][A-Za-z0-9.+_~-]{0,63}")
 _RELEASE_BYTES = 256
 _CONFIGURES = re.compile(r"Kconfig")
+_WIDEST = 1000
+"""Characters of a compiler's warning that are kept."""
 _WARNING = re.compile(r"^\S.*\b(?i:warning): ")
 
 
@@ -225,6 +227,7 @@ class PatchTree:
         if match := _STEP.match(line):
             self.steps.append(match[1])
             self.on_step(match[1])
+        line = line[:_WIDEST]
         if _WARNING.search(line):
             self.warnings.append(line.removeprefix("../").strip())
 

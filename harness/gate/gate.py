@@ -31,7 +31,7 @@ from harness.gate.findings import (
 from harness.gate.inputs import Input
 from harness.gate.options import BOOT_TIMEOUT, Options
 from harness.gate.probe import Probe
-from harness.gate.record import Decided
+from harness.gate.record import MOST_LINES, Decided
 from harness.gate.report import REPORTS
 from harness.gate.result import (
     Decision,
@@ -304,13 +304,11 @@ class Gate(SuiteStage):
 
     def _decide(self, boots: tuple[Probe, Probe | None], warnings: Sequence[str]) -> None:
         base, patched = boots
-        for line in warnings:
-            self._found(Finding(FindingKind.COMPILER_WARNING, line))
+        self._found_lines(FindingKind.COMPILER_WARNING, warnings)
         if patched is not None:
             new, gone = probes.new_warnings(base, patched)
-            self._add(warnings_gone=tuple(gone))
-            for line in new:
-                self._found(Finding(FindingKind.KERNEL_WARNING, line))
+            self._add(warnings_gone=tuple(gone[:MOST_LINES]))
+            self._found_lines(FindingKind.KERNEL_WARNING, new)
         for measure in self._result.measures:
             if measure.regressed:
                 title = f"{measure.name}: {measure.ratio:.2f} times the base's"
@@ -327,7 +325,8 @@ class Gate(SuiteStage):
         findings = self._result.findings
         bad = [finding for finding in findings if finding.kind is not FindingKind.INFRASTRUCTURE]
         if bad:
-            more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            others = len(bad) - 1 + self._unnamed
+            more = f", and {others} more" if others else ""
             by = f" ({counted(judging, 'test')} judged it)" if judging else ""
             self._finish(Decision.REJECTED, f"{bad[0].kind.value}: {bad[0].title}{more}{by}")
         elif findings:

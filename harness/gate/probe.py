@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ CYCLES = {"one page": (4096, 300), "1 MiB": (1 << 20, 50)}
 """What is allocated and at once released while time is taken: bytes, and how often."""
 WARNING_LEVEL = 4
 """``KERN_WARNING`` (include/linux/kern_levels.h): this and below is worth a finding."""
+_MOST_LINES, _WIDEST, _MOST_CHANGES = 4000, 400, 1000
+"""Lines of a transcript that are compared, characters of each, lines of what comes of it."""
 _INIT = re.compile(r"Run \S+ as init process")
 _NONCE = re.compile(r" harness\.nonce=\w+")
 _MARK = "harness: "
@@ -132,9 +135,15 @@ def _until_init(log: Sequence[str]) -> list[str]:
 
 
 def difference(base: Probe, patched: Probe) -> tuple[str, ...]:
-    """Unified diff of the transcripts. Lines that differ in nothing but their time are the same."""
-    before, after = ([_unstamped(line) for line in p.transcript] for p in (base, patched))
-    return tuple(difflib.unified_diff(before, after, "base", "patched", n=1, lineterm=""))
+    """Unified diff of the transcripts. Lines that differ in nothing but their time are the same.
+
+    Of a kernel that prints without end it has the beginning.
+    """
+    before, after = (
+        [_unstamped(line)[:_WIDEST] for line in p.transcript[:_MOST_LINES]] for p in (base, patched)
+    )
+    found = difflib.unified_diff(before, after, "base", "patched", n=1, lineterm="")
+    return tuple(itertools.islice(found, _MOST_CHANGES))
 
 
 def _unstamped(line: str) -> str:

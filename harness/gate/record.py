@@ -6,11 +6,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.gate.events import CaseDone, StageBegun, StageDone, Watch
-from harness.gate.result import Decision, Finding, GateResult, Stage
+from harness.gate.result import Decision, Finding, FindingKind, GateResult, Stage
 from harness.testrun.result import CaseResult
+
+MOST_LINES = 100
+"""Lines of a compiler or of a kernel that become findings, of each kind: a patch may have 100,000
+made, and nobody reads more.
+"""
 
 
 class Decided(Exception):
@@ -30,10 +35,13 @@ class GateRecord:
         self._watch = watch
         self._blank = blank
         self._result = blank
+        self._unnamed = 0
+        """Findings that are counted and not in the result."""
 
     def _begin_again(self, note: str) -> None:
         """Drops the findings so far; `note` says why."""
         self._result = dataclasses.replace(self._blank, notes=(note,))
+        self._unnamed = 0
 
     def _add(self, **fields: object) -> None:
         self._result = dataclasses.replace(self._result, **fields)  # type: ignore[arg-type]
@@ -46,6 +54,13 @@ class GateRecord:
 
     def _found(self, *findings: Finding) -> None:
         self._add(findings=(*self._result.findings, *findings))
+
+    def _found_lines(self, kind: FindingKind, lines: Sequence[str]) -> None:
+        """A finding for each line, as far as anybody reads them."""
+        self._found(*(Finding(kind, line) for line in lines[:MOST_LINES]))
+        if rest := len(lines[MOST_LINES:]):
+            self._unnamed += rest - 1
+            self._found(Finding(kind, f"and {rest} more like these"))
 
     def _finish(self, decision: Decision, reason: str, *findings: Finding) -> None:
         self._found(*findings)

@@ -42,8 +42,17 @@ _MASKED = (
 _READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _TRY_SECONDS = 20.0
-# Root without its capabilities may not enter the program's directory; the program may.
-_BEGIN = '(: >>"$0") 2>/dev/null; cd "$1" && shift && exec "$@"'
+# bubblewrap's first process holds the host's /proc until it has closed what it inherited, and
+# whoever has its uid could go through that. Root without its capabilities may not enter the
+# program's directory; the program may.
+_BEGIN = """\
+held=x tries=0
+while [ $held ] && [ $tries -lt 10000 ]; do
+    held= tries=$((tries + 1))
+    for f in /proc/1/fd/*; do [ -d "$f" ] && held=x; done
+done
+(: >>"$0") 2>/dev/null; cd "$1" && shift && exec "$@"
+"""
 
 
 class Means(enum.Enum):

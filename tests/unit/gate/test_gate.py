@@ -26,7 +26,7 @@ from harness.gate.events import Chosen, Event, StageBegun, StageDone
 from harness.gate.gate import Gate
 from harness.gate.inputs import Input
 from harness.gate.options import Options
-from harness.gate.probe import Probe
+from harness.gate.probe import Probe, difference
 from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
 from harness.host.confine import Confinement, Means
@@ -789,3 +789,19 @@ def test_a_lesser_confinement_is_said(world: World, monkeypatch: pytest.MonkeyPa
     bare = Confinement(Means.BARE, 1, filtered=True, asked=True, landlock=7)
     monkeypatch.setattr("harness.builders.sandbox.check", lambda: bare)
     assert any("no namespaces" in note for note in world.judge().notes)
+
+
+def test_a_hundred_thousand_warnings_are_counted_and_not_all_told(world: World) -> None:
+    world.warnings = tuple(f"mm/x.c:1:1: warning: w{'x' * n}" for n in range(0, 30_000, 100))
+    result = world.judge()
+    assert result.decision is Decision.REJECTED
+    assert result.reason.startswith("new compiler warning: mm/x.c:1:1: warning: w, and 299 more")
+    assert len(result.findings) == 101
+    assert result.findings[-1].title == "and 200 more like these"
+
+
+def test_what_an_endless_kernel_prints_is_compared_as_far_as_anybody_reads() -> None:
+    endless = dataclasses.replace(BOOT, transcript=tuple(f"line {n} " * 200 for n in range(20_000)))
+    found = difference(BOOT, endless)
+    assert len(found) == 1000
+    assert sum(map(len, found)) < 500_000
