@@ -100,27 +100,41 @@ def _replay(system: Any, path: Path, place: Path) -> int:
 
 
 def _look(system: Any, seconds: float, seed: int, place: Path, as_json: bool) -> int:
+    from harness.builders.cache import Cache
     from harness.cli.systems import say
+    from harness.explore import kept
     from harness.explore.campaign import explore
     from harness.explore.model import effective
     from harness.explore.sequence import Found
 
     explorer = _explorer(system, place)
+    memory = Cache().directory(kept.DIRECTORY)
+    before = list(kept.kept(memory))
+    if before:
+        say(f"{len(before)} sequences that were found once come first")
     say(f"exploring Linux {system.images.release} for {seconds:.0f} s with --seed {seed}")
     begun = time.monotonic()
-    found = explore(explorer.run, seconds, seed, place / "examples")
+    again = kept.first_to_differ(explorer.run, before)
+    if again is not None:
+        found: tuple[Any, Any] | None = (again[0].operations, again[1])
+    else:
+        found = explore(explorer.run, seconds, seed, place / "examples")
     took = time.monotonic() - begun
     figures = {
         "seed": seed,
         "seconds": round(took, 1),
+        "kept": len(before),
         "sequences": explorer.sequences,
         "steps": explorer.steps,
         "steps_per_second": round(explorer.steps / took, 1),
+        "clones_per_second": round(explorer.sequences / took, 2),
     }
     if found is not None:
         operations, error = effective(explorer.setup.model(), found[0]), found[1]
-        kept = Found(operations, system.images.release, str(error)).write(place)
-        figures |= {"found": str(kept), "difference": str(error), "length": len(operations)}
+        sequence = Found(operations, system.images.release, str(error))
+        sequence.write(memory)
+        path = sequence.write(place)
+        figures |= {"found": str(path), "difference": str(error), "length": len(operations)}
     if as_json:
         print(json.dumps(figures, indent=2))
     elif found is None:

@@ -34,6 +34,8 @@ OPENERS = (0, 0, 1)
 GUARD = 1 << 20
 """Bytes of reserved memory on either side of the areas, which nobody may touch."""
 DEVICES = ("/dev/CMA_demo", "/dev/CMA_demo1")
+CALLS = ("cma_alloc_success", "cma_alloc_fail")
+"""The kernel's counters of calls, from 5.13 on."""
 _TIMEOUT = 60.0
 _ASK = (
     "ask() { printf '%s\\n' \"$2\" 1<>/tmp/explore-$1.in;"
@@ -62,6 +64,11 @@ class Setup:
     """Their directories in debugfs."""
     counters: Mapping[str, CmaCounters] = dataclasses.field(default_factory=dict)
     """What sysfs counted by then, by the area's name."""
+    vmstat: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """``/proc/vmstat`` by then."""
+    unload: str = ""
+    load: str = ""
+    """The driver's name for rmmod, and what insmod takes."""
 
     @property
     def guards(self) -> tuple[AddressRange, ...]:
@@ -86,6 +93,11 @@ def guarded(dtb: bytes, guards: Sequence[AddressRange]) -> bytes:
         parent.append(node)
     made: bytes = tree.to_dtb(version=17)
     return made
+
+
+def _more(now: Mapping[str, int], before: Mapping[str, int], name: str) -> int | None:
+    """By how much a counter has grown; None where there is none."""
+    return now[name] - before[name] if name in now and name in before else None
 
 
 class Explorer:
@@ -158,6 +170,15 @@ class Explorer:
                 f"read -r p <{files}.pid; kill -9 $p;"
                 " while [ -e /proc/$p ]; do usleep 500; done; echo gone"
             )
+        name, _, number = step.command.partition(" ")
+        if name == "fork":
+            return f'child{number}="$(ask {step.application} fork)"; echo "$child{number}"'
+        if name == "reap":
+            return f'ask {step.application} "reap ${{child{number}#ok }}"'
+        if name == "reload":
+            again = f"insmod {self.setup.load} 2>/dev/null"
+            gone = f"rmmod {self.setup.unload} 2>/dev/null"
+            return f"if {gone}; then {again} && echo ok; else echo busy; fi"
         if step.application is not None:
             return f"ask {step.application} {shlex.quote(step.command)}"
         area = step.operation.numbers[0] % len(self.setup.areas)
@@ -196,6 +217,14 @@ class Explorer:
                         f"sysfs counts {found[0]} pages allocated and {found[1]} refused in {name},"
                         f" expected {area.allocated} and {area.failed}",
                     )
+
+        calls = [_more(state.vmstat, self.setup.vmstat, name) for name in CALLS]
+        if None not in calls and calls != [*model.calls]:
+            raise Difference(
+                0,
+                f"vmstat counts {calls[0]} allocations and {calls[1]} that failed, expected"
+                f" {model.calls[0]} and {model.calls[1]}",
+            )
 
     def _compare_memory(self, machine: Machine, model: Model) -> None:
         """Every byte of the areas that nobody else has, and of the guards beside them."""

@@ -12,11 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from harness.explore.firstfit import FirstFit
 from harness.guest.application import pattern
 
 PAGE = 4096
-MAX_ALIGN = 1 << 8
-"""In pages: the driver asks for the order of its length, and ``CONFIG_CMA_ALIGNMENT`` is 8."""
+
+
+CHILDREN = 3
+"""Children that an application may have at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +73,18 @@ class Region:
     """First page (from the region's start) and count of each mapping, the newest first."""
     nonce: int | None = None
     """Of the pattern that fills it; None: zeroes."""
+    inherited: int = 0
+    """Mappings that children have of it."""
 
 
-class AreaModel:
+class AreaModel(FirstFit):
     """One area: which pages are taken, and the kernel's counters of it, in pages."""
 
     def __init__(self, spec: AreaSpec) -> None:
+        super().__init__(spec.pages)
         self.spec = spec
-        self.taken = bytearray(spec.pages)
         for first, count in spec.foreign:
-            self.taken[first : first + count] = b"\1" * count
+            self.take(first, count)
         self.allocated = 0
         """Pages that allocations got since the start (``alloc_pages_success`` in sysfs)."""
         self.failed = 0
@@ -94,37 +99,34 @@ class AreaModel:
         self.debug: list[tuple[int, int]] = []
         """What was allocated through debugfs: first page and count, the newest first."""
 
-    @property
-    def used(self) -> int:
-        """Pages that are taken."""
-        return self.taken.count(1)
-
     def address(self, page: int) -> int:
         """Physical address of a page."""
         return self.spec.base + page * PAGE
 
-    def alloc(self, count: int, alignment: int) -> int | None:
-        """The first page of a new region, None where there is no room. Counts it."""
-        free = bytes(count)
-        for first in range(0, self.spec.pages - count + 1, alignment):
-            if self.taken[first : first + count] == free:
-                self.taken[first : first + count] = b"\1" * count
-                self.allocated += count
-                self.successes += 1
-                return first
-        self.failed += count
-        self.failures += 1
-        return None
+    def alloc(self, count: int, alignment: int | None = None) -> int | None:
+        """As of `FirstFit`; counted too."""
+        first = super().alloc(count, alignment)
+        if first is None:
+            self.failed += count
+            self.failures += 1
+        else:
+            self.allocated += count
+            self.successes += 1
+        return first
 
     def release(self, first: int, count: int) -> None:
         """Gives pages back."""
-        self.taken[first : first + count] = bytes(count)
+        super().release(first, count)
         self.unknown.update(range(first, first + count))
 
 
-def alignment_of(count: int) -> int:
-    """Pages to which the driver's allocation of `count` pages is aligned."""
-    return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
+@dataclasses.dataclass(frozen=True)
+class _Child:
+    """A process that an application has forked; it does nothing."""
+
+    number: int
+    mapped: tuple[Region, ...]
+    """What it has mappings of, once for each."""
 
 
 class Model:
@@ -139,8 +141,9 @@ class Model:
         self.regions: list[list[Region]] = [[] for _ in openers]
         self.ended: set[int] = set()
         """Applications that were killed."""
-        self.children = [0] * len(openers)
+        self.children: list[list[_Child]] = [[] for _ in openers]
         """Processes that have an application's open file beside it."""
+        self._forks = 0
         self._contents = [bytearray(host * spec.pages) for spec in areas]
         self._nonce = 0
 
@@ -187,7 +190,7 @@ class Model:
         # More than the area has: a kernel that tells the driver its size lets it refuse by itself.
         count = min(count, area.spec.pages)
         command = f"alloc {count * PAGE}"
-        first = area.alloc(count, alignment_of(count))
+        first = area.alloc(count)
         if first is None:
             return command, "error ENOMEM"
         region = Region(first, count)
@@ -207,7 +210,7 @@ class Model:
         if region is None:
             return None
         command = f"release {self._named(application, region)}"
-        if region.mappings:
+        if region.mappings or region.inherited:
             return command, "error EBUSY"
         self.regions[application].remove(region)
         self._area(application).release(region.first, region.count)
@@ -300,6 +303,32 @@ class Model:
         self.ended.add(application)
         return "", "gone"
 
+    def _do_fork(self, application: int) -> tuple[str, str] | None:
+        """A child has all mappings too, and the open file."""
+        if len(self.children[application]) == CHILDREN:
+            return None
+        regions = self.regions[application]
+        child = _Child(self._forks, tuple(r for r in regions for _ in r.mappings))
+        for region in child.mapped:
+            region.inherited += 1
+        self._forks += 1
+        self.children[application].append(child)
+        return f"fork {child.number}", "ok"
+
+    def _do_reap(self, application: int, index: int) -> tuple[str, str] | None:
+        """A child ends, with its mappings."""
+        children = self.children[application]
+        if not children:
+            return None
+        child = children.pop(index % len(children))
+        for region in child.mapped:
+            region.inherited -= 1
+        return f"reap {child.number}", "ok"
+
+    def _do_reload(self, _area: int) -> tuple[str, str]:
+        """rmmod, and insmod again: refused as long as anybody has the device open."""
+        return "reload", "ok" if len(self.ended) == len(self.openers) else "busy"
+
     def _end(self, application: int) -> None:
         for region in self.regions[application]:
             self._area(application).release(region.first, region.count)
@@ -359,8 +388,11 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "check": ("application", "region"),
     "reopen": ("application",),
     "kill": ("application",),
+    "fork": ("application",),
+    "reap": ("application", "region"),
     "debug_alloc": ("area", "pages"),
     "debug_free": ("area", "pages"),
     "look": ("area",),
+    "reload": ("area",),
 }
 """Each operation's numbers, by what they mean."""

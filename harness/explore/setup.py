@@ -42,8 +42,9 @@ def prepare(
         own, default = memory_map.area(guest.area), memory_map.area("linux,cma")
         directories = tuple(guest.debug_dir(a.name).rpartition("/")[2] for a in (own, default))
         state = guest.cma()
+        unload, load = guest.module_name(), f"{guest.module_path()} area={own.name}:default"
     areas = tuple(_spec(area, state) for area in (own, default))
-    setup = Setup(config, areas, directories, state.counters)
+    setup = Setup(config, areas, directories, state.counters, state.vmstat, unload, load)
     dtb = artifacts / "guarded.dtb"
     artifacts.mkdir(parents=True, exist_ok=True)
     dtb.write_bytes(guarded(config.images.dtb.read_bytes(), setup.guards))

@@ -40,6 +40,10 @@ class NightCommands:
         """What attempt `number` runs; `before` is the one that failed by infrastructure."""
         if job.kind is JobKind.MUTANTS:
             argv = self._mutants(job, before)
+        elif job.kind is JobKind.EXPLORE:
+            argv = [PYTHON, "-m", "harness", "explore", "--kernel", job.kernel, "--jobs", "1"]
+            argv += ["--minutes", str(job.minutes), "--seed", str(self._seed), "--output", HERE]
+            argv += ["--variant", job.variant] if job.variant else []
         else:
             argv = _tests(job) if job.kind is JobKind.TESTS else _measure(job)
         return Task(
@@ -59,7 +63,7 @@ class NightCommands:
             attempt = _READ[job.kind](done.directory, -1 if done.late else done.status)
         message = ""
         if attempt.status is JobStatus.INFRASTRUCTURE or (
-            attempt.status is JobStatus.FAILED and job.kind is JobKind.MEASURE
+            attempt.status is JobStatus.FAILED and job.kind in (JobKind.MEASURE, JobKind.EXPLORE)
         ):
             message = done.said
         elif attempt.status is JobStatus.EMPTY:
@@ -91,6 +95,7 @@ def _tests(job: Job) -> list[str]:
     argv = [PYTHON, *pytest_command(_HERE)[1:], "--qemu-kernel-version", job.kernel]
     argv += ["--qemu-memory", str(job.memory_mib)] if job.memory_mib is not None else []
     argv += ["-k", job.expression] if job.expression else []
+    argv += ["--qemu-variant", job.variant] if job.variant else []
     return [*argv, *GROUPS[job.group]]
 
 
@@ -134,6 +139,12 @@ def read_samples(directory: Path, status: int) -> Attempt:
     return Attempt(found, samples=tuple(Sample(**values) for values in samples))
 
 
+def read_exploration(_directory: Path, status: int) -> Attempt:
+    """``harness explore`` says by its exit status what came of it, and in its log how."""
+    known = {0: JobStatus.PASSED, 1: JobStatus.FAILED}
+    return Attempt(known.get(status, JobStatus.INFRASTRUCTURE))
+
+
 def read_mutants(directory: Path, status: int) -> Attempt:
     """What ``harness mutants`` left, also where it was ended early."""
     content = _json(directory / report.RESULTS) or {"mutants": []}
@@ -156,4 +167,5 @@ _READ: Mapping[JobKind, Callable[[Path, int], Attempt]] = {
     JobKind.TESTS: read_tests,
     JobKind.MEASURE: read_samples,
     JobKind.MUTANTS: read_mutants,
+    JobKind.EXPLORE: read_exploration,
 }

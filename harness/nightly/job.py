@@ -14,6 +14,7 @@ class JobKind(enum.Enum):
     TESTS = "tests"
     MEASURE = "measure"
     MUTANTS = "mutants"
+    EXPLORE = "explore"
 
 
 class JobStatus(enum.Enum):
@@ -64,6 +65,10 @@ class Job:
     """Mutants: as many at random; None for all."""
     part: tuple[int, int] = (1, 1)
     """Mutants: the i-th of n parts."""
+    variant: str = ""
+    """Tests: of the kernel, which then checks itself (``images/kernel/variants``)."""
+    minutes: int = 0
+    """Exploration: for so long."""
 
     @property
     def alone(self) -> bool:

@@ -5,6 +5,7 @@ to do.
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,15 @@ from typing import Any, NoReturn
 
 from harness.board import RAM_MIB
 from harness.builders.imageset import VERSIONS
+from harness.builders.kernel_source import variants as kernel_variants
 from harness.errors import UserError
 from harness.mutants import patchfile
 from harness.nightly.job import GROUPS, OWN_MEMORY, Job, JobKind
 
-MINUTES = {JobKind.TESTS: 60, JobKind.MEASURE: 10, JobKind.MUTANTS: 300}
+MINUTES = {JobKind.TESTS: 60, JobKind.MEASURE: 10, JobKind.MUTANTS: 300, JobKind.EXPLORE: 10}
 """What a job gets unless the matrix says otherwise."""
+SPARE_MINUTES = 30
+"""For an exploration's build, boot and shrinking, beside the time in which it looks."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -148,16 +152,25 @@ def _measure(table: MatrixTable) -> Iterator[Job]:
 def _run(table: MatrixTable) -> Iterator[Job]:
     kernels, groups = table.words("kernels", VERSIONS), table.words("tests", list(GROUPS))
     memory, expression, name = _memory(table), table.text("expression"), table.name()
+    variants = table.words("variants", kernel_variants()) if table.has("variants") else [""]
     timeout = _timeout(table, JobKind.TESTS)
     table.end()
     own = [group for group in groups if group in OWN_MEMORY]
     if own and memory != [None]:
         table.fail("memory", f"the tests of {own[0]} say their RAM themselves: leave the key out")
-    for kernel in kernels:
-        for mib in memory:
-            for group in groups:
-                job_name = _join(kernel, mib, group, name)
-                yield Job(job_name, JobKind.TESTS, kernel, timeout, mib, group, expression)
+    for kernel, variant, mib, group in itertools.product(kernels, variants, memory, groups):
+        job_name = _join(kernel, mib, variant, group, name)
+        yield Job(job_name, JobKind.TESTS, kernel, timeout, mib, group, expression, variant=variant)
+
+
+def _explore(table: MatrixTable) -> Iterator[Job]:
+    kernels, minutes = table.words("kernels", VERSIONS), table.number("minutes", 10)
+    variants = table.words("variants", kernel_variants()) if table.has("variants") else [""]
+    table.end()
+    for kernel, variant in itertools.product(kernels, variants):
+        timeout = 60.0 * (minutes + SPARE_MINUTES)
+        name = _join(kernel, None, variant, "explore")
+        yield Job(name, JobKind.EXPLORE, kernel, timeout, variant=variant, minutes=minutes)
 
 
 def _mutants(table: MatrixTable) -> Iterator[Job]:
@@ -205,5 +218,6 @@ def _join(kernel: str, mib: int | None, *words: str) -> str:
 _TABLES: dict[str, Callable[[MatrixTable], Iterator[Job]]] = {
     "measure": _measure,
     "run": _run,
+    "explore": _explore,
     "mutants": _mutants,
 }

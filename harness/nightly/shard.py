@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from harness.nightly.job import Job, JobKind
 
-_GUESS = {JobKind.TESTS: 300.0, JobKind.MEASURE: 30.0, JobKind.MUTANTS: 1200.0}
+_GUESS = {
+    JobKind.TESTS: 300.0,
+    JobKind.MEASURE: 30.0,
+    JobKind.MUTANTS: 1200.0,
+    JobKind.EXPLORE: 600.0,
+}
 """Seconds of a job of which none of its kind was ever run."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.explore.firstfit import FirstFit
 from harness.guest.application import AppScript
 from harness.guest.guest import AREA, Guest
 from harness.imageset.module import without_init
@@ -24,8 +25,6 @@ WHOLE = AddressRange.from_size(BASE, 8 * MIB)
 DEFAULT_WHOLE = AddressRange.from_size(BASE - 8 * MIB, 8 * MIB)
 """All of linux,cma."""
 PAGES = WHOLE.size // PAGE
-MAX_ALIGN = 1 << 8
-"""In pages: CONFIG_CMA_ALIGNMENT is 8."""
 SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
 """Objects are checked when they are allocated and freed, and the caches count them exactly."""
 
@@ -91,33 +90,9 @@ def error_name(line: str) -> str:
     return words[1] if words[0] == "error" else words[0]
 
 
-class FirstFit:
-    """Where mm/cma.c must put each allocation, in pages from the start of an area."""
-
-    def __init__(self, count: int = PAGES) -> None:
-        self.taken = bytearray(count)
-
-    @staticmethod
-    def alignment(count: int) -> int:
-        """Of a region of `count` pages: the order of its length, and not more than 1 MiB."""
-        return int(min(1 << (count - 1).bit_length(), MAX_ALIGN))
-
-    def alloc(self, count: int, alignment: int | None = None) -> int | None:
-        """The first page of the new region; None where there is no room."""
-        free = bytes(count)
-        for first in range(0, len(self.taken) - count + 1, alignment or self.alignment(count)):
-            if self.taken[first : first + count] == free:
-                self.taken[first : first + count] = b"\1" * count
-                return first
-        return None
-
-    def release(self, first: int, count: int) -> None:
-        """Gives pages back."""
-        self.taken[first : first + count] = bytes(count)
-
-    def ranges(self) -> tuple[AddressRange, ...]:
-        """What is taken, merged."""
-        return merged(pages(first) for first, taken in enumerate(self.taken) if taken)
+def taken(model: FirstFit) -> tuple[AddressRange, ...]:
+    """The pages of BiscuitOS_cma that are taken by the model, merged."""
+    return merged(pages(first) for first, is_taken in enumerate(model.taken) if is_taken)
 
 
 def log_lines(guest: Guest) -> int:

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from harness.explore.firstfit import FirstFit
 from harness.guest.guest import AREA, Guest
 from harness.machine.errors import CommandFailed
 from harness.memory.ranges import AddressRange
@@ -19,7 +20,6 @@ from .support import (
     PAGES,
     SLUB_DEBUG,
     WHOLE,
-    FirstFit,
     alloc_many,
     allocated,
     answered_range,
@@ -30,6 +30,7 @@ from .support import (
     no_growth,
     pages,
     release_many,
+    taken,
 )
 
 pytestmark = [
@@ -123,14 +124,14 @@ class TestPlace:
                 for line in answers
             ]
             assert said == expected
-            assert allocated(guest) == model.ranges()
+            assert allocated(guest) == taken(model)
         assert_all_is_free(guest)
 
 
 def random_steps(seed: int, count: int) -> tuple[list[str], list[str], FirstFit]:
     """Commands, what each must be answered, and what is held then."""
     chance = random.Random(seed)
-    model, held = FirstFit(), list[tuple[int, int]]()
+    model, held = FirstFit(PAGES), list[tuple[int, int]]()
     commands, expected = list[str](), list[str]()
     for _ in range(count):
         if held and chance.random() < 0.4:

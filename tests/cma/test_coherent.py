@@ -12,12 +12,13 @@ import dataclasses
 
 import pytest
 
+from harness.explore.firstfit import alignment_of
 from harness.guest.guest import AREA, Guest
 from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
-from .support import DEFAULT_WHOLE, PAGE, FirstFit
+from .support import DEFAULT_WHOLE, PAGE
 from .test_at_boot import ATOMIC_POOL
 
 pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs")]
@@ -56,7 +57,7 @@ def test_coherent_memory_is_of_the_default_area_and_serves(guest: Guest) -> None
     count = place.size // PAGE
     assert place in DEFAULT_WHOLE
     assert count
-    assert (place.start // PAGE) % FirstFit.alignment(count) == 0
+    assert (place.start // PAGE) % alignment_of(count) == 0
     words = set(guest.run("dd if=/dev/hwrng bs=64 count=1 2>/dev/null | od -An -tx4").text.split())
     assert len(words) > 8, "the device has written where its driver reads"
 

@@ -10,6 +10,7 @@ import dataclasses
 
 import pytest
 
+from harness.explore.firstfit import FirstFit
 from harness.guest.guest import AREA, Guest
 from harness.guest.heap import DEFAULT_HEAP, HEAPS
 from harness.imageset.features import Feature
@@ -22,9 +23,9 @@ from .support import (
     DEFAULT_WHOLE,
     MIB,
     PAGE,
+    PAGES,
     SLUB_DEBUG,
     WHOLE,
-    FirstFit,
     no_growth,
     pages,
 )
@@ -61,7 +62,7 @@ def test_a_heap_gives_memory_of_its_area(guest: Guest, area: str, whole: Address
 
 def test_a_buffer_is_aligned_by_its_length(guest: Guest) -> None:
     with guest.heap_script(AREA) as app:
-        model = FirstFit()
+        model = FirstFit(PAGES)
         for count in (1, 16, 3, 64, 1, 512, 2):
             place = model.alloc(count)
             assert place is not None

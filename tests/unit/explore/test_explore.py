@@ -87,6 +87,33 @@ def test_what_ends_with_its_opener() -> None:
     assert made.calls == (1, 1)
 
 
+def test_a_child_keeps_what_its_parent_has_mapped() -> None:
+    said = answers(
+        ("alloc", 0, 4),
+        ("map", 0, 0, 0, 0),
+        ("fork", 0),
+        ("unmap", 0, 0),
+        ("release", 0, 0),
+        ("kill", 0),
+        ("reap", 0, 0),
+        ("release", 0, 0),
+        ("reap", 0, 0),
+    )
+    assert [pair and pair[1] for pair in said[2:]] == [
+        "ok", "ok", "error EBUSY", None, "ok", "ok", None,
+    ]  # fmt: skip
+    assert [pair and pair[0] for pair in said if pair and pair[0][-2:] == " 0"] == [
+        "fork 0", "reap 0",
+    ]  # fmt: skip
+
+
+def test_the_driver_can_be_removed_when_nobody_has_it_open() -> None:
+    kills = [("kill", number) for number in range(3)]
+    said = answers(("reload", 0), *kills[:2], ("reload", 0), kills[2], ("reload", 1))
+    expected = ["busy", "gone", "gone", "busy", "gone", "ok"]
+    assert [pair and pair[1] for pair in said] == expected
+
+
 def test_debugfs_gives_back_the_newest_first() -> None:
     made = model()
     for count in (4, 8):

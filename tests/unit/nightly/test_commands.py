@@ -45,6 +45,28 @@ def test_pytest_is_told_kernel_memory_and_expression() -> None:
     assert "--qemu-memory" not in words_of(dataclasses.replace(one, memory_mib=None))
 
 
+def test_a_variant_and_an_exploration_are_asked_for() -> None:
+    assert " --qemu-variant kasan tests/cma" in words_of(
+        dataclasses.replace(job(), variant="kasan")
+    )
+    one = dataclasses.replace(job(kind=JobKind.EXPLORE), minutes=3, variant="lockdep")
+    words = words_of(one)
+    assert "-m harness explore --kernel 6.1 --jobs 1 --minutes 3 --seed" in words
+    assert words.endswith("--output TMP/job --variant lockdep")
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [(0, JobStatus.PASSED), (1, JobStatus.FAILED), (3, JobStatus.INFRASTRUCTURE)],
+)
+def test_an_exploration_ends_as_it_says(status: int, found: JobStatus, tmp_path: Path) -> None:
+    one = job(kind=JobKind.EXPLORE)
+    commands = NightCommands("night")
+    attempt = commands.read(one, Done(commands.task(one, 1, None), tmp_path, status))
+    assert attempt.status is found
+    assert (attempt.message != "") is (status != 0)
+
+
 def test_mutants_at_random_are_the_same_in_all_parts() -> None:
     one = dataclasses.replace(job(kind=JobKind.MUTANTS), sample=8, only=("app-*",))
     commands = []

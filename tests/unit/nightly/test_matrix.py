@@ -61,6 +61,17 @@ def test_mutants_are_shared_out_by_parts(tmp_path: Path) -> None:
     assert (jobs[2].part, jobs[2].sample) == ((1, 1), 3)
 
 
+def test_variants_and_explorations_have_jobs_of_their_own(tmp_path: Path) -> None:
+    jobs = read(
+        tmp_path,
+        RUN + 'variants = ["kasan", "lockdep"]\n'
+        '[[explore]]\nkernels = ["6.1", "7.3"]\nminutes = 3\n',
+    )
+    assert names(jobs) == ["6.1/kasan/cma", "6.1/lockdep/cma", "6.1/explore", "7.3/explore"]
+    assert [job.variant for job in jobs] == ["kasan", "lockdep", "", ""]
+    assert (jobs[2].kind, jobs[2].minutes, jobs[2].timeout) == (JobKind.EXPLORE, 3, 33 * 60.0)
+
+
 def test_measurements_come_first_wherever_they_are_written(tmp_path: Path) -> None:
     jobs = read(tmp_path, f'{RUN}[[measure]]\nkernels = ["6.1"]\nmemory = [256]\n')
     assert names(jobs) == ["6.1/256M/measure", "6.1/cma"]
@@ -73,7 +84,10 @@ def test_measurements_come_first_wherever_they_are_written(tmp_path: Path) -> No
     [
         ("", "m.toml: is an empty matrix: add a [[run]] table"),
         ("[[run]\n", "m.toml: is no TOML"),
-        ("[[ruin]]\n", "m.toml:ruin: unknown; take [[measure]], [[run]] or [[mutants]]"),
+        (
+            "[[ruin]]\n",
+            "m.toml:ruin: unknown; take [[measure]], [[run]], [[explore]] or [[mutants]]",
+        ),
         ("[run]\n", "m.toml:run: expected tables: write [[run]]"),
         ('[[run]]\ntests = ["cma"]\n', "m.toml:run[1].kernels: is missing"),
         (RUN.replace('["6.1"]', "[]"), "run[1].kernels: is empty: name at least one, or remove"),
