@@ -138,6 +138,8 @@ class PatchTree:
         self._repository = repository
         self._touched: set[str] = set()
         self._layer = Layer(self.kernel.tree, base.tree)
+        self.left_as_it_is = False
+        """At the end nothing is restored: whoever opens it next has to."""
         self.on_step: Callable[[str], None] = lambda step: None
         """Called with each step of a build."""
         self._laid: Overlay = {}
@@ -578,7 +580,8 @@ def open_patch_tree(
                 patch_tree.lay(found.laid)
             yield patch_tree
         finally:
-            patch_tree.clean()
+            if not patch_tree.left_as_it_is:
+                patch_tree.clean()
 
 
 def _stamped(root: Path) -> str:

@@ -25,6 +25,7 @@ from harness.gate.options import DEFAULT_LIMITS, MOST_FAILURES
 from harness.gate.selection import Evidence
 from harness.host.progress import LineProgress
 from harness.imageset.model import ImageSet
+from harness.plaintext import clean
 from harness.testrun.result import CaseResult, SuiteResult, lost
 from harness.testrun.suite import Suite
 from harness.watch import story, tests
@@ -50,7 +51,6 @@ class Settings:
     output: Path
     jobs: int
     config: tuple[Path, ...] = ()
-    confined: bool = True
     select: Path | None = None
     """The tests to run; None: those that execute what changed."""
 
@@ -68,6 +68,7 @@ class Job:
         self._progress = LineProgress()
         self._progress.say = self._say  # type: ignore[method-assign]
         self._order = Order(0)
+        self._files: tuple[str, ...] = ()
         self._open = contextlib.ExitStack()
         self._tree: PatchTree | None = None
         self._head = ""
@@ -76,22 +77,23 @@ class Job:
         self._built: tuple[overlay.Overlay, ImageSet] | None = None
 
     def close(self) -> None:
-        """Restores the tree for whoever has it next."""
+        """Lets go of the tree."""
         self._open.close()
         self._tree = None
 
     def run(self, order: Order) -> None:
         """One run; how it ended is told, whatever that is, unless it is cancelled."""
-        self._order = order
+        self._order, self._files = order, ()
         place = self._place(order.run)
         end = self._end(place)
-        self._tell(dataclasses.replace(end, run=order.run, stage=Stage.DONE))
+        self._tell(end)
 
     def _end(self, place: Path) -> Event:
         event = Event(self._order.run, Stage.DONE, report=str(place))
         try:
             self._said(Stage.READ, "reading the tree")
             edits, files = self._edits()
+            self._files = files
             event = dataclasses.replace(event, files=files)
             if not files:
                 return dataclasses.replace(
@@ -150,9 +152,9 @@ class Job:
         if self._tree is not None and head == self._head:
             return self._tree
         self.close()
-        limits = DEFAULT_LIMITS if self._settings.confined else None
-        if limits is not None:
-            sandbox.check()
+        limits, said = sandbox.enforced(DEFAULT_LIMITS)
+        if said:
+            self._say(said)
         settings = self._settings
         self._tree = self._open.enter_context(
             open_patch_tree(
@@ -165,6 +167,7 @@ class Job:
             )
         )
         self._head, self._base = head, self._tree.laid
+        self._tree.left_as_it_is = True  # who quits does not want to wait
         with tempfile.TemporaryDirectory(prefix="harness-watch.") as place:
             images = self._tree.unlaid(Path(place))
             baselines = Baselines(self._cache.directory("baselines"), self._say)
@@ -196,6 +199,7 @@ class Job:
             )
         finally:
             shutil.rmtree(place / "cache", ignore_errors=True)
+        _report(place, run)
         return _judged(event, run)
 
     # What is said
@@ -206,7 +210,8 @@ class Job:
     def _said(
         self, stage: Stage, text: str, done: int = 0, total: int = 0, failed: int = 0
     ) -> None:
-        self._tell(Event(self._order.run, stage, text, done, total, failed))
+        run, files = self._order.run, self._files
+        self._tell(Event(run, stage, text, done, total, failed, files=files))
 
     def _place(self, run: int) -> Path:
         """A directory for the run; those of much earlier ones go."""
@@ -219,12 +224,21 @@ class Job:
         return place
 
 
+def _report(place: Path, run: SuiteResult) -> None:
+    """Writes all that is known of the run's tests."""
+    rows = []
+    for case in sorted(run.cases, key=lambda case: not case.failed):
+        rows.append(f"{case.outcome}  {case.seconds:5.1f} s  {case.test}")
+        if case.failed:
+            rows += ["", case.message, "", f"transcript: {case.artifact}", ""]
+    rows += ["", f"pytest's log: {run.log}"]
+    (place / "report.txt").write_text(clean("\n".join(rows)) + "\n")
+
+
 def _judged(event: Event, run: SuiteResult) -> Event:
     ran = [case for case in run.cases if case.ran]
     bad = story.first(ran)
-    counted = dataclasses.replace(
-        event, done=len(ran), total=len(ran), failed=len(run.failures), report=str(run.log.parent)
-    )
+    counted = dataclasses.replace(event, done=len(ran), total=len(ran), failed=len(run.failures))
     if bad is not None:
         outcome = Outcome.FAILED if bad.known else Outcome.UNKNOWN
         rows = story.of_case(bad)

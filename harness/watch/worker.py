@@ -84,7 +84,6 @@ def settings_text(settings: Settings) -> str:
             "output": str(settings.output),
             "jobs": settings.jobs,
             "config": [str(path) for path in settings.config],
-            "confined": settings.confined,
             "select": str(settings.select) if settings.select else "",
         }
     )
@@ -97,7 +96,6 @@ def _settings(text: str) -> Settings:
         Path(values["output"]),
         values["jobs"],
         tuple(map(Path, values["config"])),
-        values["confined"],
         Path(values["select"]) if values["select"] else None,
     )
 
