@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +103,7 @@ def command(
     from harness.builders.cache import Cache
     from harness.builders.kernel_source import resolve, variant_fragment, with_variant
     from harness.builders.own_tree import CommitTree
+    from harness.gate.events import lines
     from harness.gate.gate import Gate
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
@@ -159,10 +159,10 @@ def command(
     chosen = Options(
         output=to, base=base, config=config, select=select, whole=whole, workers=jobs, **given
     )
-    result = Gate(chosen, Cache(say=progress.say), progress).judge(found)
+    result = Gate(chosen, Cache(say=progress.say), progress, lines(progress.say)).judge(found)
     write_all(result, chosen.output)
     print(render(result))
-    print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
+    progress.say(f"{time.monotonic() - begun:.1f} s")
     return written(result, others)
 
 

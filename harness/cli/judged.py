@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,5 +99,7 @@ class Asked:
 
 
 def _say(*lines: str) -> None:
+    from harness.cli.systems import say
+
     for line in lines:
-        print(line, file=sys.stderr)
+        say(line)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from harness.cli.systems import BOOT, LEFT, MAP, System
+from harness.cli.systems import BOOT, LEFT, MAP, System, say
 from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
 from harness.host.command import exit_status
 from harness.host.files import write_texts
 from harness.host.output import claim, set_aside
+from harness.host.progress import waiting
 from harness.host.project import ARTIFACTS
 from harness.imageset.features import Feature
 from harness.imageset.model import APP
@@ -65,8 +66,9 @@ def run(system: System, output: Output, again: Callable[[], bool] = lambda: Fals
             all_within(output.timeout),
             Machine(system.config, artifacts, output.live, gdb=output.gdb) as machine,
         ):
-            machine.start()
-            machine.open()
+            with waiting("booting"):
+                machine.start()
+                machine.open()
             _judged(machine, system, output, report)
             machine.settle()
     except HarnessError as error:
@@ -128,7 +130,7 @@ def _judged(machine: Machine, system: System, output: Output, report: dict[str, 
     guest.insmod()
     images = system.images
     if Feature.AGENT not in images.features or "module" in images.foreign:
-        print(f"loaded {guest.module_source()}", file=sys.stderr)
+        say(f"loaded {guest.module_source()}")
     region = guest.run_app()[0]
     report["allocation"] = _range(region.phys)
     report["found"] = str(region.phys)

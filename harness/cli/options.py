@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from harness.board import DEFAULT_MEMORY, RAM_MIB
+from harness.host.progress import Quiet
 from harness.imageset.model import PARTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -142,8 +143,25 @@ def _once(context: click.Context, parameter: click.Parameter, values: tuple[Any,
     return values[0] if values else None
 
 
+def _quiet(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    Quiet.wanted = value
+
+
 def debug(function: F) -> F:
-    """``--debug``."""
+    """``--debug`` and ``--quiet``, which every command takes."""
+    quiet = click.option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_quiet,
+        help="Print results and errors only.",
+    )
+    return quiet(_debug_option(function))
+
+
+def _debug_option(function: F) -> F:
     return click.option(
         "--debug",
         is_flag=True,

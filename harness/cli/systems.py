@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +12,7 @@ import click
 
 from harness.board import COMMANDS, DEFAULT_MEMORY, LOG
 from harness.errors import HarnessError, UserError
+from harness.host.progress import Quiet
 from harness.imageset.model import PARTS, ImageSet
 from harness.machine import confine
 from harness.machine.config import MachineConfig
@@ -67,7 +67,7 @@ def chosen(options: dict[str, Any]) -> System:
         from harness.imageset.biscuitos import find
 
         tree = find(options["biscuitos"], given)
-        print("\n".join(tree.said()), file=sys.stderr)
+        say("\n".join(tree.said()))
         images = with_given(tree.image_set(), given)
         memory = memory or tree.memory_mib
     else:
@@ -136,4 +136,5 @@ def pristine(
 
 def say(text: str) -> None:
     """A line for the user, beside the command's output."""
-    click.echo(text, err=True)
+    if not Quiet.wanted:
+        click.echo(text, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 LINE_SECONDS = 10.0
+PATIENCE = 2.0
+"""Seconds for which nobody wonders what is being done."""
+
+
+class Quiet:
+    """Whether this process says results and errors only (``--quiet``)."""
+
+    wanted = False
 
 
 class Progress(Protocol):
@@ -43,8 +52,8 @@ class LineProgress:
 
     def say(self, text: str) -> None:
         """Writes `text`."""
-        stream = self._stream or sys.stderr
-        print(clean(text), file=stream, flush=True)
+        if not Quiet.wanted:
+            print(clean(text), file=self._stream or sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def steps(self, title: str, total: int) -> Iterator[Advance]:
@@ -108,6 +117,18 @@ class BarProgress:
         return Progress(*columns, console=self._console, transient=True)
 
 
+@contextlib.contextmanager
+def waiting(what: str, stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[None]:
+    """Says `what` is being done where the block takes longer than `patience` seconds."""
+    late = threading.Timer(patience, LineProgress(stream).say, [f"{what} ..."])
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
+
+
 class LazyProgress:
     """Chooses bar or lines at the first message: a run that builds nothing loads neither."""
 
@@ -118,7 +139,8 @@ class LazyProgress:
     def _progress(self) -> Progress:
         if self._real is None:
             stream = self._stream or sys.stderr
-            self._real = BarProgress(stream) if stream.isatty() else LineProgress(stream)
+            bar = stream.isatty() and not Quiet.wanted
+            self._real = BarProgress(stream) if bar else LineProgress(stream)
         return self._real
 
     def say(self, text: str) -> None:

@@ -45,6 +45,23 @@ def test_every_subcommand_has_help_and_explains_each_option(
             assert parameter.help, f"{name} {parameter.opts[0]}"
 
 
+def leaves(found: click.Command) -> list[click.Command]:
+    """The command, or those of a group."""
+    if not isinstance(found, click.Group):
+        return [found]
+    context = click.Context(found)
+    inner = [found.get_command(context, name) for name in found.list_commands(context)]
+    return [leaf for one in inner if one is not None for leaf in leaves(one)]
+
+
+@pytest.mark.parametrize(("name", "found"), subcommands())
+def test_every_command_can_be_quiet(name: str, found: click.Command) -> None:
+    if name in ("test", "completion"):  # pytest has its own; nothing else is printed
+        return
+    for leaf in leaves(found):
+        assert any("--quiet" in parameter.opts for parameter in leaf.params), f"{name} {leaf.name}"
+
+
 def test_one_word_means_one_thing() -> None:
     meanings: dict[str, set[tuple[str, ...]]] = {}
     for _, found in subcommands():

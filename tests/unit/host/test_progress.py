@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import io
+import re
+import threading
 
-from harness.host.progress import BarProgress, LazyProgress, LineProgress
+import pytest
+
+from harness.host.progress import BarProgress, LazyProgress, LineProgress, Quiet, waiting
 
 
 class Clock:
@@ -69,3 +73,47 @@ def test_no_terminal_gets_lines() -> None:
     progress = LazyProgress(io.StringIO())
     progress.say("x")
     assert isinstance(progress._progress(), LineProgress)
+
+
+def test_colours_are_for_terminals_and_for_those_who_want_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shown(stream: io.StringIO) -> str:
+        with LazyProgress(stream).steps("kernel", 2) as advance:
+            advance(1)
+        return stream.getvalue()
+
+    colour = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b" not in shown(io.StringIO())
+    assert colour.search(shown(Terminal()))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", shown(Terminal()))
+
+
+def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quiet, "wanted", True)
+    for stream in (io.StringIO(), Terminal()):
+        progress = LazyProgress(stream)
+        progress.say("a fact")
+        with progress.steps("kernel", 2) as advance:
+            advance(1)
+        assert stream.getvalue() == ""
+
+
+def test_a_wait_is_told_where_it_is_long_and_only_then() -> None:
+    class Told(io.StringIO):
+        ready = threading.Event()
+
+        def flush(self) -> None:
+            self.ready.set()
+
+    stream = Told()
+    with waiting("booting", stream, patience=0):
+        assert stream.ready.wait(20)
+    assert stream.getvalue() == "booting ...\n"
+    short = io.StringIO()
+    with waiting("booting", short, patience=3600):
+        pass
+    assert short.getvalue() == ""
