@@ -40,10 +40,32 @@ def choose(mails: Sequence[Mail], name: str) -> Chosen:
         ]
     kept, lacking = _in_order(kept, name)
     if lacking and older:
-        raise UserError(f"{name}: v{newest} of the series {lacking}; give its patches as files")
+        stay = _unchanged(kept, older)
+        kept, missing = _in_order([*kept, *stay], name)
+        if not stay or missing:
+            raise UserError(
+                f"{name}: v{newest} of the series {lacking}, and does not answer the patches that"
+                " it replaces; give its patches as files"
+            )
+        notes = [note for note in notes if not any(note.endswith(f": {mail}") for mail in stay)]
+        notes += [f"{name}: v{newest} {lacking}: taken as of v{m.version}: {m}" for m in stay]
+        lacking = ""
     if lacking and len(kept) > 1:
         notes.append(f"{name}: the series {lacking}")
     return Chosen(tuple(kept), tuple(notes))
+
+
+def _unchanged(kept: Sequence[Mail], older: Sequence[Mail]) -> list[Mail]:
+    """The newest of the other patches, where only some were sent anew, each in answer to the one
+    that it replaces; else none.
+    """
+    before = {mail.number: mail for mail in sorted(older, key=lambda mail: mail.version)}
+    for mail in kept:
+        answered = {old.message_id for old in older if old.number == mail.number} - {""}
+        if mail.number is None or not answered & mail.references:
+            return []
+    new = {mail.number for mail in kept}
+    return [mail for number, mail in before.items() if number is not None and number not in new]
 
 
 def _what(mail: Mail) -> str:

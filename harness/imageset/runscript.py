@@ -2,9 +2,9 @@
 """What a BiscuitOS ``RunBiscuitOS.sh`` tells QEMU: bash itself is asked.
 
 Users edit that script, and only bash knows what an edit means. So it is run as it is, confined
-(`harness.host.confine`), with stand-ins for QEMU, ``sudo`` and what else starts programs: they
-start nothing, and QEMU's prints its arguments. A script that only defines ``do_running``, as
-BiscuitOS's own documentation calls it, has that called.
+(`harness.host.tool`), with stand-ins for QEMU, ``sudo`` and what else starts programs
+(`harness.imageset.standins`): they start nothing, and QEMU's prints its arguments. A script that
+only defines ``do_running``, as BiscuitOS's own documentation calls it, has that called.
 """
 
 from __future__ import annotations
@@ -14,51 +14,25 @@ import os
 import re
 import secrets
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.board import MACHINE, RAM_MIB
 from harness.errors import HarnessError, UserError
 from harness.host import confine, tool
+from harness.imageset.standins import PRELUDE
 
 SECONDS = 20.0
 """For a script that needs milliseconds."""
-_QEMU = re.compile(r"(?:^|[\s:])(/\S*/qemu-system-[\w-]+): (?:No such file|Permission denied)")
-"""Bash on a QEMU that is not there: the next run has a stand-in of that name."""
-_TRIES = 4
 _MARK = "\x01"
+# Called by its own name where it can be read, for scripts ask for it.
+_BEGIN = 'if [ -r "$_h_own" ]; then . "$_h_own"; else . "$_h_copy"; fi; exit'
 _SIZE = re.compile(r"(?:size=)?(\d+)([KMGT]?)B?(?:,.*)?", re.IGNORECASE)
 _TAKEN = frozenset({"-M", "-machine", "-m", "-kernel", "-dtb", "-append", "-initrd", "-drive"})
 _SHOWN = frozenset({"-nographic", "-D", "-serial", "-display", "-monitor", "-s", "-S", "-device"})
 """What changes nothing that is tested here, or has its place here anyway."""
 _FLAGS = frozenset({"-nographic", "-s", "-S", "-no-reboot", "-enable-kvm", "-nodefaults"})
-
-# File descriptor 9 is ours; what the script prints itself is for nobody.
-_STANDINS = r"""
-exec 9>&1 1>/dev/null
-_h_qemu() { _h_called=1; { printf '%s\0' "$_h_mark" "$@" "$_h_mark"; } >&9; return 0; }
-_h_start() {
-  local word
-  while [ $# -gt 0 ]; do
-    word=$1; shift
-    case ${word##*/} in qemu-system-*) _h_qemu "$@"; return;; esac
-  done
-  return 0
-}
-qemu-system-arm() { _h_qemu "$@"; }
-sudo() { _h_start "$@"; }
-exec() { [ $# -eq 0 ] && return; _h_start "$@"; builtin exit 0; }
-nohup() { _h_start "$@"; }; nice() { _h_start "$@"; }; env() { _h_start "$@"; }
-setsid() { _h_start "$@"; }; stdbuf() { _h_start "$@"; }; taskset() { _h_start "$@"; }
-timeout() { _h_start "$@"; }; xterm() { _h_start "$@"; }; gnome-terminal() { _h_start "$@"; }
-sleep() { :; }
-_h_end() {
-  trap - EXIT; set +eu
-  if [ -z "$_h_called" ] && declare -F do_running >/dev/null; then do_running; fi
-  wait
-}
-trap _h_end EXIT
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,20 +66,16 @@ def read_script(path: Path) -> Launch:
 
 def launch(text: str, path: Path) -> Launch:
     """The same for a script's text; `path` is what it takes for its own."""
-    names: list[str] = []
-    for _ in range(_TRIES):
-        calls, complaints = _run(text, path, names)
-        missing = [found for line in complaints if (found := _missing(line)) not in ("", *names)]
-        if not missing:
-            break
-        names += dict.fromkeys(missing)
-    said = [line for line in complaints if not _missing(line)]
-    linux = [call for call in calls if "-append" in call]
+    linux, said = _calls(text, path)
     if not linux:
+        # Some scripts end where root does not run them.
+        linux, said = _calls(text, path, as_root=True)
+    if not linux:
+        ends = "\n  its lines end in CR LF, which bash does not take" if "\r\n" in text else ""
         raise UserError(
             f"{path}: bash comes to no QEMU command with -append in it"
             + "".join(f"\n  {line}" for line in said[:5])
-            + "\n  make it start the system when it is called without arguments"
+            + f"{ends}\n  make it start the system when it is called without arguments"
         )
     notes = [f"bash says: {line}" for line in said[:5]]
     if any(call != linux[0] for call in linux[1:]):
@@ -113,31 +83,50 @@ def launch(text: str, path: Path) -> Launch:
     return _read(linux[0], path, notes)
 
 
-def _missing(line: str) -> str:
-    match = _QEMU.search(line)
-    return match[1] if match else ""
-
-
-def _run(text: str, path: Path, names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """The arguments of each QEMU that the script starts, and what bash complains of."""
+def _calls(text: str, path: Path, as_root: bool = False) -> tuple[list[list[str]], list[str]]:
+    """The arguments of each QEMU that the script starts Linux with, and what bash complains of."""
     mark = _MARK + secrets.token_hex(8)
-    own = "".join(f'function {name} () {{ _h_qemu "$@"; }}\n' for name in names)
-    begin = f"_h_mark=$'{mark}'; _h_called=\n{_STANDINS}{own}"
-    # The text must not stay a positional parameter: the script is called without arguments.
-    body = f'{begin}\n_h_text=$1; set --; eval "$_h_text"'
-    words = ["bash", "--norc", "-c", body, str(path), text]
-    try:
+    there = os.access(path, os.R_OK) and path.read_text(errors="replace") == text
+    with tempfile.TemporaryDirectory(prefix="runscript-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "standins").write_text(PRELUDE)
+        (place / "script").write_text(text)
+        (place / "tmp").mkdir()
+        words = ["bash", "--norc", "-c", _BEGIN, str(path)]
+        variables = {
+            "BASH_ENV": str(place / "standins"),
+            "_h_own": str(path) if there else "",
+            "_h_copy": str(place / "script"),
+            "_h_place": str(path.parent),
+            "TMPDIR": str(place / "tmp"),
+            "_h_mark": mark,
+            "_h_root": "1" if as_root else "",
+        }
         # What it looks at in its own tree it shall find.
-        done = tool.run(words, [path.parent] if os.access(path.parent, os.R_OK) else [], SECONDS)
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{path}: it does not come to an end within {SECONDS:.0f} s") from None
-    except confine.NoMeans as error:
-        raise HarnessError(f"{path} is run confined, which fails on this host: {error}") from None
+        own = [path.parent] if os.access(path.parent, os.R_OK) else []
+        try:
+            done = tool.run(
+                words,
+                [place, *own],
+                SECONDS,
+                writable=[place / "tmp"],
+                cwd=place,
+                environment=variables,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{path}: it does not come to an end within {SECONDS:.0f} s") from None
+        except confine.NoMeans as error:
+            raise HarnessError(
+                f"{path} is run confined, which fails on this host: {error}"
+            ) from None
     calls: list[list[str]] = []
     for part in done.stdout.decode(errors="replace").split(f"{mark}\0")[1::2]:
         calls.append(part.split("\0")[:-1])
     complaints = done.stderr.decode(errors="replace").splitlines()
-    return calls, [line.removeprefix(f"{path}: ") for line in complaints if line.strip()]
+    names = re.compile(f"^(?:{re.escape(str(path))}|{re.escape(name)}/script): ")
+    said = [names.sub("", line) for line in complaints if line.strip()]
+    return [call for call in calls if "-append" in call], said
 
 
 def _read(call: Sequence[str], path: Path, notes: list[str]) -> Launch:

@@ -229,6 +229,21 @@ def test_a_newest_version_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         given(tmp_path, FIRST + SECOND + mail("[PATCH v2 2/2] second", diff=OTHER))
 
 
+def test_a_patch_sent_anew_in_answer_to_its_first_version_takes_its_place(tmp_path: Path) -> None:
+    """As b4 does with a partial reroll."""
+    first = mail("[PATCH 1/2] one", headers="Message-Id: <1@x>\n")
+    second = mail("[PATCH 2/2] two", diff=OTHER, headers="Message-Id: <2@x>\n")
+    answers = "Message-Id: <3@x>\nIn-Reply-To: <2@x>\n"
+    again = mail("[PATCH v2 2/2] two", diff=OTHER.replace("A 3", "A 4"), headers=answers)
+    found = given(tmp_path, first + second + again)
+    assert [item.subject for item in found] == ["one", "two"]
+    assert "A 4" in found[1].text
+    notes = " ".join(found[0].notes)
+    assert "taken as of v1: `[PATCH 1/2] one`" in notes
+    assert "left out v1, which v2 replaces: `[PATCH 2/2] two`" in notes
+    assert "replaces: `[PATCH 1/2] one`" not in notes
+
+
 def test_a_series_that_lacks_a_patch_is_said(tmp_path: Path) -> None:
     found = given(tmp_path, mail("[PATCH 1/3] first") + mail("[PATCH 3/3] third", diff=OTHER))
     assert subjects(found) == ["first", "third"]

@@ -97,6 +97,12 @@ def test_a_function_s_own_variables_are_nobody_else_s() -> None:
         "qemu-system-arm",
         "/opt/qemu/bin/qemu-system-arm",
         "env LANG=C ${QEMUT}",
+        "LANG=C ${QEMUT}",
+        "command ${QEMUT}",
+        "gdb --args ${QEMUT}",
+        "nowhere-to-be-found ${QEMUT}",
+        '"$QEMUT" 2>/dev/null',
+        "echo | xargs ${QEMUT}",
     ],
 )
 def test_qemu_is_started_in_many_ways(start: str) -> None:
@@ -107,6 +113,64 @@ def test_qemu_is_started_in_many_ways(start: str) -> None:
 def test_what_comes_after_qemu_does_not_matter(tail: str) -> None:
     text = HEAD + RUN.replace('"${CMDLINE}"', '"${CMDLINE}"' + tail)
     assert ask(text).append == LINE
+
+
+@pytest.mark.parametrize("start", ["sh -c", "bash -c", "sudo su -c", "tmux new-session -d"])
+def test_qemu_is_started_by_a_line_for_another_shell(start: str) -> None:
+    assert ask(f"{HEAD}{start} \"$QEMUT -M vexpress-a9 -append '$CMDLINE'\"\n").append == LINE
+
+
+def test_qemu_is_started_by_a_script_in_the_script() -> None:
+    text = f'{HEAD}bash <<END\n${{QEMUT}} -M vexpress-a9 -append "$CMDLINE"\nEND\n'
+    assert ask(text).append == LINE
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        '[ -x "$QEMUT" ] || exit 1',
+        '[ ! -f "$QEMUT" ] && exit 1',
+        "$QEMUT --version | grep -q 'version [2-9]' || exit 1",
+        "QEMUT=$(which qemu-system-arm) || exit 1",
+        '[ "$(id -u)" = 0 ] || { echo "run as root"; exit 1; }',
+        "mkdir -p ${ROOT}/logs || exit 1",
+        "trap 'echo bye' EXIT",
+        "set -euo pipefail; ARGS=",
+        "while true; do do_running; sleep 1; done",
+        "do_running | tee ${ROOT}/log",
+    ],
+)
+def test_what_a_careful_script_asks_first_is_answered(check: str) -> None:
+    assert ask(f"{HEAD}{RUN}{check}\n").append == LINE
+
+
+def test_a_qemu_that_is_there_is_not_started(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    qemu = tmp_path / "bin" / "qemu-system-arm"
+    qemu.parent.mkdir()
+    qemu.write_text("#!/bin/sh\necho started >&2\n")
+    qemu.chmod(0o755)
+    text = HEAD + RUN.replace("${QEMUT}", str(qemu))
+    for start in (str(qemu), f"Q={qemu}; $Q", f"exec {qemu}"):
+        text = HEAD + RUN.replace("sudo ${QEMUT}", start) + "do_running\n"
+        assert (ask(text).append, ask(text).notes) == (LINE, ())
+
+
+def test_files_beside_the_script_are_found_by_any_of_its_names(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        place.chmod(place.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+    (tmp_path / "more.sh").write_text('CMDLINE="$CMDLINE quiet"\n')
+    by = [". ./more.sh", '. "$(dirname "$0")/more.sh"', '. "${BASH_SOURCE[0]%/*}/more.sh"']
+    script = tmp_path / "RunBiscuitOS.sh"
+    for line in by:
+        script.write_text(f"{HEAD}{line}\n{RUN}")
+        assert read_script(script).append == f"{LINE} quiet"
+
+
+def test_lines_that_end_in_cr_lf_are_told() -> None:
+    with pytest.raises(UserError, match="CR LF"):
+        ask((HEAD + RUN).replace("\n", "\r\n"))
 
 
 def test_u_boot_is_not_linux() -> None:
