@@ -14,7 +14,7 @@ from typing import TextIO
 import click
 
 from harness.builders.cache import Cache
-from harness.builders.kernel_source import DEFAULT
+from harness.builders.kernel_source import DEFAULT, NEWEST, resolve
 from harness.builders.patch_tree import open_patch_tree
 from harness.cli import generated, options
 from harness.engine.choose import ClusterChoice, open_engine
@@ -100,28 +100,28 @@ def command(
     """
     if isinstance(kernel, Path):
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
+    version = resolve(NEWEST, Cache()).label if kernel == NEWEST else kernel or DEFAULT
     if generate:
         if cluster.address or at_once > 1:
             raise UserError("--generate tests one mutant after the other, on this machine")
         return generated.run(
-            kernel or DEFAULT,
+            version,
             generate,
             sample,
             seed or 0,
             coverage,
-            (output or ARTIFACTS / "mutants" / f"generated-{kernel or DEFAULT}").absolute(),
+            (output or ARTIFACTS / "mutants" / f"generated-{version}").absolute(),
             jobs,
             as_json,
         )
     if coverage is not None:
         raise UserError("--coverage goes with --generate")
     seed = seed if seed is not None else random.randrange(1 << 16)
-    every = patchfile.read_all(kernel=kernel or DEFAULT)
+    every = patchfile.read_all(kernel=version)
     mutants = patchfile.select(every, only, shard, sample, seed)
     if not mutants:
         raise UserError("no mutant is in this shard")
     check_installed()
-    version = kernel or DEFAULT
     place = (output or ARTIFACTS / "mutants" / version).absolute()
     table = ResultTable(mutants)
     lines = sys.stderr if as_json else sys.stdout

@@ -127,6 +127,8 @@ def test_a_region_is_marked_until_its_pages_are_free(guest: Guest) -> None:
         guest.run("; ".join([*pinned, f"echo 1 >{WORK}"]))
         found = guest.run(f"grep -iE ' t ({'|'.join(functions)})$' /proc/kallsyms").text.split()
         addresses = [int(word, 16) for word in found[::3]]
+        if not addresses:
+            pytest.skip(f"needs one of the functions {', '.join(functions)}: not in /proc/kallsyms")
         with attached(guest.machine) as stub:
             for address in addresses:
                 stub.break_at(address)

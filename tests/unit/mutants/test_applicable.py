@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from harness.builders.imageset import VERSIONS
+from harness.cli.mutants import command
+from harness.errors import UserError
 from harness.mutants.patchfile import MUTANTS, Mutant, read_all, read_mutant
 from tests.unit.sources import kernel_tree
 
@@ -45,3 +48,21 @@ def test_no_diff_of_a_mutant_is_the_same_as_another_of_it() -> None:
         diff = path.read_text().partition("\n--- ")[2]
         texts.setdefault(read_mutant(path).name, []).append(diff)
     assert [name for name, found in texts.items() if len(set(found)) < len(found)] == []
+
+
+def test_the_newest_kernel_is_known_by_its_number_before_mutants_are_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def none(kernel: str) -> list[Mutant]:
+        asked.append(kernel)
+        return []
+
+    monkeypatch.setattr(
+        "harness.cli.mutants.resolve", lambda kernel, cache: SimpleNamespace(label="7.3")
+    )
+    monkeypatch.setattr("harness.cli.mutants.patchfile.read_all", none)
+    with pytest.raises(UserError, match="no mutant is in this shard"):
+        command.main(["--kernel", "newest"], standalone_mode=False)
+    assert asked == ["7.3"]
