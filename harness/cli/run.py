@@ -16,6 +16,7 @@ from harness.host.command import exit_status
 from harness.plaintext import clean
 
 if TYPE_CHECKING:
+    from harness.cli.copies import Copies
     from harness.imageset.model import ImageSet
 
 TIMEOUT = 300.0
@@ -36,6 +37,20 @@ TIMEOUT = 300.0
     metavar="SECONDS",
     help="The time for all that the guest has to do, its boot included.",
 )
+@click.option(
+    "--put",
+    "puts",
+    metavar="FILE:PATH",
+    multiple=True,
+    help="Before the command: copy a file of this host into the guest, with its mode.",
+)
+@click.option(
+    "--get",
+    "gets",
+    metavar="PATH:FILE",
+    multiple=True,
+    help="After the command, however it ends: copy a file of the guest to this host.",
+)
 @options.debug
 @click.argument("words", nargs=-1, metavar="[-- COMMAND...]")
 def command(
@@ -44,6 +59,8 @@ def command(
     console: bool,
     gdb: bool,
     timeout: float,
+    puts: tuple[str, ...],
+    gets: tuple[str, ...],
     words: tuple[str, ...],
     **system: Any,
 ) -> int:
@@ -51,12 +68,14 @@ def command(
 
     With -- COMMAND the command is run in a pristine guest, and its exit status is the status.
     """
+    from harness.cli.copies import copies
     from harness.cli.main_job import Output, run
     from harness.cli.systems import chosen
     from harness.host.output import claim
     from harness.host.programs import check_installed
     from harness.machine.deadline import Deadline
 
+    copied = copies(puts, gets, bool(words))
     check_installed()
     kept = Output().artifacts if output is None else output
     claim(kept)  # before a kernel is built
@@ -66,7 +85,7 @@ def command(
         kept, as_json, sys.stderr if console else None, sys.stderr if gdb else None, timeout
     )
     if words:
-        return _in_a_guest(found, where, words)
+        return _in_a_guest(found, where, words, copied)
     try:
         return run(found, where, lambda: _spoilt(found.images))
     except HarnessError as error:
@@ -86,7 +105,7 @@ def _spoilt(images: ImageSet) -> bool:
     return bool(bad)
 
 
-def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:
+def _in_a_guest(system: Any, output: Any, words: tuple[str, ...], copied: Copies) -> int:
     """Runs a shell command in a pristine guest; its exit status."""
     from harness.cli.main_job import all_within
     from harness.cli.systems import pristine, say
@@ -98,7 +117,10 @@ def _in_a_guest(system: Any, output: Any, words: tuple[str, ...]) -> int:
         all_within(output.timeout),
         pristine(system, output.artifacts, say, output.live, output.gdb) as machine,
     ):
-        result = Guest(machine, system.area).run(line, timeout=86400, check=False)
+        guest = Guest(machine, system.area)
+        copied.bring(guest)
+        result = guest.run(line, timeout=86400, check=False)
+        copied.fetch(guest)
         machine.settle()
     _pass_on(sys.stdout, result.stdout)
     _pass_on(sys.stderr, result.stderr)

@@ -85,6 +85,14 @@ def chosen(options: dict[str, Any]) -> System:
     return System(images, memory or DEFAULT_MEMORY, options["area"])
 
 
+def given(manifest: Path, options: dict[str, Any]) -> System:
+    """The system of an image set's manifest (`ImageSet.write`). Raises `UserError`."""
+    if any(options.get(name) for name in (*PARTS, "biscuitos", "unpatched", "append")):
+        raise click.UsageError("--image-set names all that is booted: give no part besides")
+    images = ImageSet.read(manifest)
+    return System(images, options["memory"] or DEFAULT_MEMORY, options["area"])
+
+
 def build(kernel: str | Path | None, *, unpatched: bool = False, variant: str = "") -> ImageSet:
     """The image set of a kernel, built or from the cache; `unpatched`: without our additions;
     `variant`: one that checks itself (``images/kernel/variants``).

@@ -19,7 +19,7 @@ LEAVE = b"\x1d"  # Ctrl-]
 @contextlib.contextmanager
 def _raw(fd: int) -> Iterator[None]:
     before = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    tty.setraw(fd, termios.TCSADRAIN)  # what was typed before counts
     try:
         yield
     finally:

@@ -95,11 +95,16 @@ class Qmp:
         """What this QEMU can do."""
         return Abilities.of(self.execute)
 
-    def add_socket(self, name: str, theirs: socket.socket) -> None:
-        """Makes a chardev `name` of the other end of a socket pair."""
+    def add_socket(self, name: str, theirs: socket.socket, *, server: bool = False) -> None:
+        """Makes a chardev `name` of the other end of a socket pair, or of a `server`: a socket that
+        listens.
+        """
         self._with_descriptor(theirs.fileno(), "getfd", fdname=name)
         address = {"type": "fd", "data": {"str": name}}
-        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        data: dict[str, object] = {"addr": address, "server": server}
+        if server:
+            data["wait"] = False
+        backend = {"type": "socket", "data": data}
         self.execute("chardev-add", id=name, backend=backend)
 
     def wait_migrated(self, timeout: float) -> str:

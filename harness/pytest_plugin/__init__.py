@@ -250,6 +250,7 @@ def pytest_runtest_makereport(
     """Adds verdict, transcript and the command that opens the same machine."""
     report = yield
     reporting.explain(item, call, report)
+    reporting.hold(item, call, report)
     properties.note(item, report)
     skips.note(item, report)
     if Session.KEY in item.config.stash:

@@ -67,6 +67,12 @@ VALUES = (
         "NAME",
         "build kernels that check themselves: kasan, ubsan, lockdep, debug, preempt",
     ),
+    Option(
+        "hold",
+        "",
+        "shell|gdb",
+        "open the last machine of each test on the terminal when the test has ended, however",
+    ),
     Option("artifacts", "artifacts", "DIR", "where the transcripts of each test go"),
 )
 FLAGS = (
@@ -174,6 +180,8 @@ class Settings:
     """Source of the device tree to build."""
     variant: str = ""
     """The variant of the kernels that are built."""
+    hold: str = ""
+    """What opens each test's machine at its end: ``shell``, ``gdb``, or nothing."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -240,7 +248,15 @@ class Settings:
             flag("unconfined"),
             dts,
             value("variant"),
+            _hold(value("hold")),
         )
+
+
+def _hold(word: str) -> str:
+    """That of ``--qemu-hold``. Raises `UserError` for another word."""
+    if word not in ("", "shell", "gdb"):
+        raise UserError(f"--qemu-hold: {word!r} is neither shell nor gdb")
+    return word
 
 
 def _commands(config: pytest.Config) -> tuple[str, ...]:

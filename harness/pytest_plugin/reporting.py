@@ -61,10 +61,29 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         lines += [machine.last_words(12)]
     report.sections.append(("guest", "\n".join(lines)))
     _make_fit(report)
-    if session_of(item.config).settings.shell and item.stash[BOOTS].machines:
+    settings = session_of(item.config).settings
+    if settings.shell and not settings.hold and item.stash[BOOTS].machines:
         from harness.pytest_plugin.terminal import open_shell
 
-        open_shell(item.config, item.stash[BOOTS].machines[-1])
+        open_shell(item.config, item.stash[BOOTS].machines[-1], "the failed test's machine")
+
+
+def hold(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+    """``--qemu-hold``: opens the machine of a test that has ended, or could not begin."""
+    if call.when == "teardown" or (call.when == "setup" and not report.failed):
+        return
+    machines = item.stash[BOOTS].machines if BOOTS in item.stash else []
+    if not machines or not (how := session_of(item.config).settings.hold):
+        return
+    from harness.pytest_plugin.terminal import open_gdb, open_shell
+
+    if report.failed:
+        print(f"\r\n{clean(report.longreprtext)}\r")
+    said = f"the machine as {item.name} left it ({report.outcome})"
+    if how == "gdb":
+        open_gdb(item.config, machines[-1], said)
+    else:
+        open_shell(item.config, machines[-1], said)
 
 
 def _make_fit(report: pytest.TestReport) -> None:

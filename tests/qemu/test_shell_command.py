@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,54 @@ def test_the_main_job_as_json(kernel: list[str], tmp_path: Path) -> None:
     assert report["verdict"] == "pass"
     assert report["allocation"]["start"] == "0x69800000"
     assert [area["name"] for area in report["map"]["areas"]] == ["linux,cma", "BiscuitOS_cma"]
+
+
+LOADED = "tests/cma/test_main_job.py::TestModule::test_insmod_finds_the_area_and_makes_the_device"
+
+
+def test_a_shell_in_the_machine_as_a_test_left_it(kernel: list[str], tmp_path: Path) -> None:
+    words = [*HARNESS[1:], "shell", *kernel, "--output", str(tmp_path / "out"), "--test", LOADED]
+    child = pexpect.spawn(HARNESS[0], words, env=ENVIRONMENT, timeout=120, cwd=str(tmp_path))
+    child.delaybeforesend = None
+    child.expect_exact("left it (passed)")
+    child.send("\r")
+    child.expect_exact("# ")
+    child.send("cut -d' ' -f1 /proc/modules\r")
+    child.expect(r"\ncma\r")
+    child.send("\x1d")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+@pytest.mark.skipif(shutil.which("gdb-multiarch") is None, reason="gdb-multiarch is not installed")
+def test_gdb_has_the_symbols_of_kernel_and_module(kernel: list[str], tmp_path: Path) -> None:
+    words = [*HARNESS[1:], "shell", *kernel, "--output", str(tmp_path / "out"), "--test", LOADED]
+    child = pexpect.spawn(
+        HARNESS[0], [*words, "--gdb"], env=ENVIRONMENT, timeout=120, cwd=str(tmp_path)
+    )
+    child.delaybeforesend = None
+    child.expect_exact("(gdb) ")
+    child.sendline("info symbol cma_alloc")
+    child.expect_exact("cma_alloc in section .text")
+    child.expect_exact("(gdb) ")
+    child.sendline("info symbol init_module")
+    child.expect(r"init_module in section \S+ of \S*cma\.ko")
+    child.expect_exact("(gdb) ")
+    child.sendline("detach")
+    child.expect_exact("(gdb) ")
+    child.sendline("quit")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_files_go_in_before_a_command_and_out_after_it(kernel: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh\ntr a-z A-Z </tmp/in >/tmp/out\nexit 5\n")
+    (tmp_path / "tool").chmod(0o755)
+    (tmp_path / "in").write_text("what is put\n")
+    copies = ["--put", "tool:/tmp/", "--put", "in:/tmp/in", "--get", "/tmp/out:made"]
+    argv = [*HARNESS, "run", *kernel, "--output", str(tmp_path / "out"), *copies, "--", "/tmp/tool"]
+    done = subprocess.run(argv, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert (tmp_path / "made").read_text() == "WHAT IS PUT\n"
