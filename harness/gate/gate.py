@@ -49,6 +49,7 @@ from harness.imageset.model import ImageSet
 from harness.machine import confine
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.plaintext import counted
+from harness.report import pictures
 
 _LEFT = ("patches", "boot", "suite", "build.log", SELECTED)
 _LEFT_BULKY = ("images", "cache")
@@ -244,12 +245,13 @@ class Gate(SuiteStage):
             others.append(time.monotonic() - begun)
         if isinstance(before, HarnessError):
             raise HarnessError(f"the base itself does not boot on this host: {before}") from before
-        self._add(map_before=before.areas)
+        self._add(map_before=before.areas, boot_before=_milestones(before))
         if isinstance(after, HarnessError):
             self._boot_failed(after, place / "patched")
             return before, None
         self._add(
             map_after=after.areas,
+            boot_after=_milestones(after),
             transcript_diff=probes.difference(before, after),
             measures=probes.measures(
                 (before, base),
@@ -334,3 +336,7 @@ class Gate(SuiteStage):
         else:
             passed = f"{judging} tests pass as they do on the base"
             self._finish(Decision.ACCEPTED, f"but {said}; {passed}" if said else passed)
+
+
+def _milestones(probe: Probe) -> tuple[tuple[float, str], ...]:
+    return tuple(pictures.milestones("\n".join(probe.transcript)))

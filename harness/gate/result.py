@@ -196,6 +196,11 @@ class GateResult:
     map_before: tuple[Area, ...] = ()
     map_after: tuple[Area, ...] = ()
     """Empty where the patched system did not boot."""
+    boot_before: tuple[tuple[float, str], ...] = ()
+    """What the base's boot came to at how many seconds of the guest's clock
+    (`harness.report.pictures.milestones`)."""
+    boot_after: tuple[tuple[float, str], ...] = ()
+    """The same of the patched system; empty where it did not boot."""
     transcript_diff: tuple[str, ...] = ()
     """Unified diff of the deterministic boot transcripts, base against patched."""
     notes: tuple[str, ...] = ()

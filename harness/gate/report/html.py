@@ -14,7 +14,7 @@ from harness.gate.report import facts, svg
 from harness.gate.report.mapdiff import Fate, differences
 from harness.gate.result import Decision, Finding, GateResult, Measurement, ResultChange
 from harness.plaintext import first, last
-from harness.report import page
+from harness.report import page, pictures
 from harness.report.element import element
 
 _LINES = 2000
@@ -40,12 +40,17 @@ _DIFF_CLASSES = {"+": "plus", "-": "minus", "@": "place"}
 def render(result: GateResult, directory: Path | None = None) -> str:
     """The page. Artifacts below `directory`, where the page will be, become links."""
     maps = svg.before_and_after(result)
+    boots = [
+        ("Before", pictures.timeline(result.boot_before, "Boot of the base")),
+        ("After", pictures.timeline(result.boot_after, "Boot with the patch")),
+    ]
     present = {
         "Patches": result.patches,
         "Findings": result.findings,
         "Tests": result.tests,
         "Changed lines": result.changed,
         "Memory map": [drawing for drawing in maps if drawing is not None],
+        "Boot timeline": [drawing for _, drawing in boots if drawing is not None],
         "Warnings gone": result.warnings_gone,
         "Measures": result.measures,
         "Boot transcript": result.transcript_diff,
@@ -66,6 +71,7 @@ def render(result: GateResult, directory: Path | None = None) -> str:
         changed_line=facts.changed_line(result),
         changed_lines=_changed(result),
         maps=list(zip(("Before", "After"), maps, strict=True)),
+        boots=boots,
         differences=differences(result),
         same_fate=Fate.SAME,
         measures=[(measure, _numbers(measure)) for measure in result.measures],

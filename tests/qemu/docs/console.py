@@ -37,6 +37,8 @@ RULES = (
     # The kernel's clock, and its last number: a distribution's newest.
     (re.compile(r"\[ *\d+\.\d{6}\]"), "[STAMP]"),
     (re.compile(r"\b(\d+\.\d+)\.\d+(?=[\s),/:-]|$)"), r"\1.N"),
+    # What is said of a wait, where it is long.
+    (re.compile(r"^\w[\w -]* \.\.\.\n", re.MULTILINE), ""),
     # Times.
     (re.compile(r"\b\d+(\.\d+)?( (?:s|ms|us|seconds)|s)\b"), r"TIME"),
     (re.compile(r"={3,}"), "==="),

@@ -51,6 +51,8 @@ def test_a_command_may_have_several_lines() -> None:
             "0x60900000-0x609bd987  758.4 KiB  ├ Kernel data",
             True,
         ),
+        ("a\nb", "booting ...\na\nb", True),
+        ("a\nb", "a\nsuite of the base ...\nb", True),
         ("a\n...\nb", "a\nb", True),
         ("a\n...\nb", "a\n1\n2\nb", True),
         ("a\n...\nb", "a\n1\nc", False),

@@ -60,6 +60,7 @@ AFTER = (
     area("fourth", 0x6C600000, MIB),
 )
 
+BOOT = ((0.0, "the kernel starts"), (0.35, "the DMA pool is allocated"), (0.612, "init starts"))
 WRONG_AREA = "tests/cma/test_area.py::test_the_driver_gets_its_own_area[6.1]"
 EXPLANATION = """\
 WrongArea (product): 0x69100000-0x691fffff is in linux,cma (0x69000000-0x697fffff), expected \
@@ -117,6 +118,8 @@ def accepted() -> GateResult:
         ),
         map_before=BEFORE,
         map_after=BEFORE,
+        boot_before=BOOT,
+        boot_after=(*BOOT[:2], (0.813, "init starts")),
         stages=(Stage("apply", 0.1, 0.1), Stage("build", 48.0, 0.4), Stage("suite", 51.9, 1.5)),
         started="2024-05-06T07:08:09+00:00",
         artifacts=ARTIFACTS,

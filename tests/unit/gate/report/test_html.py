@@ -105,6 +105,7 @@ def test_a_rejection_has_all_of_it() -> None:
         "Findings",
         "Tests",
         "Memory map",
+        "Boot timeline",
         "Warnings gone",
         "Measures",
         "Boot transcript",
