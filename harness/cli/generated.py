@@ -122,11 +122,11 @@ def _driver(tree: PatchTree, work: Path) -> Compiler:
 def _recorded(
     cache: Cache, tree: PatchTree, place: Path, jobs: int | None, progress: LineProgress
 ) -> CoverageRecord:
-    """What each test executes on the system as it is: kept from before, or from a run now."""
+    """What each test executes on the system as it is: as the gate keeps it, or from a run now."""
     suite = Suite(cache.root, place / "cache", str(jobs) if jobs else None)
     images = tree.build(place / "images")
     baselines = Baselines(cache.directory("baselines"), progress.say)
-    evidence, _ = baselines.evidence(suite, images, place / "traced")
-    if evidence is None:
-        raise HarnessError("what each test executes is not known: nothing can be chosen")
-    return evidence.lines
+    found, _ = baselines.evidence(suite, images, place / "traced")
+    if found is None:
+        raise HarnessError(f"what the tests execute cannot be told; see {place / 'traced'}")
+    return found.lines

@@ -40,6 +40,9 @@ _NUMBERS: dict[str, st.SearchStrategy[int]] = {
 _WEIGHTS = {"alloc": 5, "release": 4, "fill": 2, "check": 2, "look": 2, "debug_alloc": 2}
 """How often an operation is offered; others once."""
 
+_SHORTEN_SECONDS = 240.0
+"""For what Hypothesis, which stops after five minutes, has left to be taken out."""
+
 Run = Callable[[Sequence[Operation]], None]
 """Runs a sequence on a pristine guest; raises where it differs from the model."""
 
@@ -122,6 +125,41 @@ def explore(
             raise trouble.error from None
         except HarnessError as error:
             # Hypothesis ends with a run of the smallest sequence that still fails.
-            return last[0], error
+            return minimised(run, last[0], error)
         batch += 1
+    return None
+
+
+def minimised(
+    run: Run,
+    operations: Sequence[Operation],
+    error: HarnessError,
+    seconds: float = _SHORTEN_SECONDS,
+) -> tuple[tuple[Operation, ...], HarnessError]:
+    """A sequence without what can be taken out of it, in runs of operations and one by one, and how
+    a guest differs on that; `error` is how it does on `operations`.
+    """
+    best, end = list(operations), time.monotonic() + seconds
+    size = max(len(best) // 2, 1)
+    while size:
+        at, before = 0, len(best)
+        while at < len(best) and time.monotonic() < end:
+            shorter = best[:at] + best[at + size :]
+            found = _difference(run, shorter) if shorter else None
+            if found is None:
+                at += size
+            else:
+                best, error = shorter, found
+        # What was needed before may not be now.
+        size = size // 2 if size > 1 or len(best) == before else 1
+        if time.monotonic() >= end:
+            break
+    return tuple(best), error
+
+
+def _difference(run: Run, operations: Sequence[Operation]) -> HarnessError | None:
+    try:
+        run(operations)
+    except HarnessError as error:
+        return None if error.verdict is Verdict.INFRASTRUCTURE else error
     return None

@@ -34,6 +34,7 @@ class Feature(enum.StrEnum):
     HEAP_ONLY = "heap-only"
     DRIVER = "driver"
     CALLS = "cma-calls"
+    KASAN = "kasan"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,14 @@ NEEDS: Mapping[Feature, Need] = {
         "/sys/kernel/debug/failslab",
         ("FAILSLAB", "FAULT_INJECTION_DEBUG_FS"),
         mark=b"cache-filter\0",
+    ),
+    # mm/kasan/report.c.
+    Feature.KASAN: Need(
+        "kernel",
+        "a kernel with KASAN (--qemu-variant kasan)",
+        ("KASAN",),
+        since="5.11",
+        mark=b"BUG: KASAN: %s in %pS",
     ),
     Feature.PAGE_TABLES: Need(
         "kernel",

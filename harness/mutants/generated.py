@@ -21,6 +21,7 @@ from harness.imageset.model import ImageSet
 from harness.mutants.objects import Compiler
 from harness.mutants.operators import Change
 from harness.mutants.score import LIVE, Fate, Score, Sheet
+from harness.pytest_plugin.selection import name_without_kernel
 from harness.testrun.result import SuiteResult, lost
 from harness.testrun.suite import Suite
 
@@ -191,16 +192,17 @@ class Campaign:
                     return dataclasses.replace(blank, message=why, tests=count)
                 if failure is None:
                     break
-                if self._passes_unchanged(failure.test):
+                test = name_without_kernel(failure.test)
+                if self._passes_unchanged(test):
                     return dataclasses.replace(
                         blank,
                         fate=Fate.KILLED,
-                        test=failure.test,
+                        test=test,
                         verdict=failure.verdict,
                         message=failure.message,
                         tests=count,
                     )
-                self._say(f"{failure.test} fails without a mutant too: it is left out")
+                self._say(f"{test} fails without a mutant too: it is left out")
                 wanted = [test for test in wanted if test not in self._bad]
         return dataclasses.replace(blank, fate=Fate.SURVIVED, tests=count)
 

@@ -11,7 +11,7 @@ import fdt
 import pytest
 
 from harness.errors import HarnessError, JudgementError, UserError
-from harness.explore.campaign import explore
+from harness.explore.campaign import explore, minimised
 from harness.explore.guests import HOST, OPENERS, guarded
 from harness.explore.model import (
     OPERATIONS,
@@ -185,6 +185,21 @@ def test_a_difference_is_shrunk_to_what_it_takes() -> None:
         Operation("release", (0, 0)),
     )
     assert "a page is left" in str(found[1])
+
+
+def test_what_is_not_needed_is_taken_out_also_where_it_needs_another() -> None:
+    def run(operations: Sequence[Operation]) -> None:
+        names = [operation.name for operation in operations]
+        # A fill is possible only after an alloc; neither is needed.
+        if "kill" in names and ("alloc" in names or "fill" not in names):
+            raise JudgementError(f"differs after {len(names)}")
+
+    words = ["look", "alloc", "look", "fill", "look", "kill", "look"]
+    sequence = [Operation(word, (0, 0)) for word in words]
+    found, error = minimised(run, sequence, JudgementError("differs"))
+    assert [operation.name for operation in found] == ["kill"]
+    assert str(error) == "differs after 1"
+    assert minimised(run, sequence, JudgementError("as it was"), 0)[0] == tuple(sequence)
 
 
 def test_no_difference_is_none() -> None:
