@@ -406,8 +406,8 @@ class PatchTree:
             self._run([*words, "olddefconfig"], "configuring the kernel")
         self._run([*words, *TARGETS], "making the kernel")
 
-    def diff(self) -> str:
-        """What the applied patches change, as one unified diff without context. Paths are those of
+    def diff(self, context: int = 0) -> str:
+        """What the applied patches change, as one unified diff. Paths are those of
         the kernel's tree, or ``images/…``.
         """
         kernel = [p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")]
@@ -421,7 +421,8 @@ class PatchTree:
                 (before / name).write_bytes(content.data)
         places = [(name, before, self.kernel.tree) for name in sorted(kernel)]
         own = sorted(path for path in self._touched if path.startswith("images/"))
-        return unified([*places, *((name, project.IMAGES.parent, self.root) for name in own)])
+        places += [(name, project.IMAGES.parent, self.root) for name in own]
+        return unified(places, context)
 
     def warnings_before(self, steps: Sequence[str]) -> list[str]:
         """What the unpatched sources make the compilers warn of, when `steps` are made again.

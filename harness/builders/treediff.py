@@ -11,14 +11,14 @@ from harness.builders.mirror import plain_file
 from harness.errors import BuildError
 
 
-def unified(places: Iterable[tuple[str, Path, Path]]) -> str:
-    """One unified diff without context. `places` are names of files, with the directories of the
-    file before and after; a file that is missing on a side is empty there.
+def unified(places: Iterable[tuple[str, Path, Path]], context: int = 0) -> str:
+    """One unified diff with so many lines of context. `places` are names of files, with the
+    directories of the file before and after; a file that is missing on a side is empty there.
     """
     parts: list[str] = []
     for name, before, after in places:
         old, new = _lines(before, name), _lines(after, name)
-        for row in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", n=0):
+        for row in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", n=context):
             parts.append(row if row.endswith("\n") else f"{row}\n")
     return "".join(parts)
 

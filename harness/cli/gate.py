@@ -65,6 +65,13 @@ RATIO = click.FloatRange(min=1)
     type=RATIO,
     help="The same for the time of an allocation (default: 1.5).",
 )
+@click.option(
+    "--test",
+    "tests",
+    metavar="NAME",
+    multiple=True,
+    help="Run this test, as reports name it (may be repeated).",
+)
 @options.variant
 @options.unconfined
 @click.option(
@@ -87,6 +94,7 @@ def command(
     cluster: ClusterChoice,
     whole: bool,
     select: Path | None,
+    tests: tuple[str, ...],
     output: Path | None,
     jobs: int,
     variant: str | None,
@@ -103,18 +111,20 @@ def command(
     from harness.builders.cache import Cache
     from harness.builders.kernel_source import resolve, variant_fragment, with_variant
     from harness.builders.own_tree import CommitTree
-    from harness.gate.events import lines
+    from harness.cli.repeat import check_tests, command_again
+    from harness.cli.stages import shown
     from harness.gate.gate import Gate
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
     from harness.gate.report import text, write_all
     from harness.gate.result import Decision, Finding, FindingKind, GateResult
     from harness.host.programs import check_installed
-    from harness.host.progress import LineProgress
     from harness.host.project import ARTIFACTS
 
-    if whole and select:
-        raise click.UsageError("--whole and --select: give one of them")
+    if whole + bool(select) + bool(tests) > 1:
+        raise click.UsageError("--whole and --select, or --test: give one of them")
+    if tests and queue is not None:
+        raise click.UsageError("--test goes with patches, not with --queue")
     asked = Asked(words, kernel, commits, staged)
     if queue is not None:
         from harness.cli.queue import judge_queue
@@ -136,6 +146,7 @@ def command(
     try:
         if select is not None and not select.is_file():
             raise UserError(f"--select {select}: there is no such file")
+        check_tests(tests)
         base, found = asked.read()
         if isinstance(base, CommitTree):
             config = (*config, *([variant_fragment(variant)] if variant else []))
@@ -154,12 +165,21 @@ def command(
         write_all(result, to)
         print(render(result))
         return written(result, others)
-    progress = LineProgress()
+    repeated = [("--base", kernel), ("--range", commits), ("--staged", staged)]
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = Options(
-        output=to, base=base, config=config, select=select, whole=whole, workers=jobs, **given
+        output=to,
+        base=base,
+        config=config,
+        select=select,
+        whole=whole,
+        tests=tests,
+        command=command_again(words, [*repeated, ("--variant", variant)], to),
+        workers=jobs,
+        **given,
     )
-    result = Gate(chosen, Cache(say=progress.say), progress, lines(progress.say)).judge(found)
+    with shown() as (progress, watch):
+        result = Gate(chosen, Cache(say=progress.say), progress, watch).judge(found)
     write_all(result, chosen.output)
     print(render(result))
     progress.say(f"{time.monotonic() - begun:.1f} s")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from harness.coverage.record import CoverageRecord
 
 _FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
+_BEFORE = re.compile(r"^--- (?:a/)?([^\t\n]+)")
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
@@ -47,26 +48,47 @@ class ChangedLine:
         }[self.fate]
 
 
-def added_lines(diff: str) -> list[ChangedLine]:
-    """The lines that a unified diff adds, in its order. Files that it deletes have none."""
-    found: list[ChangedLine] = []
-    file, number, left = "", 0, 0
-    removed = 0
+@dataclasses.dataclass(frozen=True)
+class DiffRow:
+    """A line of a unified diff."""
+
+    file: str
+    kind: str
+    """``+``, ``-``, a blank for context, ``@`` between two hunks."""
+    line: int
+    """Its number in the file with the change; of a removed line, that of the line it stood before.
+    """
+    text: str = ""
+
+
+def diff_rows(diff: str) -> list[DiffRow]:
+    """The lines of a unified diff, file by file; names are those after the change."""
+    found: list[DiffRow] = []
+    file, before, number, left, removed = "", "", 0, 0, 0
     for row in diff.splitlines():
         if left or removed:
-            if row.startswith("+"):
-                found.append(ChangedLine(file, number, row[1:]))
-                number, left = number + 1, left - 1
-            elif row.startswith("-"):
-                removed -= 1
-            elif not row.startswith("\\"):
-                number, left, removed = number + 1, left - 1, removed - 1
+            kind = row[:1]
+            if kind == "\\":
+                continue
+            found.append(DiffRow(file, kind if kind in "+-" else " ", number, row[1:]))
+            number += kind != "-"
+            left -= kind != "-"
+            removed -= kind != "+"
         elif match := _HUNK.match(row):
             removed = int(match[1] or 1)
             number, left = int(match[2]), int(match[3] or 1)
+            if found and found[-1].file == file:
+                found.append(DiffRow(file, "@", number))
+        elif row.startswith("--- ") and (match := _BEFORE.match(row)):
+            before = match[1]
         elif match := _FILE.match(row):
-            file = match[1]
-    return [line for line in found if line.file != "/dev/null"]
+            file = before if match[1] == "/dev/null" else match[1]
+    return found
+
+
+def added_lines(diff: str) -> list[ChangedLine]:
+    """The lines that a unified diff adds, in its order. Files that it deletes have none."""
+    return [ChangedLine(row.file, row.line, row.text) for row in diff_rows(diff) if row.kind == "+"]
 
 
 def judged(lines: Iterable[ChangedLine], record: CoverageRecord) -> list[ChangedLine]:

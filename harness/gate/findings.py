@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from harness.builders.patch_tree import PatchTree
 from harness.errors import Verdict
 from harness.gate.result import Finding, FindingKind, TestChange
+from harness.gate.story import lines, steps
 
 EXCERPT_LINES = 40
 
@@ -17,12 +18,24 @@ def failure(change: TestChange) -> Finding:
     """A test that newly fails, with what its machine said last."""
     kinds = {Verdict.CRASH.value: FindingKind.CRASH, Verdict.TIMEOUT.value: FindingKind.TIMEOUT}
     transcript, excerpt = change.case.artifact, ""
+    story: list[str] = []
     if transcript is not None:
         with contextlib.suppress(OSError):
-            lines = transcript.read_text(errors="replace").splitlines()
-            excerpt = "\n".join(lines[-EXCERPT_LINES:])
+            text = transcript.read_text(errors="replace")
+            story = lines(steps(text))
+            # Another's root image has no agent: then its transcript is the best there is.
+            excerpt = "" if story else "\n".join(text.splitlines()[-EXCERPT_LINES:])
     kind = kinds.get(change.verdict, FindingKind.TEST)
-    return Finding(kind, change.test, change.message, transcript, excerpt, change.test)
+    return Finding(
+        kind,
+        change.test,
+        change.message,
+        transcript,
+        excerpt,
+        change.test,
+        change.case.line,
+        tuple(story),
+    )
 
 
 def in_scope(shop: PatchTree, touched: Sequence[str]) -> bool:

@@ -51,6 +51,8 @@ from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
 from harness.plaintext import counted
 from harness.report import pictures
 
+CONTEXT = 3
+"""Lines around a change that reports show."""
 _LEFT = ("patches", "boot", "suite", "build.log", SELECTED)
 _LEFT_BULKY = ("images", "cache")
 """What a run leaves in its directory, beside the reports."""
@@ -157,7 +159,8 @@ class Gate(SuiteStage):
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
         self._change = change_in(shop, base, patched)
-        self._add(release=patched.release, changed=tuple(added_lines(self._change.diff)))
+        lines = tuple(added_lines(self._change.diff))
+        self._add(release=patched.release, changed=lines, diff=shop.diff(CONTEXT))
         return base, patched, self._compiler_warnings(shop)
 
     def _apply(self, shop: PatchTree, inputs: Sequence[Input]) -> list[str]:

@@ -31,6 +31,10 @@ class Options:
     """The tests to run, a file for ``--qemu-select``; None: those that execute what is changed."""
     whole: bool = False
     """Run all tests."""
+    tests: tuple[str, ...] = ()
+    """The tests to run, in place of all these."""
+    command: str = ""
+    """How this judgement was asked for, as a shell takes it, without the choice of tests."""
     workers: int = 2
     boot_limit: float = 1.25
     """Boot time, patched/base, above which it is a regression."""

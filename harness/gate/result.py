@@ -64,6 +64,14 @@ class Finding:
     """The last lines of a failing test's machine: console, kernel log, commands."""
     test: str = ""
     """The test that it is about, as `CaseResult.test` has it; empty for none."""
+    line: str = ""
+    """Where that failed: ``tests/cma/test_app.py:57: assert before == after``."""
+    story: tuple[str, ...] = ()
+    """What its guest was told and answered, in plain words, a line each."""
+    alike: tuple[str, ...] = ()
+    """Other tests that fail for the same cause."""
+    again: str = ""
+    """The command that runs this test again on these patches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +198,8 @@ class GateResult:
     changed: tuple[ChangedLine, ...] = ()
     """The lines that the patches add, in the patched tree, and who executed them; empty where that
     is not known."""
+    diff: str = ""
+    """What the patches change in the tree, unified, with context."""
     warnings_gone: tuple[str, ...] = ()
     """Compiler and kernel warnings of the base that the patched system has no more."""
     measures: tuple[Measurement, ...] = ()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import shutil
 import time
 from collections.abc import Collection
@@ -17,14 +19,14 @@ from harness.gate.baseline import Baselines, Results, compare, run_settled
 from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, MOST_FAILURES, Options
 from harness.gate.record import GateRecord
-from harness.gate.result import GateResult, ResultChange, TestChange
+from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.gate.selection import PatchChange
 from harness.gate.selection import select as choose
 from harness.host.files import write_text
 from harness.host.progress import Progress
 from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
-from harness.pytest_plugin.selection import read_selection
+from harness.pytest_plugin.selection import name_without_kernel, read_selection
 from harness.testrun.result import SuiteResult
 from harness.testrun.suite import Suite, coverage_of
 
@@ -76,9 +78,16 @@ class SuiteStage(GateRecord):
             asked = [change.test for change in failing if change.case.known][:CANARIES]
             place = out / "suite" / "canary"
             now = verdicts.canary(suite, base, place, asked, self._note) if asked else {}
-            self._found(*verdicts.findings(failing, known, now))
+            self._found(*map(self._repeatable, verdicts.findings(failing, known, now)))
             others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _repeatable(self, finding: Finding) -> Finding:
+        """With the command that runs its test again."""
+        if not self._options.command or finding.kind is FindingKind.INFRASTRUCTURE:
+            return finding
+        test = shlex.quote(name_without_kernel(finding.test))
+        return dataclasses.replace(finding, again=f"{self._options.command} --test {test}")
 
     def _choose(
         self, suite: Suite, base: ImageSet, others: list[float]
@@ -93,6 +102,10 @@ class SuiteStage(GateRecord):
         if options.select is not None:
             self._add(selection=f"those of {options.select.name} (--whole runs all)")
             select, tests = options.select, read_selection(options.select)
+        elif options.tests:
+            self._add(selection="those that were named")
+            select, tests = options.output / SELECTED, options.tests
+            write_text(select, "".join(f"{test}\n" for test in tests))
         elif options.whole:
             self._add(selection="all tests, as was asked")
         else:

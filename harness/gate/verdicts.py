@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.gate.baseline import run_suite
+from harness.gate.causes import by_cause
 from harness.gate.findings import failure, short_name
 from harness.gate.result import Finding, FindingKind, TestChange
 from harness.host.retry import retried
@@ -37,10 +38,12 @@ def canary(
 
 
 def findings(failing: Sequence[TestChange], stored: Results, now: Results) -> list[Finding]:
-    """A finding for each test that newly fails. It is the patch's fault only where the base is
-    known to pass: by its `stored` results, and by those of the canary, `now`.
+    """A finding for each cause of tests that newly fail. It is the patch's fault only where the
+    base is known to pass: by its `stored` results, and by those of the canary, `now`.
     """
-    return [_finding(change, stored.get(change.test), now.get(change.test)) for change in failing]
+    found = [_finding(change, stored.get(change.test), now.get(change.test)) for change in failing]
+    unknown = [item for item in found if item.kind is FindingKind.INFRASTRUCTURE]
+    return by_cause([item for item in found if item not in unknown]) + unknown
 
 
 def _finding(change: TestChange, stored: CaseResult | None, now: CaseResult | None) -> Finding:

@@ -79,11 +79,11 @@ class BarProgress:
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console
 
-        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self.console = Console(file=stream or sys.stderr, highlight=False)
 
     def say(self, text: str) -> None:
         """Writes `text`."""
-        self._console.print(clean(text), markup=False, soft_wrap=True)
+        self.console.print(clean(text), markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def steps(self, title: str, total: int) -> Iterator[Advance]:
@@ -114,7 +114,7 @@ class BarProgress:
             TextColumn("steps"),
             TimeElapsedColumn(),
         )
-        return Progress(*columns, console=self._console, transient=True)
+        return Progress(*columns, console=self.console, transient=True)
 
 
 @contextlib.contextmanager

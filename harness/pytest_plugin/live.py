@@ -43,6 +43,8 @@ class LiveResults:
         known = dataclasses.replace(known, seconds=seconds)
         if known.failed and (by := dict(report.user_properties).get("verdict")):
             known = dataclasses.replace(known, verdict=str(by))
+        if known.failed and (at := dict(report.user_properties).get("line")):
+            known = dataclasses.replace(known, line=str(at))
         self._open[report.nodeid] = known
         if report.when == "teardown":
             del self._open[report.nodeid]

@@ -55,6 +55,8 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
             verdict = Verdict.INFRASTRUCTURE
             report.longrepr = f"{excuse}\n{report.longreprtext}"
     item.user_properties.append(("verdict", verdict.value))
+    if call.excinfo is not None and (line := _failing_line(item, call.excinfo)):
+        item.user_properties.append(("line", line))
     lines = [f"verdict: {verdict.value}"]
     for number, machine in enumerate(item.stash[BOOTS].machines):
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]
@@ -84,6 +86,18 @@ def hold(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRepor
         open_gdb(item.config, machines[-1], said)
     else:
         open_shell(item.config, machines[-1], said)
+
+
+def _failing_line(item: pytest.Item, error: pytest.ExceptionInfo[BaseException]) -> str:
+    """``tests/cma/test_app.py:57: assert before == after``: the last line of the test's own file
+    that was being executed; empty for none.
+    """
+    own = [entry for entry in error.traceback if str(entry.path) == str(item.path)]
+    if not own:
+        return ""
+    statement = str(own[-1].statement).strip().partition("\n")[0]
+    file = item.nodeid.partition("::")[0]
+    return f"{file}:{own[-1].lineno + 1}: {statement}"
 
 
 def _make_fit(report: pytest.TestReport) -> None:

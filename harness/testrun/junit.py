@@ -18,6 +18,8 @@ from harness.testrun.result import CaseResult, Outcome
 
 _LOST_WORKER = "crashed while running"
 _RANK: dict[Outcome, int] = {"failed": 0, "xfailed": 1, "skipped": 2, "passed": 3}
+LINE = "line"
+"""The property that says where in its source it failed."""
 VERDICT = "verdict"
 """The property that says who is at fault (`harness.errors.Verdict`) where a test failed, else one
 of the next three."""
@@ -136,7 +138,8 @@ def _result(element: CaseElement) -> CaseResult:
     said = bad.message or ""
     texts = (said, bad.text or "")
     verdict = element.properties().get(VERDICT) or _verdict(failure is not None, texts)
-    return CaseResult(test, "failed", verdict, said, seconds)
+    line = element.properties().get(LINE, "")
+    return CaseResult(test, "failed", verdict, said, seconds, line=line)
 
 
 def verdict_word(case: CaseResult) -> str:

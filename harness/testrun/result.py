@@ -36,6 +36,8 @@ class CaseResult:
     """Its transcript, or the directory of its transcripts, where they were kept."""
     command: str = ""
     """How QEMU was started for it, as a shell line; empty where it had no machine."""
+    line: str = ""
+    """Where in its source it failed: ``tests/cma/test_app.py:57: assert before == after``."""
 
     @property
     def failed(self) -> bool:

@@ -14,7 +14,9 @@ bytes that were no UTF-8 are shown as ``\\x80``.
 ``base``, ``release``, ``started``
     text; ``release`` is empty where the patched kernel did not boot, ``started`` is ISO 8601
 ``findings``
-    list of ``kind``, ``verdict``, ``title``, ``detail``, ``artifact`` (path or null), ``excerpt``.
+    list of ``kind``, ``verdict``, ``title``, ``detail``, ``artifact`` (path or null), ``excerpt``;
+    of a failing test also ``test``, ``line`` (where it failed), ``story`` (what its guest was told
+    and answered, lines), ``alike`` (other tests with the same cause), ``again`` (a command).
     ``kind`` is a value of `harness.gate.result.FindingKind`; ``verdict`` is ``product``, ``crash``,
     ``timeout``, ``infrastructure`` or ``not judged``
 ``tests``
@@ -114,6 +116,11 @@ def _finding(finding: Finding, result: GateResult) -> dict[str, Any]:
         "detail": encodable(finding.detail),
         "artifact": _plain(finding.artifact),
         "excerpt": encodable(finding.excerpt),
+        "test": encodable(finding.test),
+        "line": encodable(finding.line),
+        "story": _plain(finding.story),
+        "alike": _plain(finding.alike),
+        "again": encodable(finding.again),
     }
 
 

@@ -19,6 +19,7 @@ from harness.gate.result import (
 from harness.plaintext import counted, line
 
 NOT_JUDGED = "not judged"
+_NAMED = 3
 _VERDICTS = {
     FindingKind.APPLY: NOT_JUDGED,
     FindingKind.SCOPE: NOT_JUDGED,
@@ -83,6 +84,19 @@ def verdict(finding: Finding, result: GateResult) -> str:
         told = (test.verdict for test in result.tests if test.test == finding.test)
         return next(filter(None, told), "product")
     return _VERDICTS.get(finding.kind, "product")
+
+
+def alike_line(finding: Finding) -> str:
+    """``3 more tests that fail like it: test_a, test_b, …``."""
+    names = [test.rpartition("::")[2] for test in finding.alike]
+    more = ", …" if len(names) > _NAMED else ""
+    many = "tests that fail" if len(names) > 1 else "test that fails"
+    return f"{len(names)} more {many} like it: {', '.join(names[:_NAMED])}{more}"
+
+
+def told_tests(result: GateResult) -> set[str]:
+    """The tests that findings are about."""
+    return {test for item in result.findings for test in (item.title, item.test, *item.alike)}
 
 
 def of_kind(result: GateResult, *kinds: FindingKind) -> list[Finding]:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from harness.coverage.changed import LineFate
+from harness.coverage.changed import ChangedLine, DiffRow, LineFate, diff_rows
 from harness.gate.report import facts, svg
 from harness.gate.report.mapdiff import Fate, differences
 from harness.gate.result import Decision, Finding, GateResult, Measurement, ResultChange
@@ -102,6 +102,10 @@ def _finding(finding: Finding, result: GateResult, directory: Path | None) -> di
         "title": finding.title,
         "meaning": facts.MEANINGS[finding.kind],
         "verdict": facts.verdict(finding, result),
+        "alike": finding.alike,
+        "line": finding.line,
+        "story": first("\n".join(finding.story), _LINES) if finding.story else [],
+        "again": finding.again,
         "detail": first(finding.detail, _LINES),
         "excerpt": last(finding.excerpt, _LINES),
         "path": facts.shown_path(path, result) if path is not None else "",
@@ -111,20 +115,32 @@ def _finding(finding: Finding, result: GateResult, directory: Path | None) -> di
 
 
 def _changed(result: GateResult) -> list[tuple[str, list[dict[str, object]]]]:
-    """The changed lines by file, each with its look and with the first tests that execute it."""
+    """The diff by file: each line with its look, and an added one with the first tests that
+    execute it.
+    """
+    known = {(item.file, item.line): item for item in result.changed}
+    rows = diff_rows(result.diff) or [
+        DiffRow(item.file, "+", item.line, item.text) for item in result.changed
+    ]
     files: dict[str, list[dict[str, object]]] = {}
-    for item in result.changed[:_LINES]:
-        more = len(item.tests) - _NAMED
-        names = [*item.tests[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
-        row = {
-            "number": item.line,
-            "text": item.text,
-            "said": str(item),
-            "tests": names,
-            "look": _FATES[item.fate],
-        }
-        files.setdefault(item.file, []).append(row)
+    for row in rows[:_LINES]:
+        item = known.get((row.file, row.line)) if row.kind == "+" else None
+        files.setdefault(row.file, []).append(_row(row, item))
     return list(files.items())
+
+
+def _row(row: DiffRow, item: ChangedLine | None) -> dict[str, object]:
+    tests = item.tests if item is not None else ()
+    more = len(tests) - _NAMED
+    looks = {"-": "gone", " ": "", "@": "gap", "+": "none"}
+    return {
+        "kind": row.kind.replace("@", "…"),
+        "number": row.line if row.kind in "+ " else "",
+        "text": row.text,
+        "said": str(item) if item is not None else "",
+        "tests": [*tests[:_NAMED], *([f"and {more} more"] if more > 0 else [])],
+        "look": _FATES[item.fate] if item is not None else looks[row.kind],
+    }
 
 
 def _numbers(measure: Measurement) -> list[str]:

@@ -87,7 +87,12 @@ def _finding(result: GateResult, finding: Finding) -> CaseElement:
 def _tests(result: GateResult) -> Iterable[CaseElement]:
     """All tests that ran on the patched system, and those that do no longer."""
     changes = {change.test: change for change in result.tests}
-    findings = {finding.test: finding for finding in result.findings if finding.test}
+    findings = {
+        test: finding
+        for finding in result.findings
+        for test in (finding.test, *finding.alike)
+        if test
+    }
     here = {case.test for case in result.cases}
     for case in result.cases:
         yield _test(result, case, changes.get(case.test), findings.get(case.test))

@@ -108,14 +108,23 @@ def _parts(result: GateResult) -> Iterable[str]:
 def _finding(finding: Finding, result: GateResult) -> Iterable[str]:
     verdict = inline(facts.verdict(finding, result))
     yield f"**{finding.kind.value}** ({verdict}): {code(finding.title)}"
+    if finding.alike:
+        yield f"And {inline(facts.alike_line(finding))}"
+    if finding.line:
+        yield f"At {code(finding.line)}"
     if clean(finding.detail).strip():
         yield _folded("Explanation", fenced(first(finding.detail, _BLOCK_LINES)))
+    if finding.story:
+        told = fenced(last("\n".join(finding.story), _BLOCK_LINES))
+        yield _folded("What its guest was told and answered", told)
     if clean(finding.excerpt).strip():
         yield _folded("Transcript, its end", fenced(last(finding.excerpt, _BLOCK_LINES)))
+    if finding.again:
+        yield f"Once more: {code(finding.again)}"
 
 
 def _tests(result: GateResult) -> Iterable[str]:
-    told = {finding.title for finding in result.findings}
+    told = facts.told_tests(result)
     for change, tests in facts.changes(result).items():
         new = [test for test in tests if test.test not in told and change in _LISTED]
         rows = (

@@ -13,6 +13,7 @@ _WIDTH = 200
 _PATCHES = 4
 _FINDINGS = 10
 _DETAIL = 24
+_STORY = 12
 _LIST = 10
 _LISTED = (ResultChange.NEWLY_FAILS, ResultChange.NEWLY_PASSES, ResultChange.NEW, ResultChange.GONE)
 
@@ -31,9 +32,10 @@ def render(result: GateResult) -> str:
         _stages(result),
     ]
     blocks = ("\n".join(cut(part, _WIDTH) for part in section) for section in sections if section)
-    # Not cut: a path is there to be copied.
+    # Not cut: a path and a command are there to be copied.
     place = f"\nartifacts: {line(str(result.artifacts))}" if result.artifacts else ""
-    return "\n".join(blocks) + place + "\n"
+    again = "".join(f"\nonce more: {line(f.again)}" for f in result.findings[:1] if f.again)
+    return "\n".join(blocks) + again + place + "\n"
 
 
 def _patches(result: GateResult) -> list[str]:
@@ -45,7 +47,14 @@ def _findings(result: GateResult) -> list[list[str]]:
     sections = []
     for finding in result.findings[:_FINDINGS]:
         section = [f"{finding.kind.value}: {line(finding.title)}"]
+        if finding.alike:
+            section.append(f"    and {facts.alike_line(finding)}")
+        if finding.line:
+            section.append(f"    at {line(finding.line)}")
         section += [f"    {part}".rstrip() for part in first(finding.detail, _DETAIL)]
+        if finding.story:
+            section.append("    what its guest was told and answered:")
+            section += [f"      {line(part)}" for part in finding.story[-_STORY:]]
         if finding.artifact is not None:
             section.append(f"    see {line(facts.shown_path(finding.artifact, result))}")
         sections.append(section)
@@ -57,7 +66,7 @@ def _tests(result: GateResult) -> list[str]:
     rows = [f"tests: {facts.tests_line(result)}"]
     if result.selection:
         rows.append(f"  chosen: {line(result.selection)}")
-    told = {finding.title for finding in result.findings}
+    told = facts.told_tests(result)
     for change, tests in facts.changes(result).items():
         if change not in _LISTED:
             continue

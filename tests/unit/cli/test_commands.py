@@ -81,6 +81,8 @@ def test_one_word_means_one_thing() -> None:
         (["run", "--biscutos", "x"], "Did you mean"),
         (["nightly", "merge"], "Missing argument"),
         (["gate", "--whole", "--select", "x", "y.patch"], "--whole and --select"),
+        (["gate", "--whole", "--test", "x", "y.patch"], "--whole and --select, or --test"),
+        (["gate", "--queue", "d", "--test", "x"], "--test goes with patches"),
         (["run", "--kernel", "6.1", "--kernel", "6.12"], "more than once"),
         (["run", "--kernel", "/no/such/tree"], "neither a version"),
     ],

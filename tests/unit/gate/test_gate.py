@@ -9,6 +9,7 @@ import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,7 @@ class World:
     """What the patch makes different in the build."""
     events: list[Event] = dataclasses.field(default_factory=list)
     require_coverage: bool = False
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     done: list[str] = dataclasses.field(default_factory=list)
     selected: set[str] = dataclasses.field(default_factory=set)
     base_selected: list[set[str] | None] = dataclasses.field(default_factory=list)
@@ -156,6 +158,7 @@ class World:
             self.tmp_path / "out",
             "6.1",
             require_coverage=self.require_coverage,
+            **self.options,
         )
         return Gate(options, cache, LineProgress(), self.events.append).judge([PATCH])
 
@@ -182,7 +185,7 @@ class FakeShop:
     def restore(self) -> None:
         self._world.done.append("made good")
 
-    def diff(self) -> str:
+    def diff(self, context: int = 0) -> str:
         return self._world.diff
 
     def apply(self, path: Path, *, loosely: bool = False) -> list[str]:
@@ -323,6 +326,13 @@ def test_a_driver_patch_is_in_scope_whatever_make_says(world: World) -> None:
 
 
 class TestSelection:
+    def test_one_test_can_be_asked_for(self, world: World) -> None:
+        world.options = {"tests": ("a",), "command": "harness gate x.patch"}
+        world.after = [{"a": "product"}]
+        result = world.judge()
+        assert (world.selected, world.base_selected) == ({"a"}, [{"a"}])
+        assert result.findings[0].again == "harness gate x.patch --test a"
+
     def test_the_tests_that_execute_what_is_changed_are_run(self, world: World) -> None:
         world.before = {"a": "passed", "b": "passed"}
         world.functions = {"a": frozenset({"cma_alloc"}), "b": frozenset({"cma_release"})}
