@@ -17,6 +17,7 @@ from harness.host.project import ARTIFACTS
 @click.argument("record", required=False, type=options.PATH)
 @click.option("--file", "only", metavar="PATH", help="This file of the kernel tree alone.")
 @click.option("--lcov", metavar="FILE", type=options.PATH, help="Write LCOV's tracefile.")
+@click.option("--html", "page", metavar="FILE", type=options.PATH, help="Write a page.")
 @click.option("--cobertura", metavar="FILE", type=options.PATH, help="Write Cobertura's XML.")
 @options.as_json("Print the figures as JSON.")
 @options.debug
@@ -24,6 +25,7 @@ def command(
     record: Path | None,
     only: str | None,
     lcov: Path | None,
+    page: Path | None,
     cobertura: Path | None,
     as_json: bool,
 ) -> int:
@@ -41,6 +43,11 @@ def command(
         raise UserError(f"--file {only}: the record has {', '.join(found.code) or 'no file'}")
     if lcov is not None:
         save(lcov, formats.lcov(found), ["TN:", "SF:"])
+    if page is not None:
+        from harness.report import coverage_page
+        from harness.report.page import HEAD
+
+        save(page, coverage_page.render(found, only), [HEAD])
     if cobertura is not None:
         save(cobertura, formats.cobertura(found), ["<?xml", "<coverage"])
     files = summary.of(found, only)

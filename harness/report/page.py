@@ -16,6 +16,8 @@ from harness.plaintext import clean, line
 
 _HERE = Path(__file__).parent
 STYLE = _HERE / "style.css"
+HEAD = "<!DOCTYPE html><!-- vexpress-cma-harness -->"
+"""How each page begins, and no other's."""
 
 
 def render(template: str, **context: object) -> str:

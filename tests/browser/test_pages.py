@@ -14,9 +14,11 @@ from harness.gate.report import html
 from harness.host.project import ROOT
 from harness.nightly.database import Database
 from harness.nightly.report import write_report
+from harness.report import coverage_page
 from tests.browser.browser import Browser, Look, dead_links, missing
 from tests.unit.gate.report import samples
 from tests.unit.nightly.test_report import a_history
+from tests.unit.report.test_coverage_page import RECORD
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 LOOKS = [Look(width, scheme) for width in (390, 1280) for scheme in ("light", "dark")]
@@ -39,6 +41,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("reports")
     for make in samples.ALL:
         (place / f"{make.__name__}.html").write_text(html.render(make(), place))
+    (place / "coverage.html").write_text(coverage_page.render(RECORD))
     a_history(place / "nightly.sqlite")
     with Database(place / "nightly.sqlite") as database:
         write_report(database, place / "night.html")
@@ -70,7 +73,7 @@ def judge(browser: Browser, page: Path, look: Look, below: Path) -> None:
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)
-@pytest.mark.parametrize("name", [*(make.__name__ for make in samples.ALL), "night"])
+@pytest.mark.parametrize("name", [*(make.__name__ for make in samples.ALL), "coverage", "night"])
 def test_a_report(browser: Browser, reports: Path, name: str, look: Look) -> None:
     judge(browser, reports / f"{name}.html", look, reports)
 
@@ -83,7 +86,7 @@ def test_a_page_of_the_site_on_a_phone_and_at_a_desk(
     judge(browser, site / page, Look(1280, "dark"), site)
 
 
-@pytest.mark.parametrize("name", ["rejected", "night"])
+@pytest.mark.parametrize("name", ["rejected", "coverage", "night"])
 def test_a_report_by_keyboard(browser: Browser, reports: Path, name: str) -> None:
     browser.open(reports / f"{name}.html", Look(1280, "light"))
     stops = list(browser.tabbed())
@@ -102,7 +105,7 @@ def test_the_site_by_keyboard(browser: Browser, site: Path) -> None:
 
 
 def test_reports_have_pictures_with_names(browser: Browser, reports: Path) -> None:
-    for name, least in (("rejected", 2), ("night", 2)):
+    for name, least in (("rejected", 4), ("coverage", 4), ("night", 2)):
         browser.open(reports / f"{name}.html", Look(390, "light"))
         boxes = browser.ask(
             "return [...document.querySelectorAll('svg[role=img]')].map(s => ["
@@ -110,7 +113,7 @@ def test_reports_have_pictures_with_names(browser: Browser, reports: Path) -> No
             " !!(s.getAttribute('aria-label') || s.querySelector('title'))])"
         )
         assert len(boxes) >= least
-        assert all(120 < width <= 390 and named for width, named in boxes)
+        assert all(28 <= width <= 390 and named for width, named in boxes)
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
