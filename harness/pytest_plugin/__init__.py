@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -67,6 +68,8 @@ USAGE = "qemu_usage_error"
 """Under this key an xdist worker passes a usage error to the process that the user started."""
 KERNELS = "harness_kernels"
 """Under this key a worker of xdist is told of the kernels (`harness.imageset.zimage.share`)."""
+VERSIONS = "harness_versions"
+"""Under this key it is told which kernels there are."""
 SHOWS_ADDRESSES: pytest.StashKey[bool] = pytest.StashKey()
 """Whether the test that runs has a guest, so that its integers may be addresses."""
 
@@ -107,6 +110,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--qemu"):
         try:
             session = session_of(config)
+            if hasattr(config, "workerinput"):
+                session.versions = tuple(config.workerinput.get(VERSIONS, session.versions))
             if session.settings.coverage:
                 from harness.pytest_plugin.coverage import Plugin
 
@@ -123,6 +128,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Hands a worker of xdist what is known of the kernels, so that it need not unpack them."""
     node.workerinput[KERNELS] = zimage.share()
+    if node.config.getoption("--qemu"):
+        node.workerinput[VERSIONS] = list(session_of(node.config).versions)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -148,6 +155,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.getoption("collectonly", False):
         return
     try:
+        for line in session_of(config).leave_out():
+            print(line, file=sys.stderr)
         for version in session_of(config).versions:
             session_of(config).image_set(version)
             for variant in variants():

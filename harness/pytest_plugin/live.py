@@ -13,7 +13,8 @@ from typing import IO
 
 import pytest
 
-from harness.errors import Verdict
+from harness.errors import UserError, Verdict
+from harness.host.output import check_file
 from harness.pytest_plugin.ktap_file import outcome_of, reason_of
 from harness.testrun.result import CaseResult
 
@@ -59,6 +60,13 @@ class LiveResults:
 
 
 def register(config: pytest.Config, path: Path | None) -> None:
-    """Writes results where a file was asked for, in the process that hears of all of them."""
+    """Writes results where a file was asked for, in the process that hears of all of them.
+
+    Raises `pytest.UsageError` for a file that holds something else.
+    """
     if path is not None and not hasattr(config, "workerinput"):
+        try:
+            check_file(path, ["{"])
+        except UserError as error:
+            raise pytest.UsageError(f"--qemu-results: {error}") from None
         config.pluginmanager.register(LiveResults(path), "harness-live-results")

@@ -169,6 +169,8 @@ class Settings:
     gdb: bool
     strict: bool
     """Whether a test of the system that cannot run on it fails."""
+    default_versions: bool = False
+    """Whether nobody asked for `versions`."""
     coverage: bool = False
     coverage_files: tuple[str, ...] = ()
     """Patterns of the kernel's source files, ``mm/cma*.c``."""
@@ -242,6 +244,7 @@ class Settings:
             flag("shell"),
             flag("gdb"),
             flag("strict"),
+            value("kernel-version") == _default("kernel-version"),
             flag("coverage"),
             tuple(value("coverage-files").replace(",", " ").split()),
             flag("unpatched"),
@@ -250,6 +253,10 @@ class Settings:
             value("variant"),
             _hold(value("hold")),
         )
+
+
+def _default(name: str) -> str:
+    return next(option.default for option in VALUES if option.name == name)
 
 
 def _hold(word: str) -> str:

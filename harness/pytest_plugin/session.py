@@ -61,6 +61,27 @@ class Session:
         self.gdb = terminal if self.settings.gdb else None
         """Where a machine says that it waits for gdb."""
 
+    def leave_out(self) -> list[str]:
+        """Leaves out the kernels that apt does not have here, where nobody asked for them by their
+        number; one line for each. Where none is left it is the one that apt has.
+        """
+        if not self.settings.default_versions or self.versions != self.settings.versions:
+            return []
+        from harness.builders.cache import Cache
+        from harness.builders.kernel_source import resolve
+
+        cache, said = Cache(), []
+        found: list[str] = []
+        for version in self.versions:
+            try:
+                found.append(resolve(version, cache).version)
+            except UserError as error:
+                said.append(f"not tested on Linux {version}: {error}")
+        if said:
+            self.versions = tuple(found) or (resolve(None, cache).version,)
+            said.append(f"the tests run on Linux {', '.join(self.versions)}")
+        return said
+
     def builds(self, version: str) -> Builds:
         """Builds for the kernel of that version."""
         from harness.builders.own import Builds

@@ -261,7 +261,7 @@ def test_a_gate_killed_at_any_moment_leaves_nothing_and_the_next_verdict_is_righ
 
 MATRIX = """\
 [[measure]]
-kernels = ["6.1"]
+kernels = ["{}"]
 memory = [256, 512]
 """
 
@@ -269,9 +269,9 @@ memory = [256, 512]
 @pytest.mark.timeout(7200)
 @pytest.mark.usefixtures("image_set", "adopting")
 def test_a_night_killed_at_any_moment_leaves_nothing_and_is_gone_on_with(
-    tmp_path: Path, rounds: int, chance: random.Random
+    tmp_path: Path, rounds: int, chance: random.Random, qemu_session: Session
 ) -> None:
-    (tmp_path / "matrix.toml").write_text(MATRIX)
+    (tmp_path / "matrix.toml").write_text(MATRIX.format(qemu_session.versions[0]))
     path = tmp_path / "nights.sqlite"
     words = ("nightly", "run", "--matrix", str(tmp_path / "matrix.toml"), "--night", "n")
     command = Command(20, *words, "--database", str(path))

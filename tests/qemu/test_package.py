@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.kernel_source import DEFAULT, is_version
 from harness.host.project import ROOT
+from harness.pytest_plugin.session import Session
 from tests.qemu.installed import Installed
 
 THEIR_TEST = """
@@ -40,15 +42,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheel_environment: Path)
     return found
 
 
-def test_a_foreign_repository_s_test_gets_a_guest(installed: Installed) -> None:
-    done = installed.run("pytest", "--qemu", "--qemu-kernel-version=6.1", "-p", "no:cacheprovider")
+@pytest.fixture
+def words(qemu_session: Session) -> list[str]:
+    """pytest's, with the kernel that this run has."""
+    version = next(filter(is_version, qemu_session.versions), DEFAULT)
+    return ["pytest", "--qemu", "--qemu-kernel-version", version, "-p", "no:cacheprovider"]
+
+
+def test_a_foreign_repository_s_test_gets_a_guest(installed: Installed, words: list[str]) -> None:
+    done = installed.run(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
-def test_the_suite_runs_from_the_package(installed: Installed) -> None:
-    words = ["--qemu", "--qemu-kernel-version", "6.1", "-p", "no:cacheprovider"]
-    done = installed.run("pytest", *words, "--pyargs", "harness.data.tests.cma.test_main_job")
+def test_the_suite_runs_from_the_package(installed: Installed, words: list[str]) -> None:
+    done = installed.run(*words, "--pyargs", "harness.data.tests.cma.test_main_job")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d\d passed", done.stdout)
 
