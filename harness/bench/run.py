@@ -31,6 +31,8 @@ ROWS = {
     "command": "a command there and back, guest idle",
     "pristine": "pristine machine → app result",
     "clone": "clone start → first command answered",
+    "sequence": "a sequence of 40 steps explored, its clone with it",
+    "step": "a step of such a sequence",
     "suite": "{tests} tests of a command, a pristine machine each",
     "memory": "private memory of 8 machines after the main job",
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.builders.patch_tree import PatchTree
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, HarnessError
+from harness.gate.selection import GUARDS
 from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.mutants.objects import Compiler
@@ -28,7 +29,7 @@ from harness.testrun.suite import Suite
 FEW = 12
 """Tests that are run first: those that execute the place and else the least."""
 BOOT_TESTS = ("tests/cma/test_at_boot.py", "tests/cma/test_main_job.py")
-"""Files whose tests judge what the boot did: run first on what it executes."""
+"""Files whose tests judge what the boot did."""
 SUITE_SECONDS = 420.0
 """For the tests of one mutant; those of the whole suite need some 300."""
 
@@ -78,7 +79,8 @@ class Choice:
                 found[test] = None
         first = list(found)[:FEW]
         if lines & self._record.boot.get(change.file, frozenset()):
-            first = [test for test in tests if test.startswith(BOOT_TESTS)] + first
+            first = [test for test in GUARDS if test in tests] + first
+            found |= dict.fromkeys(test for test in tests if test.startswith(BOOT_TESTS))
             found |= dict.fromkeys(self._quick)
         first = list(dict.fromkeys(first))
         return first, [test for test in found if test not in first]

@@ -12,6 +12,7 @@ import pytest
 from harness.builders.patch_tree import PatchTree
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, UserError
+from harness.gate.selection import GUARDS
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
 from harness.mutants.generated import FEW, Campaign, Choice, Source
@@ -23,11 +24,13 @@ from harness.testrun.suite import Suite
 
 TEXT = b"int f(int a)\n{\n\tif (a > 1)\n\t\treturn 2;\n\treturn 0;\n}\n"
 FILE = "mm/cma.c"
-SPECIFIC, BROAD, BOOT = "tests/cma/t.py::s", "tests/cma/t.py::b", "tests/cma/test_at_boot.py::x"
+SPECIFIC, BROAD, BOOT = "tests/cma/t.py::s", "tests/cma/t.py::b", GUARDS[0]
+OTHER_BOOT = "tests/cma/test_at_boot.py::x"
 
 
 def record(boot: Sequence[int] = (), **tests: Sequence[int]) -> CoverageRecord:
     lines = {SPECIFIC: tests.get("specific", (3,)), BROAD: tests.get("broad", (3, 4, 5)), BOOT: ()}
+    lines[OTHER_BOOT] = ()
     return CoverageRecord(
         {FILE: frozenset({3, 4, 5})},
         (SourceFunction(FILE, 1, "f"),),
@@ -132,7 +135,7 @@ def test_what_the_boot_executes_is_judged_by_the_tests_of_the_boot(tmp_path: Pat
     runs, _, _ = campaign(tmp_path, suite := FakeSuite(), known)
     (score,) = runs.run([source()], one("constant", "3"), None, 0)
     assert score.fate is Fate.SURVIVED
-    assert suite.asked == [[BOOT], [BROAD]]
+    assert suite.asked == [[BOOT], [OTHER_BOOT, BROAD]]
 
 
 def test_what_nobody_executes_is_said_and_not_run(tmp_path: Path) -> None:
