@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from unittest import SkipTest
 
@@ -18,6 +19,11 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if any(isinstance(example.parsed, str) for example in console.parse(page).examples())
 ]
+
+
+def labels(picture: Path) -> list[str]:
+    """The names in a run's picture, from its top."""
+    return re.findall(r'<text class="name"[^>]*>([^<]*)<', picture.read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -43,5 +49,8 @@ def test_every_console_block_prints_what_is_shown(
             example.evaluate()
         except SkipTest as why:
             skipped.append(f"{page.name}:{example.line}: {why}")
+    if (work / "artifacts" / "run" / "boot.svg").is_file():
+        for picture in (ROOT / "docs" / "pictures").glob("*.svg"):
+            assert labels(work / "artifacts" / "run" / picture.name) == labels(picture)
     if not ran:
         pytest.skip("; ".join(skipped))
