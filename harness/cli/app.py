@@ -31,6 +31,7 @@ COMMANDS = {
     "test": "Run the test suite on QEMU; arguments go to pytest.",
     "shell": "Open a shell in a booted guest.",
     "gate": "Judge patches.",
+    "check": "Judge one patch; lines as checkpatch writes them, for b4 and hooks.",
     "watch": "Judge what you edit, at each save.",
     "bisect": "Find the first bad commit of a kernel's git tree.",
     "nightly": "Run the whole matrix, merge shards, report.",

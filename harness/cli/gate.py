@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +119,7 @@ def command(
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
     from harness.gate.report import text, write_all
+    from harness.gate.report.placed import github
     from harness.gate.result import Decision, Finding, FindingKind, GateResult
     from harness.host.programs import check_installed
     from harness.host.project import ARTIFACTS
@@ -182,6 +185,9 @@ def command(
         result = Gate(chosen, Cache(say=progress.say), progress, watch).judge(found)
     write_all(result, chosen.output)
     print(render(result))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        # Its runner reads commands from both streams; standard output may be one JSON document.
+        print(github(result), end="", file=sys.stderr)
     progress.say(f"{time.monotonic() - begun:.1f} s")
     return written(result, others)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.gate.report import as_json, html, junit, kcidb, markdown, text
+from harness.gate.report import as_json, html, junit, kcidb, markdown, placed, text
 from harness.gate.result import GateResult
 from harness.host.files import write_texts
 from harness.host.output import claim
@@ -13,7 +13,8 @@ from harness.host.output import claim
 TEXT, JSON, JUNIT = "verdict.txt", "result.json", "junit.xml"
 HTML, MARKDOWN = "report.html", "summary.md"
 KCIDB, KTAP = "kcidb.json", "results.ktap"
-REPORTS = (TEXT, JSON, JUNIT, HTML, MARKDOWN, KCIDB, KTAP)
+CODE_QUALITY = "code-quality.json"
+REPORTS = (TEXT, JSON, JUNIT, HTML, MARKDOWN, KCIDB, KTAP, CODE_QUALITY)
 """The files that `write_all` writes."""
 
 
@@ -33,5 +34,6 @@ def write_all(result: GateResult, directory: Path) -> None:
             MARKDOWN: markdown.render(result),
             KCIDB: kcidb.render(result),
             KTAP: kcidb.render_ktap(result),
+            CODE_QUALITY: placed.code_quality(result),
         },
     )
