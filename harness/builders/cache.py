@@ -210,9 +210,11 @@ class Cache:
         return "changed since the last build: " + ", ".join(changed)
 
     def ls(self) -> list[Entry]:
-        """All finished entries, by name and age."""
+        """All finished entries, by name and age. Raises `UserError` where they cannot be read."""
         found = []
-        for manifest in sorted((self.root / "entries").glob(f"*/{MANIFEST}")):
+        with self._explained():
+            manifests = sorted((self.root / "entries").glob(f"*/{MANIFEST}"))
+        for manifest in manifests:
             # Another process may remove an entry while we look.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 found.append(_read_entry(manifest))

@@ -348,7 +348,8 @@ class Machine:
             self.guard()
 
     def settle(self) -> None:
-        """At the end of a test: raises a crash or an end of the guest that nobody was told of.
+        """At the end of a test: raises a crash or an end of the guest that nobody was told of, or
+        that what it said could not be kept.
 
         One more question to the guest makes sure that what its kernel has said so far has arrived.
         """
@@ -360,6 +361,7 @@ class Machine:
         if self.channel.idle:
             self.channel.probe(SETTLE_TIMEOUT)
             self.guard()
+        self.transcript.check()
 
     def _death(self, what: str) -> Exception:
         """Tells a guest that switched itself off from a QEMU that died."""

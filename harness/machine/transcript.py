@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import pexpect
 from pexpect.spawnbase import SpawnBase
 
+from harness.errors import HarnessError
 from harness.machine.deadline import Deadline
 from harness.plaintext import clean
 
@@ -194,6 +195,7 @@ class Transcript:
         self._live = live
         self._lock = threading.Lock()
         self._timeline: IO[bytes] | None = None
+        self._lost: OSError | None = None
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
             self._timeline = (directory / "transcript.txt").open("ab", buffering=0)
@@ -216,8 +218,7 @@ class Transcript:
 
     def _keep(self, raw: IO[bytes], data: bytes) -> None:
         with self._lock:
-            if not raw.closed:
-                raw.write(data)
+            self._write(raw, data)
 
     def _note(self, name: str, data: bytes, now: float, framed: bool) -> None:
         with self._lock:
@@ -229,11 +230,28 @@ class Transcript:
                 f"[{now - self._start:11.6f}] {name:<9} {line}\n"
                 for line in readable(whole).split("\n")
             )
-            if self._timeline is not None and not self._timeline.closed:
-                self._timeline.write(lines.encode())
+            if self._timeline is not None:
+                self._write(self._timeline, lines.encode())
             if self._live is not None and not framed:
-                self._live.write(lines)
-                self._live.flush()
+                try:
+                    self._live.write(lines)
+                    self._live.flush()
+                except OSError:
+                    self._live = None  # nobody looks any more
+
+    def _write(self, file: IO[bytes], data: bytes) -> None:
+        """Keeps it, as long as all before it could be kept: the machine goes on without."""
+        if self._lost is not None or file.closed:
+            return
+        try:
+            file.write(data)
+        except OSError as error:
+            self._lost = error
+
+    def check(self) -> None:
+        """Raises `HarnessError` where something could not be written."""
+        if self._lost is not None:
+            raise HarnessError(f"cannot keep the console in {self.directory}: {self._lost}")
 
     def tails(self, count: int = 5) -> str:
         """The last `count` lines of each stream that said anything, and where the whole is."""

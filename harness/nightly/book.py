@@ -19,6 +19,7 @@ from harness.nightly.job import Job, JobStatus
 
 SLOTS = "guests of the cluster at once"
 """Among the facts on a shard's host: how many its cluster had room for."""
+_OF_A_RESULT = ("test", "outcome", "verdict", "seconds")
 MESSAGE = 8000
 """Characters kept of one message."""
 
@@ -123,11 +124,10 @@ class Book:
                 host=attempt.host,
             )
             for result in attempt.results:
-                values = vars(result) | {
-                    "message": result.message[:MESSAGE],
-                    "artifact": self._relative(result.artifact),
-                }
-                del values["command"]  # the transcript of a failing test has it
+                # The transcript of a failing test has the rest.
+                values = {name: getattr(result, name) for name in _OF_A_RESULT}
+                values["message"] = result.message[:MESSAGE]
+                values["artifact"] = self._relative(result.artifact)
                 insert(connection, "results", **key, **values)
             for sample in attempt.samples:
                 insert(connection, "measurements", **key, **vars(sample))

@@ -122,6 +122,9 @@ class Database:
         self.connection.row_factory = sqlite3.Row
         try:
             self._check(create)
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise HarnessError(f"cannot use {path}: {error}") from error
         except sqlite3.DatabaseError as error:
             self.close()
             if _has_header(path):

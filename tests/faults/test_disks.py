@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -14,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness.builders.cache import Cache
+from harness.errors import HarnessError
 from harness.host.files import write_texts
 from harness.host.project import PYTHON_PATH
+from harness.imageset.model import ImageSet
+from harness.machine.transcript import Transcript
 from harness.nightly.database import Database
 from tests.faults.test_kills import KEYS
 from tests.unit.nightly.fake import add_night, job, with_test
@@ -51,6 +55,7 @@ BUILD = """\
 import sys
 from pathlib import Path
 from harness.builders.cache import Cache
+from harness.errors import HarnessError
 from harness.host.command import run_command
 from tests.faults.test_kills import KEYS, build
 
@@ -178,3 +183,44 @@ class TestNights:
                 assert database.row("PRAGMA integrity_check")[0] == "ok"  # type: ignore[index]
                 rows = database.rows("SELECT status FROM jobs WHERE night = 'first'")
                 assert [row["status"] for row in rows] == ["passed"]
+
+
+class TestTranscripts:
+    def test_what_cannot_be_kept_is_told_once_and_stops_no_machine(self, small_disk: Path) -> None:
+        transcript = Transcript(small_disk / "machine")
+        stream = transcript.stream("ttyAMA0")
+        stream.append(b"before\n")
+        transcript.check()
+        fill(small_disk)
+        for _ in range(3):
+            stream.append(b"x" * 5000 + b"\n")
+        assert stream.text().endswith("x\n")
+        with pytest.raises(HarnessError, match=r"cannot keep the console in .*: .*No space left"):
+            transcript.check()
+        transcript.close()
+
+    def test_a_terminal_that_is_gone_stops_no_machine(self) -> None:
+        with Path("/dev/full").open("w") as full:
+            transcript = Transcript(None, full)
+            stream = transcript.stream("ttyAMA0")
+            for _ in range(3):
+                stream.append(b"x\n")
+            transcript.check()
+            with contextlib.suppress(OSError):
+                full.close()
+
+
+def test_a_main_job_without_room_is_one_line(small_disk: Path, image_set: ImageSet) -> None:
+    fill(small_disk)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "--output", str(small_disk / "out")],
+        env={**os.environ, "PYTHONPATH": str(PYTHON_PATH)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert image_set.release
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "No space left" in done.stderr
