@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from harness.gate.events import CaseDone, Chosen, Event, StageBegun, StageDone, Watch
-from harness.host.progress import BarProgress, LineProgress, Progress
+from harness.host.progress import BarProgress, LineProgress, Progress, Quiet, waiting
 from harness.plaintext import counted, line
 
 LINE_SECONDS = 15.0
@@ -75,27 +75,38 @@ def shown(stream: TextIO | None = None) -> Iterator[tuple[Progress, Watch]]:
     """Where builds report to, and a `Watch` that shows a gate's stages, until the block ends."""
     out = stream or sys.stderr
     progress: Progress
-    if out.isatty():
+    if out.isatty() and not Quiet.wanted:
         progress = bar = BarProgress(out)
         with _Live(bar) as live:
             yield progress, live
     else:
         progress = LineProgress(out)
-        yield progress, _Lines(progress)
+        yield progress, _Lines(progress, stream=out)
 
 
 class _Lines:
     """Plain lines: what is certain, and how far it is now and then."""
 
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+        stream: TextIO | None = None,
+    ) -> None:
         self._progress = progress
+        self._stream = stream
         self._stages = Stages(clock)
         self._clock = clock
         self._last = clock()
+        self._waits = contextlib.ExitStack()
 
     def __call__(self, event: Event) -> None:
         """Takes an event of the gate."""
         self._stages(event)
+        if isinstance(event, StageBegun | StageDone):
+            self._waits.close()
+        if isinstance(event, StageBegun):
+            self._waits.enter_context(waiting(event.name, self._stream))
         text = told(event)
         if not text and self._clock() - self._last >= LINE_SECONDS:
             text = self._stages.text()

@@ -12,7 +12,7 @@ import click
 
 from harness.board import COMMANDS, DEFAULT_MEMORY, LOG
 from harness.errors import HarnessError, UserError
-from harness.host.progress import Quiet
+from harness.host.progress import Quiet, waiting
 from harness.imageset.model import PARTS, ImageSet
 from harness.machine import confine
 from harness.machine.config import MachineConfig
@@ -127,7 +127,8 @@ def pristine(
     set_aside(artifacts, LEFT)
     store = TemplateStore(cache_root() / "templates", warm)
     try:
-        return store.get(system.config, say=say).clone(artifacts, live, gdb=gdb)
+        with waiting("starting a guest"):
+            return store.get(system.config, say=say).clone(artifacts, live, gdb=gdb)
     except UserError:
         raise
     except HarnessError as error:

@@ -49,21 +49,3 @@ Watch = Callable[[Event], None]
 
 def nobody(event: Event) -> None:
     """A `Watch` that tells nobody."""
-
-
-def lines(say: Callable[[str], None]) -> Watch:
-    """A `Watch` that says each step and each failure in a line."""
-
-    def watch(event: Event) -> None:
-        match event:
-            case StageBegun(name):
-                say(f"{name} ...")
-            case StageDone(stage):
-                say(f"{stage.name}: done in {stage.seconds:.0f} s")
-            case Chosen(selection):
-                say(f"{len(selection.tests)} tests: {selection.why}")
-            case CaseDone(case):
-                if case.failed:
-                    say(f"fails: {case.test}")
-
-    return watch
