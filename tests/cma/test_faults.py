@@ -48,6 +48,8 @@ class Call:
     command: str
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
+    """What is answered ``ok`` where it failed."""
     asks: bool = True
     """Whether it asks for memory at all."""
 
@@ -57,7 +59,9 @@ CALLS = {
     "open": Call("reopen"),
     "alloc": Call(ALLOC),
     "release": Call(f"release {BASE} {3 * PAGE}", (ALLOC,), asks=False),
-    "map": Call(f"mmap {BASE} {PAGE}", (ALLOC,), (f"munmap {BASE}",)),
+    "map": Call(
+        f"mmap {BASE} {PAGE}", (ALLOC,), (f"munmap {BASE}",), (f"release {BASE} {3 * PAGE}",)
+    ),
     "unmap": Call(f"munmap {BASE}", (ALLOC, f"mmap {BASE} {PAGE}"), (f"munmap {BASE}",)),
     "fork": Call("fork", (ALLOC, f"mmap {BASE} {PAGE}"), (f"munmap {BASE}",)),
 }
@@ -77,6 +81,8 @@ def one_fault(guest: Guest, app: AppScript, call: Call, number: int) -> bool:
         assert error_name(answer) == "ENOMEM"
         if call.command != "reopen":
             assert allocated(guest) == before
+        for command in call.then:
+            app.command(command)
     app.ask([*call.after, "reopen"])
     assert allocated(guest) == ()
     return left == 0

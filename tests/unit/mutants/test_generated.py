@@ -10,6 +10,8 @@ from typing import Any, cast
 import pytest
 
 from harness.builders.patch_tree import PatchTree
+from harness.cli.app import main
+from harness.cli.generated import status
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, UserError
 from harness.gate.selection import GUARDS
@@ -202,3 +204,18 @@ def test_few_tests_first() -> None:
     known = CoverageRecord({FILE: frozenset({4})}, (), {}, tests)
     first, rest = Choice(known, []).rounds(one("constant", "3")[0])
     assert (len(first), len(rest)) == (FEW, 3)
+
+
+def test_a_record_of_coverage_is_for_generated_mutants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutants", "--coverage", "/nowhere"]) == 2
+    assert "--coverage goes with --generate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fates", [(), (Fate.KILLED, Fate.EQUIVALENT)])
+def test_all_killed_is_a_success(fates: tuple[Fate, ...]) -> None:
+    assert status([Score("m", FILE, "f", "constant", fate) for fate in fates]) == 0
+
+
+def test_a_survivor_is_told_before_what_is_not_known() -> None:
+    scores = [Score("m", FILE, "f", "constant", fate) for fate in (Fate.UNKNOWN, Fate.SURVIVED)]
+    assert (status(scores), status(scores[:1])) == (1, 3)
