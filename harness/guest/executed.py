@@ -39,7 +39,7 @@ def module_name(images: ImageSet) -> str:
 def note_module(machine: Machine) -> None:
     """Remembers where the driver's code is in a guest whose executed code is logged."""
     name = module_name(machine.config.images)
-    if not machine.config.trace or not name or not machine.channel.idle:
+    if not machine.config.trace or not name or not machine.listens:
         return
     with contextlib.suppress(HarnessError, ValueError):
         for path, text in machine.channel.get_many([SECTIONS.format(name)], _TIMEOUT).items():

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, ClassVar, TypeVar
 
 import pexpect
 
@@ -64,6 +64,9 @@ class Machine:
 
     A context manager that closes. `nonce` is the guest's: it repeats it in every answer.
     """
+
+    ending: ClassVar[list[Callable[[Machine], None]]] = []
+    """Called with each machine whose executed code is logged, before it ends."""
 
     def __init__(
         self,
@@ -138,6 +141,11 @@ class Machine:
     def channel(self) -> Channel:
         """The way to run commands in the guest."""
         return self._started(self._channel)
+
+    @property
+    def listens(self) -> bool:
+        """Whether commands can be run in the guest now."""
+        return self._channel is not None and self._channel.idle
 
     @property
     def pid(self) -> int:
@@ -283,6 +291,10 @@ class Machine:
         """Ends QEMU and everything that belongs to the machine. May be called again."""
         if self._closing:
             return
+        if self._trace is not None:
+            for tell in self.ending:
+                with contextlib.suppress(HarnessError):
+                    tell(self)
         self._closing = True
         if self._qmp is not None:
             self._qmp.close()

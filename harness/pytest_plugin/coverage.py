@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from harness.host.output import own
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
 from harness.machine.machine import Machine
-from harness.pytest_plugin.boots import BOOTS, Boots
+from harness.pytest_plugin.boots import BOOTS
 from harness.pytest_plugin.selection import name_of
 from harness.pytest_plugin.session import Session
 
@@ -42,7 +43,10 @@ class Collector:
         self._files = session.settings.coverage_files
         self.directory = own(session.settings.artifacts / DIRECTORY)
         self._kernels: set[Path] = set()
+        self._release = ""
         self._boots: set[str] = set()
+        self._known: set[str] = set()
+        self._ended: list[tuple[Executed, str]] = []
 
     @property
     def _part(self) -> Path:
@@ -53,20 +57,30 @@ class Collector:
         for path in self.directory.glob(PART):
             path.unlink()
 
-    def collect(self, item: pytest.Item, boots: Boots) -> None:
-        """Notes what the machines of a test executed."""
-        found: list[Executed] = []
-        before: set[str] = set()
-        for machine in boots.machines:
-            if not machine.config.trace:
-                continue
-            self._note_code(machine.config.images)
-            if machine.boot_trace:
-                before.add(self._note_boot(machine))
-            found.append(executed(machine))
+    def ended(self, machine: Machine) -> None:
+        """Takes a machine that ends, which the test may have started by itself."""
+        if machine.nonce in self._known or machine.storage.shared:
+            return  # it was asked already, or it is a template
+        self._ended.append((executed(machine), self._before(machine)))
+        self._release = machine.config.images.release
+
+    def _before(self, machine: Machine) -> str:
+        """Notes the code that there is, and what a clone's boot executed; the boot's digest."""
+        self._known.add(machine.nonce)
+        self._note_code(machine.config.images)
+        return self._note_boot(machine) if machine.boot_trace else ""
+
+    def collect(self, item: pytest.Item, machines: Sequence[Machine]) -> None:
+        """Notes what `machines` of a test executed, and those that have ended in it."""
+        found, self._ended = self._ended, []
+        for machine in machines:
+            if machine.config.trace:
+                found.append((executed(machine), self._before(machine)))
+                self._release = machine.config.images.release
         if found:
-            kernel = boots.machines[0].config.images.release
-            self._note(kernel, found, {"test": name_of(item), "after": sorted(before)})
+            before = sorted({boot for _, boot in found if boot})
+            what = {"test": name_of(item), "after": before}
+            self._note(self._release, [part for part, _ in found], what)
 
     def _note_boot(self, machine: Machine) -> str:
         """Notes what a template executed, once; its digest."""
@@ -78,7 +92,7 @@ class Collector:
             self._note(kernel, [found], {"boot": key, "driver": found.driver})
         return key
 
-    def _note(self, kernel: str, found: list[Executed], what: dict[str, object]) -> None:
+    def _note(self, kernel: str, found: list[Executed], what: Mapping[str, object]) -> None:
         lines = packed(union(*(part.lines for part in found)))
         functions = sorted(frozenset().union(*(part.functions for part in found)))
         self._write({"kernel": kernel, **what, "lines": lines, "executed": functions})
@@ -175,20 +189,28 @@ class Plugin:
 
     def __init__(self, session: Session) -> None:
         self._collector = Collector(session)
+        Machine.ending[:] = [self._collector.ended]
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Forgets the run before."""
         if not hasattr(session.config, "workerinput"):
             self._collector.begin()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Asks the test's machines before they are closed."""
-        if BOOTS in item.stash:
-            try:
-                self._collector.collect(item, item.stash[BOOTS])
-            except HarnessError as error:
-                item.add_report_section("teardown", "coverage", str(error))
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None]:
+        """Asks the test's machines before they are closed, and those that its fixtures close."""
+        machines = item.stash[BOOTS].machines if BOOTS in item.stash else []
+        self._collect(item, machines)
+        try:
+            return (yield)
+        finally:
+            self._collect(item, [])
+
+    def _collect(self, item: pytest.Item, machines: Sequence[Machine]) -> None:
+        try:
+            self._collector.collect(item, machines)
+        except HarnessError as error:
+            item.add_report_section("teardown", "coverage", str(error))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Puts all together, and says where it is."""

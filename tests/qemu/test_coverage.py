@@ -23,6 +23,7 @@ TESTS = """
 import pytest
 from harness.guest.guest import Guest
 from harness.machine.config import MachineConfig
+from harness.machine.machine import Machine
 
 def test_nothing(guest: Guest) -> None:
     guest.run("true")
@@ -38,7 +39,12 @@ def test_allocate(guest: Guest) -> None:
 def test_loaded(guest: Guest) -> None:
     guest.run("true")
 
-def test_own_boot(boots, machine_config) -> None:
+def test_own_boot(machine_config) -> None:
+    with Machine(machine_config) as machine:
+        machine.start()
+        machine.open()
+
+def test_own_config(boots, machine_config) -> None:
     boots.cold(MachineConfig(machine_config.images, 256)).run("true")
 """
 CMA = "mm/cma.c"
@@ -47,7 +53,7 @@ DRIVER = "images/module/cma.c"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> Path:
-    """The record of five tests, run by two processes."""
+    """The record of six tests, run by two processes."""
     place = tmp_path_factory.mktemp("coverage")
     (place / "test_it.py").write_text(TESTS)
     image_set.write(place / "images.json")
@@ -110,7 +116,8 @@ def test_the_functions_of_the_whole_kernel_are_noted(run: Path) -> None:
     for test in ("test_load", "test_loaded"):
         assert "find_cma_by_name" in executed[test]
     assert "find_cma_by_name" not in found.boot | executed["test_nothing"]
-    assert "start_kernel" in executed["test_own_boot"]
+    for test in ("test_own_boot", "test_own_config"):
+        assert "start_kernel" in executed[test]
     assert "start_kernel" not in executed["test_nothing"]
     assert UNPLACED not in {name for part in executed.values() for name in part}
 

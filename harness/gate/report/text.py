@@ -54,12 +54,17 @@ def _findings(result: GateResult) -> list[list[str]]:
         section += [f"    {part}".rstrip() for part in first(finding.detail, _DETAIL)]
         if finding.story:
             section.append("    what its guest was told and answered:")
-            section += [f"      {line(part)}" for part in finding.story[-_STORY:]]
+            section += [f"      {_indented(part)}" for part in finding.story[-_STORY:]]
         if finding.artifact is not None:
             section.append(f"    see {line(facts.shown_path(finding.artifact, result))}")
         sections.append(section)
     left = len(result.findings) - _FINDINGS
     return [*sections, [f"and {counted(left, 'more finding')}"]] if left > 0 else sections
+
+
+def _indented(text: str) -> str:
+    """One line, which may begin with blanks: an answer stands behind what was asked."""
+    return " " * min(len(text) - len(text.lstrip(" ")), 8) + line(text)
 
 
 def _tests(result: GateResult) -> list[str]:

@@ -66,6 +66,13 @@ def test_who_executes_the_line_is_taken_and_the_most_specific_is_first() -> None
     assert found.why == "2 tests execute what it changes (alloc); 1 more guard"
 
 
+def test_of_many_tests_those_that_execute_what_others_do_not_are_first() -> None:
+    common = frozenset(f"f{number}" for number in range(20))
+    tests = {f"t{number:02d}": common for number in range(40)} | {"odd": common | {"rare"}}
+    evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests))
+    assert evidence.tests[:2] == ["odd", "t00"]
+
+
 def test_where_lines_do_not_tell_functions_do() -> None:
     found = chosen(mm_slab=functions("kfree"))
     assert found.tests[:3] == ("other", "wide", GUARD)

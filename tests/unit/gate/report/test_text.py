@@ -98,3 +98,23 @@ def test_no_map_is_not_a_map_without_areas() -> None:
 )
 def test_a_measure_on_a_line(measure: Measurement, shown: str) -> None:
     assert facts.measure_line(measure) == shown
+
+
+def test_a_failing_test_has_its_line_its_story_and_a_command() -> None:
+    test = "tests/cma/test_a.py::test_x"
+    finding = Finding(
+        FindingKind.TEST,
+        test,
+        "it says no",
+        test=test,
+        line="tests/cma/test_a.py:7: assert good",
+        story=("$ ls /no", "  ls: /no: No such file", "  exit status 1"),
+        alike=("tests/cma/test_a.py::test_y",),
+        again=f"harness gate {'x' * 190}.patch --test {test}",
+    )
+    result = dataclasses.replace(samples.rejected(), findings=(finding,))
+    said = text.render(result)
+    assert "    and 1 more test that fails like it: test_y\n" in said
+    assert "    at tests/cma/test_a.py:7: assert good\n" in said
+    assert "      $ ls /no\n        ls: /no: No such file\n        exit status 1\n" in said
+    assert f"once more: {finding.again}\n" in said, "it is there to be copied"
