@@ -26,6 +26,8 @@ from harness.host.command import run_command
 PROGRAM = "HARNESS_PROGRAM"
 """In the environment: the script that the user typed, which stands for one subcommand."""
 COMPLETE = "_HARNESS_COMPLETE"
+_WITHOUT_SETTINGS = ("init", "completion", "cache", "parse-log", "coverage")
+"""Subcommands that nothing in ``harness.toml`` is for."""
 COMMANDS = {
     "run": "Do the main job: build, boot, allocate, judge.",
     "test": "Run the test suite on QEMU; arguments go to pytest.",
@@ -40,6 +42,7 @@ COMMANDS = {
     "bench": "Measure against labgrid and plain pexpect.",
     "explore": "Look for sequences on which a guest differs from the model.",
     "coverage": "Print what no test executes.",
+    "init": "Write a harness.toml, a first test and CI workflows into your repository.",
     "build": "Build the images only, and print their paths.",
     "cache": "Look at the cache, and free disk space.",
     "parse-log": "Judge a saved console log.",
@@ -118,7 +121,8 @@ def invoke(words: list[str], state: State) -> int:
     """Parses and calls; click's own errors are printed here, with exit status 2 (`State.usage`)."""
     try:
         chosen, program, rest = _chosen(words)
-        with chosen.make_context(program, rest, obj=state) as context:
+        settings = _settings(chosen, words)
+        with chosen.make_context(program, rest, obj=state, default_map=settings) as context:
             result: Any = chosen.invoke(context)
             return int(result or 0)
     except click.exceptions.Exit as end:
@@ -128,6 +132,21 @@ def invoke(words: list[str], state: State) -> int:
     except click.ClickException as error:
         error.show()
         return state.usage if isinstance(error, click.UsageError) else error.exit_code
+
+
+def _settings(chosen: click.Command, words: Sequence[str]) -> dict[str, Any]:
+    """What ``harness.toml`` says for the subcommand that is called. Raises `UserError`."""
+    name = next((word for word in words if word in COMMANDS), "")
+    if not name or name in _WITHOUT_SETTINGS or {"-h", "--help"} & set(words):
+        return {}
+    from harness.cli.settings import defaults, given
+
+    found = given(words, name, Path.cwd())
+    called = command.get_command(click.Context(command), name) if found else None
+    if called is None:
+        return {}
+    mapped = defaults(called, found)
+    return {name: mapped} if chosen is command else mapped
 
 
 def _chosen(words: list[str]) -> tuple[click.Command, str, list[str]]:

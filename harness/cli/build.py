@@ -15,11 +15,18 @@ from harness.cli import options
 @click.command
 @options.kernel()
 @options.variant
+@options.config
 @click.option("--update", is_flag=True, help="Ask apt for newer versions than those in use.")
 @options.as_json("Print the paths as JSON.")
 @options.unconfined
 @options.debug
-def command(kernel: str | Path | None, variant: str | None, update: bool, as_json: bool) -> int:
+def command(
+    kernel: str | Path | None,
+    variant: str | None,
+    config: tuple[Path, ...],
+    update: bool,
+    as_json: bool,
+) -> int:
     """Build the images only, and print their paths."""
     from harness.cli.systems import build
     from harness.host.programs import check_installed
@@ -30,7 +37,7 @@ def command(kernel: str | Path | None, variant: str | None, update: bool, as_jso
         from harness.builders.cache import Cache
 
         unpin(Cache())
-    images = build(kernel, variant=variant or "")
+    images = build(kernel, variant=variant or "", config=config)
     values = {field.name: getattr(images, field.name) for field in dataclasses.fields(images)}
     if as_json:
         print(json.dumps({name: _plain(value) for name, value in values.items()}, indent=2))

@@ -323,6 +323,7 @@ def system(function: F) -> F:
             help="Build the kernel as it is, without what this project adds (from 7.1 on).",
         ),
         variant,
+        config,
         click.option(
             "--biscuitos",
             metavar="DIR",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,7 +75,12 @@ def chosen(options: dict[str, Any]) -> System:
             from harness.builders.imageset import nearest_version
 
             kernel = nearest_version(given["kernel"])
-        built = build(kernel, unpatched=options["unpatched"], variant=options["variant"] or "")
+        built = build(
+            kernel,
+            unpatched=options["unpatched"],
+            variant=options["variant"] or "",
+            config=options.get("config", ()),
+        )
         images = with_given(built, given)
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
@@ -93,9 +98,15 @@ def given(manifest: Path, options: dict[str, Any]) -> System:
     return System(images, options["memory"] or DEFAULT_MEMORY, options["area"])
 
 
-def build(kernel: str | Path | None, *, unpatched: bool = False, variant: str = "") -> ImageSet:
+def build(
+    kernel: str | Path | None,
+    *,
+    unpatched: bool = False,
+    variant: str = "",
+    config: Sequence[Path] = (),
+) -> ImageSet:
     """The image set of a kernel, built or from the cache; `unpatched`: without our additions;
-    `variant`: one that checks itself (``images/kernel/variants``).
+    `variant`: one that checks itself (``images/kernel/variants``); `config`: more kernel options.
 
     Raises `UserError` for a zImage.
     """
@@ -103,9 +114,14 @@ def build(kernel: str | Path | None, *, unpatched: bool = False, variant: str = 
 
     if isinstance(kernel, Path) and not kernel.is_dir():
         raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
+    if unpatched and config:
+        raise UserError("--unpatched and --config: give one of them")
     if unpatched:
         return imageset.build_unpatched(kernel)
-    return imageset.build_image_set(kernel, variant=variant)
+    from harness.builders.kernel import Recipe
+
+    recipe = Recipe.ours().with_fragments(config)
+    return imageset.build_image_set(kernel, recipe=recipe, variant=variant)
 
 
 def pristine(

@@ -6,10 +6,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from harness.cli import options
+from harness.cli.settings import given, pytest_words
+from harness.errors import UserError
 from harness.host.programs import check_installed
 from harness.host.project import INSTALLED, ROOT, SUITE
 from harness.imageset.model import PARTS
@@ -65,9 +68,13 @@ def _ours(words: Sequence[str]) -> None:
 def arguments(words: Sequence[str]) -> list[str]:
     """pytest's arguments for those of the user."""
     tests = SUITE if INSTALLED else ROOT / "tests"
+    found = given(words, "test", Path.cwd())
+    if "config" in found:
+        raise UserError("harness.toml: config is not for test; use pytest --qemu-image-set FILE")
     argv = ["--qemu", "--rootdir", str(ROOT), "-c", str(ROOT / "pytest.ini")]
+    argv += pytest_words(found)
     argv += ["--qemu-default-tests", str(tests)]
-    given = any(word.startswith(("-n", "--numprocesses", "--dist")) for word in words)
-    if not given and not any(word in _ALONE for word in words):
-        argv += ["-n", str(options.CORES)]
+    shared = any(word.startswith(("-n", "--numprocesses", "--dist")) for word in words)
+    if not shared and not any(word in _ALONE for word in words):
+        argv += ["-n", str(found.get("jobs", options.CORES))]
     return [*argv, *("--qemu-unconfined" if word == "--unconfined" else word for word in words)]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""``harness.toml``: what it may say, who reads it, and what is said of a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.cli import app, settings
+from harness.cli.app import COMMANDS, command
+from harness.cli.test import arguments
+from harness.errors import UserError
+
+WHOLE = """\
+kernel = "6.12"
+config = ["a.config"]
+area = "mine"
+memory = 256
+jobs = 3
+output = "out"
+select = "tests.txt"
+
+[run]
+timeout = 60
+memory = 128
+
+[gate]
+whole = true
+boot-limit = 2
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    return tmp_path
+
+
+def write(place: Path, text: str) -> None:
+    (place / "harness.toml").write_text(text)
+
+
+def taken(name: str, *words: str) -> dict[str, object]:
+    """What a command's function would be called with."""
+    found = command.get_command(click.Context(command), name)
+    assert found is not None
+    mapped = app._settings(command, [name, *words])[name]
+    with found.make_context(name, list(words), default_map=mapped) as context:
+        return context.params
+
+
+def test_every_command_takes_what_it_has_an_option_for(place: Path) -> None:
+    write(place, WHOLE)
+    run = taken("run")
+    assert (run["kernel"], run["area"], run["memory"]) == ("6.12", "mine", 128)
+    assert run["config"] == (place / "a.config",)
+    assert (run["timeout"], run["output"]) == (60.0, place / "out" / "run")
+    gate = taken("gate", "x.patch")
+    assert (gate["kernel"], gate["jobs"], gate["whole"]) == ("6.12", 3, True)
+    assert (gate["boot_limit"], gate["select"]) == (2.0, place / "tests.txt")
+    assert taken("build")["kernel"] == "6.12"
+
+
+def test_what_is_typed_wins(place: Path) -> None:
+    write(place, WHOLE)
+    run = taken("run", "--kernel", "6.1", "--memory", "512", "--area", "other")
+    assert (run["kernel"], run["memory"], run["area"]) == ("6.1", 512, "other")
+    tree = taken("run", "--biscuitos", str(place))
+    assert (tree["kernel"], tree["config"], tree["area"]) == (None, (), "mine")
+
+
+def test_pytest_is_told_too(place: Path) -> None:
+    write(place, WHOLE.replace('config = ["a.config"]\n', ""))
+    words = arguments(["-k", "x"])
+    assert "--qemu-kernel-version=6.12" in words
+    assert "--qemu-memory=256" in words
+    assert f"--qemu-artifacts={place / 'out' / 'test'}" in words
+    assert words[words.index("-n") + 1] == "3"
+    write(place, 'kernel = "linux"\n')
+    (place / "linux").mkdir()
+    assert f"--qemu-kernel-source={place / 'linux'}" in arguments([])
+
+
+def test_without_a_file_nothing_is_set(place: Path) -> None:
+    assert app._settings(command, ["run"]) in ({}, {"run": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('area = "x"\nkernl = "6.1"\n', 2, "unknown key kernl; did you mean kernel?"),
+        ('area = "x"\n\n[gate]\nwhole = true\nboot_limit = 2\n', 5, "did you mean boot-limit?"),
+        ("[gaet]\nwhole = true\n", 1, "unknown key gaet; did you mean gate?"),
+        ("[run]\nwhole = true\n", 2, "unknown key whole"),
+        ("# a comment\nmemory = 4096\n", 2, "memory: "),
+        ('jobs = "many"\n', 1, "jobs: "),
+        ("run.jobs = 0\n", 1, "run.jobs: "),
+        ('config = "a"\n', 1, "config: "),
+        ('kernel = "6.1"\narea = \n', 2, ""),
+        ('kernel = "6.1\n', 1, ""),
+        ("zzz = 1\n", 1, "known are kernel, config"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(place: Path, text: str, line: int, said: str) -> None:
+    write(place, text)
+    with pytest.raises(UserError) as error:
+        settings.read(place / "harness.toml")
+    assert str(error.value).startswith(f"{place / 'harness.toml'}:{line}: ")
+    assert said in str(error.value)
+
+
+def test_a_mistake_ends_any_command_with_2_and_no_help(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, "memory = 1\n")
+    assert app.main(["run"]) == 2
+    assert "harness.toml:1: memory" in capsys.readouterr().err
+    assert app.main(["run", "--help"]) == 0
+
+
+def test_each_table_is_a_command_and_each_key_an_option_of_some() -> None:
+    tables = set(settings.Settings.model_fields) - set(settings.Common.model_fields)
+    assert tables <= set(COMMANDS)
+    options = set()
+    for name in COMMANDS:
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        options |= {parameter.name for parameter in found.params}
+    assert set(settings.Gate.model_fields) - {"dts"} <= options
