@@ -10,14 +10,14 @@ import urllib.parse
 
 from harness.errors import UserError
 
-INSTALL = "pip install 'vexpress-cma-harness[cluster]'"
+INSTALL = "pip install distributed fsspec"
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,3})")
 
 
 def require_dask() -> None:
     """Raises `UserError` where the packages of the extra are not installed."""
     if importlib.util.find_spec("distributed") is None:
-        raise UserError(f"a cluster needs the packages of the extra `cluster`: {INSTALL}")
+        raise UserError(f"a cluster needs packages that are not installed: {INSTALL}")
 
 
 def local_workers(address: str) -> int | None:

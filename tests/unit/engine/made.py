@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What tests have workers do; a worker imports it by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from distributed import get_worker
+
+from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.engine import worker
+from harness.engine.worker import Built, _here, take_over
+
+KEY = Key("thing", {"source": "1"})
+
+
+def build(log: str) -> Built:
+    """Makes a small entry in this worker's cache, and notes that it did."""
+
+    def make(build_dir: BuildDirectory) -> None:
+        (build_dir.out / "file").write_text("content" * 1000)
+        with Path(log).open("a") as file:
+            file.write(f"{get_worker().name}\n")
+
+    Cache().entry(KEY, make)
+    keys: tuple[tuple[str, Mapping[str, str]], ...] = ((KEY.name, dict(KEY.inputs)),)
+    return Built(keys, get_worker().address, str(get_worker().name))
+
+
+def take(built: Built) -> str:
+    """Takes it over into this worker's cache; what it holds there."""
+    own, plugin, _ = _here()
+    take_over(own, plugin, built)
+    return (Cache().root / "entries" / KEY.slug / "file").read_text()
+
+
+def damage() -> None:
+    """Writes over a file of this worker's entry: its size and time stay."""
+    path = Cache().root / "entries" / KEY.slug / "file"
+    path.write_text("CONTENT" * 1000)
+
+
+def fill_disk() -> None:
+    """Has this worker find no room from now on."""
+    worker.ROOM = 1 << 62

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""A build is made once in a cluster, and goes whole to whoever needs it; workers without room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.builders.cache import BuildDirectory, Cache
+from harness.engine.dask import DaskEngine
+from harness.errors import HarnessError
+from tests.unit.engine import made
+from tests.unit.engine.test_faults import Cluster
+from tests.unit.engine.test_protocol import run, task
+
+pytestmark = pytest.mark.slow("a scheduler and two workers as processes")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Two workers, each with a cache of its own, as on two machines."""
+    cluster = Cluster(tmp_path)
+    for name in ("one", "two"):
+        cluster.add(name, HARNESS_CACHE=str(tmp_path / name))
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def connection(cluster: Cluster) -> Iterator[Any]:
+    from harness.engine.connection import Connection
+
+    opened = Connection(cluster.address, None)
+    yield opened
+    opened.close()
+
+
+def addresses(connection: Any) -> dict[str, str]:
+    return {member.name: member.address for member in connection.members()}
+
+
+def test_it_is_made_once_whoever_asks_and_moved_whole(
+    cluster: Cluster, connection: Any, tmp_path: Path
+) -> None:
+    from harness.engine.connection import Connection
+
+    log = tmp_path / "log"
+    where = addresses(connection)
+    other = Connection(cluster.address, None)
+    try:
+        asked = [
+            one.client.submit(made.build, str(log), key="build-x", workers=[where["one"]])
+            for one in (connection, other)
+        ]
+        assert {future.result().host for future in asked} == {"one"}
+        assert log.read_text() == "one\n"
+        taken = connection.client.submit(made.take, asked[0], workers=[where["two"]], pure=False)
+        assert taken.result() == "content" * 1000
+    finally:
+        other.close()
+    names = {path.name for path in (tmp_path / "two" / "entries").iterdir()}
+    assert names == {made.KEY.slug}
+    assert log.read_text() == "one\n", "it was moved, not made again"
+    # It is there for others too, when who made it is gone.
+    cluster.workers["one"].end()
+    cluster.add("three", HARNESS_CACHE=str(tmp_path / "three"))
+    where = addresses(connection)
+    built = asked[0].result()
+    taken = connection.client.submit(made.take, built, workers=[where["three"]], pure=False)
+    assert taken.result() == "content" * 1000
+
+
+def test_one_that_is_damaged_where_it_lies_is_not_taken(connection: Any, tmp_path: Path) -> None:
+    where = addresses(connection)
+    client = connection.client
+    built = client.submit(made.build, str(tmp_path / "log"), workers=[where["one"]])
+    built.result()
+    client.run(made.damage, workers=[where["one"]])
+    taken = client.submit(made.take, built, workers=[where["two"]], pure=False)
+    with pytest.raises(HarnessError, match="from nobody"):
+        taken.result()
+    assert not list((tmp_path / "two" / "entries").glob("*"))
+
+
+def test_a_worker_whose_disk_is_full_gets_no_task(connection: Any, tmp_path: Path) -> None:
+    where = addresses(connection)
+    connection.client.run(made.fill_disk, workers=[where["one"]])
+    with DaskEngine(connection) as engine:
+        found = run(engine, tmp_path / "out", *(task(f"t{n}", "pass") for n in range(4)))
+    assert {done.host for done in found.values()} == {"two"}
+    assert {(done.status, done.trouble) for done in found.values()} == {(0, "")}
+
+
+def test_one_gives_to_some_at_once_and_not_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.engine import peers
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(peers, "PIECE", 100)
+
+    def make(build_dir: BuildDirectory) -> None:
+        (build_dir.out / "file").write_bytes(os.urandom(5000))
+
+    Cache().entry(made.KEY, make)
+    packed = peers.Packed(tmp_path / "packed")
+
+    async def ask() -> None:
+        slug, names = made.KEY.slug, [f"w{number}" for number in range(peers.AT_ONCE)]
+        assert await packed.piece("../../etc", 0, "w0") == {}
+        assert await packed.piece("thing-other", 0, "w0") == {}
+        for name in names:
+            assert len((await packed.piece(slug, 0, name))["data"]) == 100
+        assert await packed.piece(slug, 0, "one more") == {"busy": True}
+        last = (await packed.piece(slug, 100, names[0]))["size"] - 1
+        assert len((await packed.piece(slug, last, names[0]))["data"]) == 1
+        assert "data" in await packed.piece(slug, 0, "one more")
+
+    asyncio.run(ask())
