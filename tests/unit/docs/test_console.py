@@ -177,3 +177,10 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
     ]
     assert len(skips) <= 6
     assert all(action == "next" and re.fullmatch(r'"\w.{20,}"', why or "") for action, why in skips)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_yaml_that_a_page_shows_is_yaml(page: Path) -> None:
+    for language, text in blocks(page):
+        if language == "yaml":
+            assert isinstance(pytest.importorskip("yaml").safe_load(text), dict)
