@@ -66,7 +66,8 @@ def tree_files(tree: Path, without: Collection[str], algorithm: str) -> dict[str
 def read(path: Path) -> FileContent:
     """A file, or a symbolic link, as it is on the disk. Raises `OSError`."""
     if path.is_symlink():
-        return FileContent(os.fsencode(path.readlink()), 0)
+        # Not as a Path: that would leave out each "./" of it.
+        return FileContent(os.fsencode(os.readlink(path)), 0)  # noqa: PTH115
     mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
     return FileContent(path.read_bytes(), mode)
 
