@@ -177,6 +177,15 @@ def test_what_could_not_be_activated_has_no_files(boot: Boot_) -> None:
 
 
 @pytest.mark.needs("app-script", "module-areas")
+def test_memory_that_the_kernel_does_not_map_has_no_address_there(boot: Boot_) -> None:
+    guest, expected = boot(layout("highmem"))
+    guest.insmod()
+    with guest.script() as app:
+        phys, _, virt = (int(word, 16) for word in app.command(f"alloc {PAGE}"))
+    assert (phys, virt) == (expected.areas["BiscuitOS_cma"].start, 0)
+
+
+@pytest.mark.needs("app-script", "module-areas")
 def test_a_buffer_is_aligned_by_its_address_and_not_by_its_place_in_the_area(boot: Boot_) -> None:
     """e048cb32f690: wrong where the alignment asked for is more than that of the area's base."""
     guest, expected = boot(layout("kbuild"))
