@@ -29,7 +29,7 @@ from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
 from harness.machine.executed import EVERY_FUNCTION
 from harness.pytest_plugin.selection import name_without_kernel
-from harness.testrun.result import FAILED, CaseResult, SuiteResult, lost
+from harness.testrun.result import FAILED, PASSED, CaseResult, SuiteResult, lost
 from harness.testrun.settle import settled
 from harness.testrun.suite import SYSTEM, Suite, coverage_of
 
@@ -160,8 +160,11 @@ class Baselines:
         if found is None:
             return None, run.seconds
         ran = {name_without_kernel(case.test) for case in run.cases if case.ran}
-        found = dataclasses.replace(found, blind=frozenset(ran - found.functions.tests.keys()))
-        if all(case.known for case in run.cases) and not run.infrastructure:
+        # What ended early has executed less than it would.
+        cut = {name_without_kernel(case.test) for case in run.cases if not case.known}
+        blind = frozenset((ran - found.functions.tests.keys()) | cut)
+        found = dataclasses.replace(found, blind=blind)
+        if run.status in (PASSED, FAILED):
             with contextlib.suppress(OSError):  # it is only slower next time
                 _keep_evidence(found, path)
         return found, run.seconds

@@ -195,7 +195,9 @@ class _Object:
             return section, offset
         if self._sections[section]["sh_flags"] & SH_FLAGS.SHF_STRINGS:
             content = self._contents[section]
-            return content[offset : content.find(b"\0", offset)]
+            text = content[offset : content.find(b"\0", offset)]
+            # What __FILE__ gives depends on where it was built.
+            return text.rpartition(b"/")[2] if text.endswith((b".c", b".h")) else text
         group = self._named.get(section, [])
         at = bisect.bisect_right(group, offset, key=lambda symbol: symbol.value & ~1) - 1
         if at >= 0 and offset <= group[at].value + group[at].size:

@@ -370,6 +370,19 @@ class TestSelection:
             (found,) = (world.tmp_path / "cache" / "baselines").glob(file)
             found.write_bytes(b"\xff")
 
+    def test_a_test_that_ended_early_there_is_always_run(self, world: World) -> None:
+        """Its host stood still: what it would have executed is not known."""
+        world.before = {"a": "passed", "b": "infrastructure"}
+        world.base_again = [world.before] * 3
+        world.functions = {"a": frozenset({"cma_alloc"}), "b": frozenset({"early"})}
+        for _ in range(2):
+            world.boots, world.base_boots = [BOOT], [BOOT]
+            world.after, world.selected = [{"a": "passed", "b": "passed"}], set()
+            world.judge()
+            assert world.selected == {"a", "b"}
+        assert world.base_selected[0] is None
+        assert world.base_selected[1:] == [{"b"}], "the map is kept"
+
     def test_only_what_is_not_known_of_the_base_is_run_there(self, world: World) -> None:
         """The map holds for other versions of the harness than the results do."""
         world.judge()

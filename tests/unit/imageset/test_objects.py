@@ -98,6 +98,16 @@ def test_strings_data_and_lines(
     assert (found.functions, found.data) == (expected.functions, expected.data)
 
 
+def test_where_it_was_built_is_no_difference(tmp_path: Path) -> None:
+    """A driver is built in another directory than the one it is compared with."""
+    source = SOURCE.replace('"first %d\\n", a', "PLACE")
+    one = compiled(tmp_path / "a", source, '-DPLACE="/here/cma.c"')
+    two = compiled(tmp_path / "b", source, '-DPLACE="/elsewhere/images/cma.c"')
+    other = compiled(tmp_path / "c", source, '-DPLACE="/here/other.c"')
+    assert compare(one, two).nothing
+    assert compare(one, other).functions == {"first"}
+
+
 def test_debug_information_is_no_difference(tmp_path: Path, base: Path) -> None:
     assert compare(base, compiled(tmp_path / "x", SOURCE, "-g1")).nothing
 
