@@ -65,12 +65,12 @@ def diff_rows(diff: str) -> list[DiffRow]:
     """The lines of a unified diff, file by file; names are those after the change."""
     found: list[DiffRow] = []
     file, before, number, left, removed = "", "", 0, 0, 0
-    for row in diff.splitlines():
+    for row in diff.split("\n"):  # a line may hold other separators: a form feed, a binary file
         if left or removed:
             kind = row[:1]
             if kind == "\\":
                 continue
-            found.append(DiffRow(file, kind if kind in "+-" else " ", number, row[1:]))
+            found.append(DiffRow(file, kind if kind in ("+", "-") else " ", number, row[1:]))
             number += kind != "-"
             left -= kind != "-"
             removed -= kind != "+"

@@ -57,7 +57,7 @@ def hunks(diff: str) -> Iterator[Hunk]:
             removed.clear()
             added.clear()
 
-    for row in diff.splitlines():
+    for row in diff.split("\n"):  # a line may hold other separators
         if old or new:
             if row.startswith("-"):
                 if added:

@@ -355,10 +355,12 @@ BAD = (
         "an area in both zones cannot be activated, the next one can (16195ddd4ebc, 3a5139f1c5bb)",
         (
             DEFAULT,
-            # On both sides: in which order static areas are made differs between kernels.
+            # On both sides by address, and by the order of the nodes (the board's own come first):
+            # in which order static areas are made differs between kernels.
             Area("before", 4 * MIB, at=0x6B000000),
             Area("across", at=0x6C400000),
             Area("BiscuitOS_cma", at=0x74000000),
+            Area("behind", 4 * MIB, at=0x76000000),
         ),
         append="vmalloc=1832M",
     ),
