@@ -27,6 +27,8 @@ WORKER_SECONDS = 60.0
 """A worker that was not heard of for so long is given up; its tasks are run elsewhere."""
 FAILURES = 5
 """Workers that may die while they have a task, before it is given up."""
+_NOWHERE = "127.0.0.1:0"
+"""For the web pages of Dask's programs: any port, and only this machine reaches it."""
 CONFIG = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -146,8 +148,8 @@ def local_cluster(workers: int, security: Any) -> Any:
             host="127.0.0.1",
             protocol="tls://",
             security=security,
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            dashboard_address=_NOWHERE,
+            worker_dashboard_address=_NOWHERE,
             resources=offers(1, 1),
             preload=[WORKER_MODULE],
             memory_limit=0,

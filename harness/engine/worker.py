@@ -36,6 +36,7 @@ from harness.host.locking import FileLock
 NAME = "harness"
 ROOM = 512 << 20
 """Bytes that must be free before a task is begun."""
+_PREFIX, _LOCK = "harness-worker-", "lock"
 _POLL_SECONDS = 0.05
 _END_SECONDS = 30.0
 _MOST_TREES = 64
@@ -87,10 +88,14 @@ class HarnessPlugin(WorkerPlugin):
         self.fetching = threading.Lock()
         self.place = Path()
         self.packed: peers.Packed | None = None
+        self._lock: FileLock | None = None
 
     def setup(self, worker: Worker) -> None:
         """Dask's hook."""
-        self.place = Path(tempfile.mkdtemp(prefix="harness-worker-"))
+        remove_left(Path(tempfile.gettempdir()))
+        self.place = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = FileLock(self.place / _LOCK)
+        self._lock.exclusive()
         self.packed = peers.Packed(self.place / "packed")
         worker.handlers[peers.OPERATION] = self.packed.piece
 
@@ -106,6 +111,8 @@ class HarnessPlugin(WorkerPlugin):
         for event in list(self._withdrawn.values()):
             event.set()
         await asyncio.to_thread(self._wait)
+        if self._lock is not None:
+            self._lock.close()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _wait(self) -> None:
@@ -122,6 +129,14 @@ class HarnessPlugin(WorkerPlugin):
             with self._idle:
                 self._withdrawn.pop(key, None)
                 self._idle.notify_all()
+
+
+def remove_left(directory: Path) -> None:
+    """Removes what workers left there that were killed: nobody holds its lock."""
+    for path in directory.glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), FileLock(path) as lock:
+            if lock.try_exclusive():
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 async def dask_setup(worker: Worker) -> None:

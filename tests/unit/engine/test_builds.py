@@ -96,6 +96,21 @@ def test_a_worker_whose_disk_is_full_gets_no_task(connection: Any, tmp_path: Pat
     assert {(done.status, done.trouble) for done in found.values()} == {(0, "")}
 
 
+def test_what_a_killed_worker_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    from harness.engine.worker import remove_left
+    from harness.host.locking import FileLock
+
+    names = ("harness-worker-dead", "harness-worker-alive", "harness-worker-other", "mine")
+    for name in names:
+        (tmp_path / name).mkdir()
+    for name in ("harness-worker-dead", "harness-worker-alive", "mine"):
+        (tmp_path / name / "lock").touch()
+    with FileLock(tmp_path / "harness-worker-alive" / "lock") as lock:
+        lock.exclusive()
+        remove_left(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {"harness-worker-dead"}
+
+
 def test_one_gives_to_some_at_once_and_not_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
