@@ -78,26 +78,23 @@ def md5(text: str) -> str:
 
 def knock(nonce: str) -> list[str]:
     """Lines for a shell or a loop that may be there. They open no quote and no bracket, as one that
-    was not closed on the way would swallow all that follows. ``$_x`` is empty: the answers are told
-    from the lines' echo.
+    was not closed on the way would swallow all that follows, and close those that an earlier try
+    may have left open. ``$_x`` is empty: the answers are told from the lines' echo.
     """
     lacks = [f"command -v {tool} >/dev/null||echo @{nonce}$_x.lacks.{tool}" for tool in TOOLS]
-    return ["", "stty -echo", "PS1=", *lacks, f"echo @{nonce}$_x.shell", f"_w {nonce}"]
+    return ["", "))", ")", "stty -echo", "PS1=", *lacks, f"echo @{nonce}$_x.shell", f"_w {nonce}"]
 
 
 TOOLS = ("base64", "md5sum")
 
 
 def upload(nonce: str) -> list[str]:
-    """Lines that bring the script into an interactive shell's variable, and print its sum.
-
-    The first ends what an earlier try may have left open.
-    """
+    """Lines that bring the script into an interactive shell's variable, and print its sum."""
     text = base64.b64encode(SCRIPT.encode()).decode()
     size = -(-len(text) // PARTS)
     parts = [f"_h{n}={text[n * size : (n + 1) * size]}" for n in range(PARTS)]
     names = "".join(f"$_h{n}" for n in range(PARTS))
-    lines = [")", "IFS=", "set -f", *parts, f"_h=$(echo {names}|base64 -d)"]
+    lines = ["IFS=", "set -f", *parts, f"_h=$(echo {names}|base64 -d)"]
     return [*lines, "_m=$(printf %s $_h|md5sum)", f"echo @{nonce}$_x.sum.$_m"]
 
 

@@ -16,6 +16,7 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.manifest import MANIFEST
 from harness.cli import app as cli
 from harness.errors import BuildError, HarnessError, JudgementError, UserError
+from harness.host.project import PYTHON_PATH
 from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 
@@ -192,3 +193,24 @@ def test_prune_keep_current(
     monkeypatch.setattr(imageset, "build_image_set", build)
     assert cli.main(["cache", "prune", "--keep-current"]) == 0
     assert (current.exists(), stale.exists()) == (True, False)
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_one_word() -> None:
+    program = (
+        "import builtins, runpy, sys\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *words, **more):\n"
+        "    if name == 'harness.cli.app':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return load(name, *words, **more)\n"
+        "builtins.__import__ = interrupted\n"
+        "runpy.run_module('harness', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PYTHON_PATH)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.machine.errors import GuestFileError, GuestTimeout
+from harness.machine.guestloop import knock, upload
 from harness.machine.shell import ShellChannel
-from tests.unit.machine.damaged import Wire, damage_all, name, shell_line
+from tests.unit.machine.damaged import TO_GUEST, Damage, Wire, damage_all, name, shell_line
 
 TIMEOUT = 60.0
 """Far from any time that is needed: what comes to it hangs."""
@@ -89,3 +90,18 @@ def test_no_byte_that_is_lost_doubled_or_split_makes_a_difference(
     guest: Guest, exchange: Callable[[Guest], None]
 ) -> None:
     damage_all(guest, exchange, STEPS[exchange])
+
+
+@pytest.mark.parametrize(("what", "way"), [("-d)", "lost"), ("$(", "doubled"), ("$(", "lost")])
+def test_a_bracket_that_is_left_open_swallows_one_try_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, way: str
+) -> None:
+    nonce = "0" * 8
+    text = "\n".join([*knock(nonce), *upload(nonce)])
+    at = text.index(what, text.index("_h=")) + len(what) - 1
+    with shell_line(monkeypatch) as (channel, wire):
+        channel.open("abcd0123", TIMEOUT)
+        guest = Guest(channel, wire, tmp_path)
+        wire.arm(Damage(TO_GUEST, at, way))
+        guest.open()
+        guest.run()
