@@ -156,7 +156,7 @@ def command(
         elif variant:
             base = with_variant(resolve(base, Cache()), variant)
     except UserError as error:
-        finding = Finding(FindingKind.SCOPE, str(error))
+        finding = Finding(FindingKind.INPUT, str(error))
         result = GateResult(
             Decision.NOT_JUDGED,
             str(error),

@@ -31,6 +31,7 @@ _SEVERITIES = {
     FindingKind.REGRESSION: Severity.WARNING,
     FindingKind.COVERAGE: Severity.WARNING,
     FindingKind.INFRASTRUCTURE: Severity.WARNING,
+    FindingKind.INPUT: Severity.CHECK,
     FindingKind.SCOPE: Severity.CHECK,
 }
 

@@ -32,6 +32,7 @@ class Decision(enum.Enum):
 class FindingKind(enum.Enum):
     """What a finding is about."""
 
+    INPUT = "the input cannot be used"
     APPLY = "does not apply"
     SCOPE = "changes nothing that is built"
     BUILD = "does not build"

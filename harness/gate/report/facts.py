@@ -22,6 +22,7 @@ NOT_JUDGED = "not judged"
 _NAMED = 3
 _VERDICTS = {
     FindingKind.APPLY: NOT_JUDGED,
+    FindingKind.INPUT: NOT_JUDGED,
     FindingKind.SCOPE: NOT_JUDGED,
     FindingKind.KERNEL_WARNING: "crash",
     FindingKind.BOOT: "product",
@@ -30,6 +31,7 @@ _VERDICTS = {
     FindingKind.INFRASTRUCTURE: "infrastructure",
 }
 MEANINGS = {
+    FindingKind.INPUT: "What was given is no patch, or is not there.",
     FindingKind.APPLY: "The patch does not fit the base. Nothing was built.",
     FindingKind.SCOPE: "No file that the kernel, the driver, the application or the device tree is"
     " built from differs.",

@@ -28,7 +28,7 @@ from harness.testrun.junit import (
 from harness.testrun.result import CaseResult
 
 _STEPS = {
-    "apply": (FindingKind.APPLY, FindingKind.SCOPE),
+    "apply": (FindingKind.INPUT, FindingKind.APPLY, FindingKind.SCOPE),
     "build": (FindingKind.BUILD, FindingKind.CONTAINED),
 }
 _INFRASTRUCTURE = "infrastructure"

@@ -18,7 +18,7 @@ CHECK = "vexpress-cma-gate"
 """Name of the check that Patchwork gets."""
 GATE = "gate"
 """The test that stands for the decision."""
-_REFUSED = (FindingKind.APPLY, FindingKind.SCOPE)
+_REFUSED = (FindingKind.INPUT, FindingKind.APPLY, FindingKind.SCOPE)
 _UNBUILT = (FindingKind.BUILD, FindingKind.CONTAINED)
 
 

@@ -21,7 +21,7 @@ _LISTED = (ResultChange.NEWLY_FAILS, ResultChange.NEWLY_PASSES, ResultChange.NEW
 def render(result: GateResult) -> str:
     """The text, with a newline at the end."""
     sections = [
-        [facts.headline(result), facts.patches_line(result), *_patches(result)],
+        [facts.headline(result), *_patches(result)],
         *_findings(result),
         _tests(result),
         _changed(result),
@@ -39,8 +39,10 @@ def render(result: GateResult) -> str:
 
 
 def _patches(result: GateResult) -> list[str]:
+    if not result.patches:
+        return []
     rows = [f"  {line(patch.name)}: {line(patch.subject)}" for patch in result.patches]
-    return _few(rows, "patch", _PATCHES, "patches")
+    return [facts.patches_line(result), *_few(rows, "patch", _PATCHES, "patches")]
 
 
 def _findings(result: GateResult) -> list[list[str]]:

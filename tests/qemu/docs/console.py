@@ -29,8 +29,8 @@ from sybil.parsers.myst import CodeBlockParser, SkipParser
 from sybil.typing import Parser
 
 PROMPT = "$ "
-SECONDS = 280
-"""The time that one command may take."""
+SECONDS = 1500
+"""The time that one command may take: a gate may have to wait for another's tree."""
 RULES = (
     # Terminals' colours.
     (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),

@@ -26,6 +26,7 @@ def labels(picture: Path) -> list[str]:
     return re.findall(r'<text class="name"[^>]*>([^<]*)<', picture.read_text())
 
 
+@pytest.mark.timeout(2 * console.SECONDS)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_console_block_prints_what_is_shown(
     page: Path, wheel_environment: Path, tmp_path: Path
