@@ -26,12 +26,13 @@ from harness.host.command import run_command
 PROGRAM = "HARNESS_PROGRAM"
 """In the environment: the script that the user typed, which stands for one subcommand."""
 COMPLETE = "_HARNESS_COMPLETE"
-_WITHOUT_SETTINGS = ("init", "completion", "cache", "parse-log", "coverage")
+_WITHOUT_SETTINGS = ("init", "cp", "completion", "cache", "parse-log", "coverage")
 """Subcommands that nothing in ``harness.toml`` is for."""
 COMMANDS = {
     "run": "Do the main job: build, boot, allocate, judge.",
     "test": "Run the test suite on QEMU; arguments go to pytest.",
     "shell": "Open a shell in a booted guest.",
+    "cp": "Copy a file into or out of a guest that shell --name holds.",
     "gate": "Judge patches.",
     "check": "Judge one patch; lines as checkpatch writes them, for b4 and hooks.",
     "watch": "Judge what you edit, at each save.",

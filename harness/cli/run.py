@@ -38,6 +38,12 @@ TIMEOUT = 300.0
     help="The time for all that the guest has to do, its boot included.",
 )
 @click.option(
+    "--in",
+    "held",
+    metavar="NAME",
+    help="Run the command in the guest that `harness shell --name NAME` has open.",
+)
+@click.option(
     "--put",
     "puts",
     metavar="FILE:PATH",
@@ -59,6 +65,7 @@ def command(
     console: bool,
     gdb: bool,
     timeout: float,
+    held: str | None,
     puts: tuple[str, ...],
     gets: tuple[str, ...],
     words: tuple[str, ...],
@@ -75,6 +82,8 @@ def command(
     from harness.host.programs import check_installed
     from harness.machine.deadline import Deadline
 
+    if held is not None:
+        return _in_held(held, words, bool(puts or gets))
     copied = copies(puts, gets, bool(words))
     check_installed()
     kept = Output().artifacts if output is None else output
@@ -103,6 +112,19 @@ def _spoilt(images: ImageSet) -> bool:
     if bad:
         say(f"damaged in the cache, so it is made again and tried again: {', '.join(bad)}")
     return bool(bad)
+
+
+def _in_held(name: str, words: tuple[str, ...], copied: bool) -> int:
+    """Runs a shell command in a guest that another process holds; its exit status."""
+    from harness.guest.held import Held
+
+    if not words or copied:
+        raise click.UsageError("--in NAME takes a command (-- COMMAND); harness cp copies files")
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    status, output, errors = Held(name).run(line)
+    _pass_on(sys.stdout, output)
+    _pass_on(sys.stderr, errors)
+    return status
 
 
 def _in_a_guest(system: Any, output: Any, words: tuple[str, ...], copied: Copies) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +36,19 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Wait for gdb before the guest goes on; with --test, run gdb on the machine.",
 )
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Let `harness cp` and `harness run --in NAME` reach the guest while it is open.",
+)
 @options.debug
 def command(
-    output: Path | None, test: str | None, image_set: Path | None, gdb: bool, **system: Any
+    output: Path | None,
+    test: str | None,
+    image_set: Path | None,
+    gdb: bool,
+    name: str | None,
+    **system: Any,
 ) -> int:
     """Open a shell in a pristine, booted guest. Ctrl-] leaves it; the guest ends with that.
 
@@ -45,6 +56,8 @@ def command(
     """
     from harness.cli.systems import chosen, given, pristine, say
     from harness.errors import UserError
+    from harness.guest.guest import Guest
+    from harness.guest.held import served
     from harness.guest.terminal import join
     from harness.host.output import claim
     from harness.host.programs import check_installed
@@ -59,10 +72,16 @@ def command(
     place = (output or ARTIFACTS / "shell").absolute()
     claim(place)
     found = chosen(system) if image_set is None else given(image_set, system)
+    if test is not None and name is not None:
+        raise click.UsageError("--name is for a pristine guest: not with --test")
     if test is not None:
         return _held(found, test, place, "gdb" if gdb else "shell")
     Deadline.stopped = gdb
-    with pristine(found, place, say, gdb=sys.stderr if gdb else None) as machine:
+    with contextlib.ExitStack() as stack:
+        gdb_to = sys.stderr if gdb else None
+        machine = stack.enter_context(pristine(found, place, say, gdb=gdb_to))
+        if name is not None:
+            stack.enter_context(served(name, Guest(machine, found.area)))
         say("a pristine guest (leave: Ctrl-]; Enter for a prompt)")
         join(machine)
     return 0

@@ -134,3 +134,26 @@ def test_files_go_in_before_a_command_and_out_after_it(kernel: list[str], tmp_pa
     done = subprocess.run(argv, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 5, done.stderr
     assert (tmp_path / "made").read_text() == "WHAT IS PUT\n"
+
+
+def test_others_reach_a_shell_s_guest_by_its_name(kernel: list[str], tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "XDG_RUNTIME_DIR": str(tmp_path)}
+    words = [*HARNESS[1:], "shell", *kernel, "--output", str(tmp_path / "out"), "--name", "one"]
+    child = pexpect.spawn(HARNESS[0], words, env=environment, timeout=60, cwd=str(tmp_path))
+    child.expect_exact("leave: Ctrl-]")
+    (tmp_path / "in").write_text("what is put\n")
+
+    def run(*more: str) -> subprocess.CompletedProcess[bytes]:
+        argv = [*HARNESS, *more]
+        return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True)
+
+    assert run("cp", "in", "one:/tmp/").returncode == 0
+    done = run("run", "--in", "one", "--", "tr a-z A-Z </tmp/in | tee /tmp/out; exit 4")
+    assert (done.returncode, done.stdout) == (4, b"WHAT IS PUT\n"), done.stderr
+    assert run("cp", "one:/tmp/out", "back").returncode == 0
+    assert (tmp_path / "back").read_text() == "WHAT IS PUT\n"
+    child.send("\x1d")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+    assert b"no machine is called one" in run("cp", "in", "one:/tmp/").stderr

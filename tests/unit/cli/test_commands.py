@@ -171,7 +171,7 @@ def test_pytest_uses_all_cores_unless_it_is_told_otherwise(words: list[str], own
     assert "--qemu" in found
 
 
-NEITHER = ("init", "test", "coverage", "cache", "parse-log", "completion")
+NEITHER = ("init", "cp", "test", "coverage", "cache", "parse-log", "completion")
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NEITHER])

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""A machine under a name: what other processes of its user can ask of it, and nobody else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.cli import app
+from harness.errors import UserError
+from harness.guest.guest import Guest
+from harness.guest.held import Held, HeldError, directory, served
+from harness.imageset.features import OURS
+from harness.machine.errors import MachineError
+
+
+@dataclasses.dataclass
+class FakeGuest:
+    """A guest that has files, and says what it is told to run."""
+
+    files: dict[str, tuple[bytes, int]] = dataclasses.field(default_factory=dict)
+    machine: Any = None
+
+    def put(self, data: bytes, path: str, mode: int, timeout: float) -> None:
+        self.files[path] = data, mode
+
+    def get(self, path: str, timeout: float) -> bytes:
+        if path not in self.files:
+            raise MachineError(f"{path}: No such file")
+        return self.files[path][0]
+
+    def run(self, command: str, timeout: float, *, check: bool) -> Any:
+        return SimpleNamespace(status=3, stdout=command.encode(), stderr=b"\xff errors")
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGuest]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    made = FakeGuest()
+    made.machine = SimpleNamespace(config=SimpleNamespace(images=SimpleNamespace(features=OURS)))
+    with served("one", cast(Guest, made)):
+        yield made
+    assert list(directory().iterdir()) == []
+
+
+def test_files_and_commands(guest: FakeGuest, tmp_path: Path) -> None:
+    (tmp_path / "tool").write_bytes(b"\0\xff\n" * 1000)
+    (tmp_path / "tool").chmod(0o755)
+    assert app.main(["cp", "tool", "one:/tmp/"]) == 0
+    assert guest.files == {"/tmp/tool": (b"\0\xff\n" * 1000, 0o755)}
+    assert app.main(["cp", "one:/tmp/tool", "back"]) == 0
+    assert (tmp_path / "back").read_bytes() == b"\0\xff\n" * 1000
+    assert Held("one").run("echo 'x y'") == (3, b"echo 'x y'", b"\xff errors")
+    with pytest.raises(HeldError, match="No such file"):
+        Held("one").get("/nothing")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cp", "a", "b"], "one of them is NAME:PATH"),
+        (["cp", "one:/a", "one:/b"], "one of them is NAME:PATH"),
+        (["cp", "nothing", "one:/a"], "cannot read nothing"),
+        (["cp", "two:/a", "b"], "no machine is called two (there are one)"),
+        (["run", "--in", "one"], "-- COMMAND"),
+    ],
+)
+def test_a_mistake_is_told(
+    guest: FakeGuest, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_name_is_one_machine_s_and_a_word(guest: FakeGuest) -> None:
+    for name, said in (("one", "already"), ("../x", "no name of a machine")):
+        with pytest.raises(UserError, match=said), served(name, cast(Guest, guest)):
+            pass
+    place = directory()
+    place.chmod(0o755)
+    with pytest.raises(UserError, match="is not this user's alone"):
+        Held("one")
+    place.chmod(0o700)
