@@ -110,9 +110,11 @@ def resolve(kernel: str | Path | KernelSource | None, cache: Cache) -> KernelSou
     if found is None:
         client = apt.PrivateApt(cache, arm=False)
         others = _versions(client.names("linux-source-"))
+        if f"{version}.0" in others:  # Ubuntu's names have three numbers: linux-source-6.8.0
+            found = _from_package(f"{version}.0", cache, client)
         # What runs by default must run on a distribution with other kernels too; what was asked
         # for by its number is not replaced.
-        if kernel is None and others:
+        if found is None and kernel is None and others:
             # The next one: the nearest to what is tried most.
             later = [name for name in others if _number(name) > _number(version)]
             nearest = later[0] if later else others[-1]

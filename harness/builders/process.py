@@ -18,11 +18,14 @@ from harness.errors import BuildError
 from harness.host import programs
 from harness.host.process import clean_environment, kill_group
 
-# gcc, cpp, ld, dtc, modpost, make and patch, in the order of how much they explain.
+# gcc, cpp, ld, dtc, modpost, kconfig, make and patch, in the order of how much they explain.
 _FIRST = (
     re.compile(r"^\S[^:]*:\d+(?::\d+)?:\s+(?:fatal )?error: .*|^Error: \S+:\d+\.\d+.*"),
     re.compile(r"^Hunk #\d+ FAILED.*|^can't find file to patch.*"),
-    re.compile(r"^(?:FATAL )?ERROR: .*|.*: undefined reference to .*|.*\bsyntax error\b.*"),
+    re.compile(
+        r"^(?:FATAL )?ERROR: .*|.*: undefined reference to .*|.*\bsyntax error\b.*"
+        r"|^\S+:\d+: can't open file .*"
+    ),
     re.compile(r"^.*\b(?:error|Error): .*|.*: not found$|.*: No such file or directory.*"),
     re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!Waiting).*"),
 )

@@ -13,14 +13,11 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel import (
     KernelTree,
     Recipe,
-    configure,
-    copy_sources,
     copy_tree,
     file_digest,
     make_kernel,
     make_words,
 )
-from harness.builders.module import make_module, module_key
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
 from harness.host import project
@@ -89,43 +86,6 @@ def build_variant(
             shutil.copy2(copy.obj / kept, build_dir.out)
 
     return _with_kernel(images, cache.entry(key, build, needs=COPY_BYTES))
-
-
-def build_defconfig(
-    cache: Cache,
-    images: ImageSet,
-    fragment: Path,
-    progress: Progress,
-    without: Sequence[str] = (),
-) -> ImageSet:
-    """The image set with its kernel configured anew: the whole of ``vexpress_defconfig``, as users
-    have it, and `fragment`, with nothing of our own configuration. The driver is made for it too,
-    since the kernel's structures go by its configuration. The root image stays as it is.
-
-    `without`: as in `build_variant`. Raises `BuildError`.
-    """
-    entry = images.kernel.parents[5]  # as in `build_variant`
-    driver = module_key(project.IMAGES / "module", entry.name)
-    left_out = {f"without {addition}": "" for addition in without}
-    inputs = {"kernel": entry.name, "fragment": file_digest(fragment), "driver": driver.slug}
-    key = Key("defconfig", inputs | left_out)
-
-    def build(build_dir: BuildDirectory) -> None:
-        progress.say(f"building vexpress_defconfig from {entry.name}: {cache.why(key)}")
-        runner = ToolRunner(build_dir, cache.compiler_environment)
-        tree = build_dir.tmp / "tree"
-        copy_sources(KernelTree.of(entry), tree, lambda argv: runner.run([*argv], "copying"))
-        for addition in without:
-            (tree / addition).unlink(missing_ok=True)
-        (tree / "obj").mkdir()
-        configure(tree, [fragment], runner, progress)
-        make_kernel(runner, tree, progress, "vexpress_defconfig")
-        make_module(runner, tree)
-        for kept in _KEPT:
-            shutil.copy2(tree / "obj" / kept, build_dir.out)
-
-    out = cache.entry(key, build, needs=COPY_BYTES)
-    return dataclasses.replace(_with_kernel(images, out), module=out / "cma.ko")
 
 
 def _with_kernel(images: ImageSet, built: Path) -> ImageSet:

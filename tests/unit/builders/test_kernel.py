@@ -283,6 +283,26 @@ def test_only_the_default_kernel_is_replaced_where_apt_has_another(
     assert "--kernel-source DIR" in str(caught.value)
 
 
+class Ubuntu(NoApt):
+    """Its names have three numbers."""
+
+    def candidate(self, package: str) -> str | None:
+        return {"linux-source-6.8.0": "6.8.0-60"}.get(package)
+
+    def names(self, prefix: str) -> list[str]:
+        return [f"{prefix}6.8.0"]
+
+
+def test_a_version_is_found_by_ubuntu_s_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.builders.apt.PrivateApt", Ubuntu)
+    monkeypatch.setattr(kernel_source, "USR_SRC", tmp_path)
+    found = resolve("6.8", Cache(tmp_path / "cache"))
+    assert (found.version, found.identity) == ("6.8.0", "linux-source-6.8.0 6.8.0-60")
+    found.check("6.8.12")
+
+
 @pytest.fixture
 def no_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "toolchain", lambda: "gcc 12")
