@@ -34,7 +34,7 @@ class LiveResults:
         seconds = report.duration + (known.seconds if known else 0.0)
         outcome = outcome_of(report)
         if known is None or (outcome == "failed" and not known.failed):
-            said = reason_of(report) if outcome not in (None, "passed") else ""
+            said = _said(report) if outcome not in (None, "passed") else ""
             verdict = Verdict.PRODUCT if report.when == "call" else Verdict.INFRASTRUCTURE
             told = verdict.value if outcome == "failed" else ""
             known = CaseResult(report.nodeid, outcome or "passed", told, said)
@@ -57,6 +57,15 @@ class LiveResults:
     def pytest_sessionfinish(self) -> None:
         """Ends the file."""
         self._file.close()
+
+
+def _said(report: pytest.TestReport) -> str:
+    """Why, beginning with what was raised: xdist's own line on the worker says nothing of that."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = str(getattr(crash, "message", "")) if report.failed else ""
+    text = said or reason_of(report)
+    first, _, rest = text.partition("\n")
+    return rest if first.startswith("[gw") else text
 
 
 def register(config: pytest.Config, path: Path | None) -> None:
