@@ -116,6 +116,7 @@ def cold_if_it_lives(boots: Boots, config: MachineConfig) -> Guest:
     except HarnessError as error:
         if isinstance(error, GuestTimeout) and DEAD.search(str(error)):
             raise
+    boots.machines.pop().close()  # nobody greeted it: it is not asked how it does
     return boots.cold(config)
 
 
