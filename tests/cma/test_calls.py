@@ -127,8 +127,10 @@ class TestDevice:
         """A guest whose tree has two such nodes; one names BiscuitOS_cma."""
         images = machine_config.images
         tree = fdt.parse_dtb(images.dtb.read_bytes())
-        tree.get_node(f"/reserved-memory/{AREA}").append(fdt.PropWords("phandle", 0x4343))
-        for path, words in ((self.NODE, (0x4343,)), (self.OTHER, ())):
+        area = tree.get_node(f"/reserved-memory/{AREA}")
+        if not area.exist_property("phandle"):
+            area.append(fdt.PropWords("phandle", 0x4343))
+        for path, words in ((self.NODE, area.get_property("phandle").data), (self.OTHER, ())):
             node = fdt.Node(path[1:])
             if words:
                 node.append(fdt.PropWords("memory-region", *words))
