@@ -20,9 +20,9 @@ from harness.host.programs import packages
 from harness.host.project import ROOT
 
 PROGRAM = re.compile(r"[a-z][a-z0-9_.+-]*")
-OPTIONAL = {"ccache"}
+OPTIONAL = {"ccache", "gdb-multiarch"}
 """Used where they are there."""
-OTHERS = {"ssh"}
+OTHERS = {"init", "look", "ssh"}
 """Names of other things, which are programs of some hosts too."""
 ASKED = {"which", "require", "missing", "locate", "path_of"}
 """Functions that take names of programs."""
