@@ -11,6 +11,8 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
+from harness import board
+
 _ROW = re.compile(r"^\[ *\d+\.\d+\] (.{9}) (.*)$")
 _HEADER = re.compile(r"^@[0-9a-f]+ (\d+) \d+ ([a-z]+) \d+ [0-9a-f]{8} [0-9a-f]{4}$")
 _TO_APP = re.compile(r"^printf '%s\\n' (.+?) 1<>/tmp/script-\d+\.in(?:; .*)?$", re.DOTALL)
@@ -49,7 +51,7 @@ class Step:
         return [*self.told[: 2 * _WIDTH].splitlines(), *shown]
 
 
-def steps(transcript: str, console: str = "ttyAMA0") -> list[Step]:
+def steps(transcript: str, console: str = board.LOG) -> list[Step]:
     """What happened in the guest, in its order; the kernel's own words are steps of their own."""
     found: list[Step] = []
     by_request: dict[str, Step] = {}

@@ -118,7 +118,7 @@ def test_build_prints_the_paths(
 ) -> None:
     asked: list[object] = []
 
-    def build(kernel: object, variant: str = "") -> ImageSet:
+    def build(kernel: object, variant: str = "", **_recipe: object) -> ImageSet:
         asked.append(kernel)
         return ImageSet(
             Path("/z"),
