@@ -125,7 +125,7 @@ class World:
         """The outcomes that are kept of the base's tests."""
         found = []
         for path in (self.cache.root / "baselines").glob("*.json"):
-            found += [case["outcome"] for case in json.loads(path.read_text())]
+            found += [case["outcome"] for case in json.loads(path.read_text())["cases"]]
         return found
 
 
