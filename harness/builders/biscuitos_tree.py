@@ -16,6 +16,7 @@ from harness.builders import additions, userland
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.cpio import Member
 from harness.builders.kernel import file_digest
+from harness.builders.module import CALLS
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import MANIFEST, read_manifest
 from harness.builders.variant import build_variant
@@ -65,7 +66,7 @@ def build_tree(
         place = "BiscuitOS.img" if old else "Hardware/BiscuitOS.img"
         (top / place).parent.mkdir(parents=True, exist_ok=True)
         # What the manifest names of ours beyond that is left out again.
-        files = dict.fromkeys(("busybox", "agent", "dropbear"), busybox[1])
+        files = dict.fromkeys(("busybox", "agent", "dropbear", "calls"), busybox[1])
         files["libraries"] = busybox[1].parent
         files |= {"app": _given(images.app), "module": _given(images.module)}
         members = _members(read_manifest(MANIFEST, images.release, files), module, not old)
@@ -112,7 +113,7 @@ def _members(members: Iterable[Member], module: str, installed: bool) -> list[Me
     """The members of our root image, less agent and ssh server, with BiscuitOS's init scripts."""
     result = []
     for member in members:
-        if member.path.startswith(_OURS):
+        if member.path.startswith(_OURS) or member.path.endswith(f"/{CALLS}"):
             continue
         if not installed and member.path.endswith((f"/{APP}", "/cma.ko")):
             continue

@@ -80,13 +80,14 @@ def command(
     from harness.cli.systems import chosen
     from harness.host.output import claim
     from harness.host.programs import check_installed
+    from harness.host.project import ARTIFACTS
     from harness.machine.deadline import Deadline
 
     if held is not None:
         return _in_held(held, words, bool(puts or gets))
     copied = copies(puts, gets, bool(words))
     check_installed()
-    kept = Output().artifacts if output is None else output
+    kept = ARTIFACTS / "run" if output is None else output
     claim(kept)  # before a kernel is built
     found = chosen(system)
     Deadline.stopped = gdb

@@ -133,11 +133,15 @@ def test_a_region_is_marked_until_its_pages_are_free(guest: Guest) -> None:
             for address in addresses:
                 stub.break_at(address)
             stub.resume()
-            app.send([f"release {region.start} {region.size}"])
+            # All may stand still before the shell could say that it is sent.
+            release = [f"release {region.start} {region.size}"]
+            sending = threading.Thread(target=app.send, args=(release,))
+            sending.start()
             assert stub.stopped(ARRIVAL) == 2
             for address in addresses:
                 stub.clear(address)
             stub.resume(1)
+            sending.join()
             held = allocated(guest)
             stub.interrupt()
         assert app.answers(1) == ["ok"]
@@ -156,8 +160,9 @@ def test_an_allocation_that_is_killed_leaves_no_page_marked(guest: Guest) -> Non
             sending = threading.Thread(target=app.send, args=([f"alloc {PAGE}"],))
             assert hold(stub, function, sending.start) == 2
             stub.resume(1)
+            # One request at a time: the answer to the first one may be on its way.
+            sending.join()
             guest.run(f"kill -9 {app.process}")
             stub.interrupt()
-        sending.join()
         app.kill()
     assert_all_is_free(guest)

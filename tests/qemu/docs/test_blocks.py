@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import SkipTest
 
@@ -26,14 +28,19 @@ def labels(picture: Path) -> list[str]:
     return re.findall(r'<text class="name"[^>]*>([^<]*)<', picture.read_text())
 
 
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """An empty directory in no checkout, as a reader's is."""
+    with tempfile.TemporaryDirectory() as place:
+        yield Path(place)
+
+
 @pytest.mark.timeout(2 * console.SECONDS)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_console_block_prints_what_is_shown(
-    page: Path, wheel_environment: Path, tmp_path: Path
+    page: Path, wheel_environment: Path, work: Path
 ) -> None:
     """The blocks of a page are run in their order, in one directory that is empty at first."""
-    work = tmp_path / "work"
-    work.mkdir()
     terminal = console.Console(work, Installed(wheel_environment, work).variables())
     ran = 0
 

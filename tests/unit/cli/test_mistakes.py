@@ -11,6 +11,8 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,9 +64,13 @@ def elf(machine: int, bits: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What users have lying about, by name."""
-    place = tmp_path_factory.mktemp("files")
+def files() -> Iterator[dict[str, Path]]:
+    """What users have lying about, by name; in no checkout, where pytest's own directory may be."""
+    with tempfile.TemporaryDirectory() as place:
+        yield lying_about(Path(place))
+
+
+def lying_about(place: Path) -> dict[str, Path]:
     made: dict[str, bytes] = {
         "text": b"some text\n",
         "nothing": b"",
@@ -319,6 +325,10 @@ def test_no_room_is_told_with_how_to_make_some(
     assert "HARNESS_CACHE" in said
 
 
+# As early as by an installed package's entry point. Where it is one, it is imported by now.
+EARLY = ("-p", "harness.pytest_plugin", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -332,10 +342,7 @@ def test_no_room_is_told_with_how_to_make_some(
 )
 def test_an_option_of_pytest_s(pytester: pytest.Pytester, words: list[str], said: str) -> None:
     pytester.makepyfile("def test_x(guest):\n    pass\n")
-    # Loaded as early as by an installed package's entry point.
-    result = pytester.runpytest_inprocess(
-        "-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", *words
-    )
+    result = pytester.runpytest_inprocess(*EARLY, "-p", "no:hypothesispytest", *words)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert re.search(f"ERROR: .*{said}", result.stderr.str())
 

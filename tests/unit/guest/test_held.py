@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,13 +41,15 @@ class FakeGuest:
 
 @pytest.fixture
 def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGuest]:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     made = FakeGuest()
     made.machine = SimpleNamespace(config=SimpleNamespace(images=SimpleNamespace(features=OURS)))
-    with served("one", cast(Guest, made)):
-        yield made
-    assert list(directory().iterdir()) == []
+    # A socket's path is short, and pytest's own need not be.
+    with tempfile.TemporaryDirectory() as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        with served("one", cast(Guest, made)):
+            yield made
+        assert list(directory().iterdir()) == []
 
 
 def test_files_and_commands(guest: FakeGuest, tmp_path: Path) -> None:
