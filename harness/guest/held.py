@@ -23,6 +23,8 @@ from harness.guest.guest import Guest
 from harness.imageset.features import Feature
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
+_LONGEST = 107
+"""Bytes of a socket's path: ``sun_path`` less its end (unix(7))."""
 _SECONDS = 3600.0
 """For a command, or a file, of a held machine."""
 
@@ -46,7 +48,10 @@ def directory() -> Path:
 def _path(name: str) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(f"{name!r} is no name of a machine: take letters, digits, - . _")
-    return directory() / f"{name}.sock"
+    path = directory() / f"{name}.sock"
+    if len(os.fsencode(path)) > _LONGEST:
+        raise UserError(f"{path} is too long for a socket: take a shorter name or XDG_RUNTIME_DIR")
+    return path
 
 
 @contextlib.contextmanager

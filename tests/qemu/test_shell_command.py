@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -136,8 +138,17 @@ def test_files_go_in_before_a_command_and_out_after_it(kernel: list[str], tmp_pa
     assert (tmp_path / "made").read_text() == "WHAT IS PUT\n"
 
 
-def test_others_reach_a_shell_s_guest_by_its_name(kernel: list[str], tmp_path: Path) -> None:
-    environment = {**ENVIRONMENT, "XDG_RUNTIME_DIR": str(tmp_path)}
+@pytest.fixture
+def runtime() -> Iterator[str]:
+    """A directory for sockets: its path is short, and pytest's own need not be."""
+    with tempfile.TemporaryDirectory() as place:
+        yield place
+
+
+def test_others_reach_a_shell_s_guest_by_its_name(
+    kernel: list[str], tmp_path: Path, runtime: str
+) -> None:
+    environment = {**ENVIRONMENT, "XDG_RUNTIME_DIR": runtime}
     words = [*HARNESS[1:], "shell", *kernel, "--output", str(tmp_path / "out"), "--name", "one"]
     child = pexpect.spawn(HARNESS[0], words, env=environment, timeout=60, cwd=str(tmp_path))
     child.expect_exact("leave: Ctrl-]")

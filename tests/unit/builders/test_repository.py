@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,15 @@ def state(place: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_it_is_found_from_any_directory_of_the_tree(tree: Path, tmp_path: Path) -> None:
+def test_it_is_found_from_any_directory_of_the_tree(tree: Path) -> None:
     assert found(tree) == found(tree / "mm") == Repository(tree)
-    assert Repository.find(tmp_path) is None
-    shutil.rmtree(tree / ".git")
-    assert Repository.find(tree) is None, "a tree without git"
+    # pytest's own directory may be in a checkout.
+    with tempfile.TemporaryDirectory() as place:
+        assert Repository.find(Path(place)) is None
+        shutil.rmtree(tree / ".git")
+        bare = Path(place) / "linux"
+        shutil.copytree(tree, bare)
+        assert Repository.find(bare) is None, "a tree without git"
 
 
 def test_a_kernel_below_the_top_of_a_bigger_repository(tmp_path: Path) -> None:

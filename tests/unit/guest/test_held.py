@@ -90,3 +90,18 @@ def test_a_name_is_one_machine_s_and_a_word(guest: FakeGuest) -> None:
     with pytest.raises(UserError, match="is not this user's alone"):
         Held("one")
     place.chmod(0o700)
+
+
+def test_a_path_that_no_socket_takes_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    images = SimpleNamespace(features=OURS)
+    guest = SimpleNamespace(machine=SimpleNamespace(config=SimpleNamespace(images=images)))
+    with (
+        pytest.raises(UserError, match="too long for a socket: take a shorter name or XDG"),
+        served("one", cast(Guest, guest)),
+    ):
+        pass
