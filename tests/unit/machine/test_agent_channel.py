@@ -162,7 +162,7 @@ def test_a_panic_between_commands_is_told_at_the_next() -> None:
 
 def test_the_end_of_the_line_is_an_error_not_a_hang() -> None:
     def answer(a: FakeAgent, seq: int, kind: str, payload: bytes) -> None:
-        os.close(a.fd)
+        a.hang_up()
 
     with bench(answer) as (b, _), pytest.raises(ConsoleError, match="ended"):
         b.channel.run("anything", 20)
@@ -264,7 +264,7 @@ def test_a_damaged_line_never_gives_a_wrong_result(
         }[edit]
         damaged = new != whole
         a.raw(new)
-        os.close(a.fd)
+        a.hang_up()
 
     with bench(answer) as (b, _):
         try:
