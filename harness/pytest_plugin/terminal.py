@@ -48,7 +48,7 @@ def _terminal(config: pytest.Config) -> Iterator[bool]:
         capture.suspend_global_capture(in_=True)
     stopped, Deadline.stopped = Deadline.stopped, True
     try:
-        there = sys.stdin.isatty()
+        there = sys.stdin is not None and sys.stdin.isatty()
         if not there:
             print("--qemu-shell, --qemu-hold: standard input is no terminal")
         yield there

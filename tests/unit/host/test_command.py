@@ -113,6 +113,11 @@ def test_closed_streams_change_nothing(tail: str) -> None:
     assert run("raise ValueError('wrong')", tail).returncode == 3
 
 
+def test_a_closed_input_is_an_empty_one() -> None:
+    done = run("print(sys.stdin.isatty(), repr(sys.stdin.buffer.read()))", "<&-")
+    assert (done.returncode, done.stdout) == (0, "False b''\n")
+
+
 def test_a_full_standard_error_says_nothing_of_the_system() -> None:
     assert run("print('y', file=sys.stderr)", "2>/dev/full").returncode == 3
     assert run("raise JudgementError('wrong')", "2>/dev/full").returncode == 1
