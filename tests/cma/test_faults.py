@@ -32,10 +32,12 @@ pytestmark = [
 ]
 FAIL_ALL = (
     "cd /sys/kernel/debug; for d in failslab fail_page_alloc; do [ ! -d $d ] ||"
-    " { echo N >$d/ignore-gfp-wait; echo 0 >$d/verbose;"
+    " { echo N >$d/ignore-gfp-wait; echo 1 >$d/verbose;"
     " [ ! -e $d/min-order ] || echo 0 >$d/min-order; }; done"
 )
-"""Allocations that may wait fail too, of any order; the log is spared."""
+"""Allocations that may wait fail too, of any order. The log has a line on each: a stack that comes
+after it (``vmalloc error``, where a new thread's stack is not to be had) was asked for.
+"""
 MOST = 60
 """More allocations than an operation here makes."""
 MANY = 9999

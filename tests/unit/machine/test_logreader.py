@@ -134,6 +134,13 @@ def test_a_stack_that_somebody_asked_for_is_no_report(asked: str) -> None:
     assert kinds(*stamped(BOOT, asked, *STACK), *late) == [CrashKind.BACKTRACE]
 
 
+def test_what_an_allocation_says_that_was_made_to_fail_is_no_report() -> None:
+    said = "app: vmalloc error: size 8192, vm_struct allocation failed, mode:0xdc0(GFP_KERNEL)"
+    asked = ("FAULT_INJECTION: forcing a failure.", "name failslab, interval 1, times 0")
+    assert kinds(*stamped(BOOT, *asked, said, *STACK)) == []
+    assert kinds(*stamped(BOOT, said, *STACK)) == [CrashKind.BACKTRACE]
+
+
 def test_a_panic_that_somebody_asked_for_is_one() -> None:
     lines = ("sysrq: Trigger a crash", "Kernel panic - not syncing: sysrq triggered crash", *STACK)
     assert kinds(*stamped(BOOT, *lines)) == [CrashKind.PANIC]
