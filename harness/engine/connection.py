@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 from distributed import Client, LocalCluster, Security
@@ -23,6 +25,8 @@ GUESTS, TREES = "guests", "trees"
 PLENTY = 1_000_000
 """How much a worker offers of what all its tasks need, and none uses up."""
 WORKER_MODULE = "harness.engine.worker"
+WORKER_NAME = "harness"
+"""What our part of a worker is called among its plugins and its metrics."""
 WORKER_SECONDS = 60.0
 """A worker that was not heard of for so long is given up; its tasks are run elsewhere."""
 FAILURES = 5
@@ -39,6 +43,21 @@ CONFIG = {
 """Dask's own limits of memory are not for processes that it does not know."""
 
 
+class Takes(NamedTuple):
+    """What a task takes of a worker, or a worker has."""
+
+    guests: int
+    trees: int
+
+    def less(self, other: Takes) -> Takes:
+        """What is left."""
+        return Takes(self.guests - other.guests, self.trees - other.trees)
+
+    def fits(self, room: Takes) -> bool:
+        """Whether `room` is enough."""
+        return self.guests <= room.guests and self.trees <= room.trees
+
+
 @dataclasses.dataclass(frozen=True)
 class Member:
     """A worker of the cluster."""
@@ -49,6 +68,15 @@ class Member:
     trees: int
     refused: str = ""
     """Why it gets no tasks; empty where it does."""
+    heard: float = 0.0
+    """When it was heard of last, by the scheduler's clock."""
+    running: Mapping[str, Takes] = dataclasses.field(default_factory=dict)
+    """The keys of what it ran then, whoever asked for it, and what each takes."""
+
+    @property
+    def room(self) -> Takes:
+        """What was left then."""
+        return functools.reduce(Takes.less, self.running.values(), Takes(self.guests, self.trees))
 
 
 class Connection:
@@ -107,10 +135,20 @@ class Connection:
     def members(self) -> list[Member]:
         """All workers that the scheduler knows."""
         try:
-            info = self._client.scheduler_info(n_workers=-1)
+            # Not `scheduler_info`, which may answer with what the client's own timer asked for:
+            # the scheduler without its workers.
+            info = self._client.sync(self._client.scheduler.identity, n_workers=-1)
         except (OSError, TimeoutError) as error:
             raise HarnessError(f"the scheduler at {self.address} is lost: {error}") from error
         return [_member(address, about) for address, about in info["workers"].items()]
+
+    def assigned(self) -> dict[str, str]:
+        """The worker that each key was given to, whether it runs there already or waits."""
+        try:
+            found = self._client.processing()
+        except (OSError, TimeoutError) as error:
+            raise HarnessError(f"the scheduler at {self.address} is lost: {error}") from error
+        return {key: address for address, keys in found.items() for key in keys}
 
     @property
     def lost(self) -> bool:
@@ -167,4 +205,12 @@ def _member(address: str, about: Any) -> Member:
     if found:
         refused = identity().differences(found[0])
     guests, trees = int(resources.get(GUESTS, 0)), int(resources.get(TREES, 0))
-    return Member(address, str(about.get("name", address)), guests, trees, refused)
+    return Member(
+        address,
+        str(about.get("name", address)),
+        guests,
+        trees,
+        refused,
+        float(about.get("last_seen", 0)),
+        {key: Takes(*took) for key, took in (about["metrics"].get(WORKER_NAME) or {}).items()},
+    )

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.builders.tier import ENVIRONMENT as CACHE_URL
+from harness.engine.balance import Balance
 from harness.engine.builds import BuildPlan
-from harness.engine.connection import GUESTS, TREES, Connection, Member
+from harness.engine.connection import GUESTS, TREES, Connection, Member, Takes
 from harness.engine.identity import identity
 from harness.engine.pack import unpack
 from harness.engine.task import Done, State, Task
@@ -44,6 +45,9 @@ class _Work:
     tries: int = 0
     avoid: set[str] = dataclasses.field(default_factory=set)
     future: Any = None
+    takes: Takes = dataclasses.field(default=Takes(1, 0))
+    built: list[Any] = dataclasses.field(default_factory=list)
+    """The builds that it needs."""
 
 
 class DaskEngine:
@@ -63,6 +67,7 @@ class DaskEngine:
         self._came: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._builds = BuildPlan(connection)
         self._members: list[Member] = []
+        self._balance = Balance()
         self._looked = 0.0
         self._refused: set[str] = set()
         try:
@@ -76,15 +81,17 @@ class DaskEngine:
     def _fit(self) -> list[Member]:
         return [member for member in self._members if not member.refused and member.guests]
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Asks now and then which workers there are; whether it did."""
         if time.monotonic() - self._looked < MEMBERS_SECONDS:
-            return
+            return False
         self._looked = time.monotonic()
         self._members = self._connection.members()
         for member in self._members:
             if member.refused and member.address not in self._refused:
                 self._refused.add(member.address)
                 self._say(f"worker {member.name} ({member.address}) is refused: {member.refused}")
+        return True
 
     def _wait_for_worker(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -126,7 +133,8 @@ class DaskEngine:
         while self._waiting or self._flying:
             if self._connection.lost:
                 self._reconnect()
-            self._look()
+            if self._look():
+                self._move_waiting()
             if not self._fit():
                 self._say("no worker is left: waiting for one")
                 self._wait_for_worker(self._patience)
@@ -152,33 +160,56 @@ class DaskEngine:
             room -= self._guests(work.task)
             self._give(work)
 
+    def _move_waiting(self) -> None:
+        """Takes back what waits on a busy worker, and gives it to one that has room."""
+        running = {key for member in self._members for key in member.running}
+        ready = {
+            key: work
+            for key, work in self._flying.items()
+            if key not in running and all(build.status == "finished" for build in work.built)
+        }
+        if not ready:
+            return
+        try:
+            assigned = self._connection.assigned()
+        except HarnessError:
+            return  # the next look tells
+        for key, to in self._balance.moves(ready, assigned, self._fit()):
+            work = self._flying.pop(key)
+            self._connection.client.cancel([work.future], force=True)
+            work.tries -= 1
+            self._give(work, to)
+
     def _guests(self, task: Task) -> int:
         """What a task asks for, and a worker can have."""
         return max(1, min(task.guests, max(member.guests for member in self._fit())))
 
-    def _give(self, work: _Work) -> None:
+    def _give(self, work: _Work, to: str = "") -> None:
+        """`to`: the worker that had best run it; empty: for Dask to choose."""
         from harness.engine.worker import run_task
 
         task = work.task
         self._count += 1
         work.tries += 1
-        needed = {identity().resource: 1, GUESTS: self._guests(task)}
-        if task.claims:
-            needed[TREES] = 1
+        work.takes = Takes(self._guests(task), int(bool(task.claims)))
+        needed = {identity().resource: 1, GUESTS: work.takes.guests}
+        if work.takes.trees:
+            needed[TREES] = work.takes.trees
         carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
         environment = {**carried, **task.environment}
         others = [m.address for m in self._fit() if m.address not in work.avoid]
-        built = [self._builds.future(kernel, task.variants) for kernel in task.kernels]
+        best = [to] if to else others if work.avoid else []
+        work.built = [self._builds.future(kernel, task.variants) for kernel in task.kernels]
         work.future = self._connection.client.submit(
             run_task,
-            dataclasses.replace(task, environment=environment, guests=needed[GUESTS]),
+            dataclasses.replace(task, environment=environment, guests=work.takes.guests),
             identity().resource,
-            *built,
+            *work.built,
             key=f"task-{self._run}-{self._count}-{task.name}",
             pure=False,
             resources=needed,
-            workers=others if work.avoid and others else None,
-            allow_other_workers=bool(work.avoid and others),
+            workers=best or None,
+            allow_other_workers=bool(best),
         )
         self._flying[work.future.key] = work
         work.future.add_done_callback(self._came.put)

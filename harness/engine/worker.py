@@ -26,6 +26,7 @@ from harness.builders.key import Key
 from harness.builders.manifest import read_manifest
 from harness.builders.patch_tree import TREES
 from harness.engine import buildjob, peers
+from harness.engine.connection import WORKER_NAME, Takes
 from harness.engine.identity import identity
 from harness.engine.pack import pack
 from harness.engine.process import TaskProcess
@@ -33,7 +34,6 @@ from harness.engine.task import LAST_LINES, LOG, Task
 from harness.errors import BuildError, HarnessError
 from harness.host.locking import FileLock
 
-NAME = "harness"
 ROOM = 512 << 20
 """Bytes that must be free before a task is begun."""
 _PREFIX, _LOCK = "harness-worker-", "lock"
@@ -80,10 +80,11 @@ class Built:
 class HarnessPlugin(WorkerPlugin):
     """A worker's part that is ours."""
 
-    name = NAME
+    name = WORKER_NAME
 
     def __init__(self) -> None:
         self._withdrawn: dict[str, threading.Event] = {}
+        self._running: dict[str, Takes] = {}
         self._idle = threading.Condition()
         self.fetching = threading.Lock()
         self.place = Path()
@@ -93,11 +94,10 @@ class HarnessPlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Dask's hook."""
         remove_left(Path(tempfile.gettempdir()))
-        self.place = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = FileLock(self.place / _LOCK)
-        self._lock.exclusive()
+        self.place, self._lock = make_place(Path(tempfile.gettempdir()))
         self.packed = peers.Packed(self.place / "packed")
         worker.handlers[peers.OPERATION] = self.packed.piece
+        worker.metrics[WORKER_NAME] = self.running
 
     def transition(self, key: Any, start: str, finish: str, **_more: Any) -> None:
         """Dask's hook: a task that is executed and neither done nor failed is not wanted."""
@@ -119,16 +119,38 @@ class HarnessPlugin(WorkerPlugin):
         with self._idle:
             self._idle.wait_for(lambda: not self._withdrawn, _END_SECONDS)
 
+    def running(self, _worker: Worker) -> dict[str, Takes]:
+        """The keys of what runs here, and what each takes. A metric: Dask takes it along with each
+        heartbeat.
+        """
+        return dict(self._running)
+
     @contextlib.contextmanager
-    def task(self, key: str) -> Iterator[threading.Event]:
+    def task(self, key: str, takes: Takes) -> Iterator[threading.Event]:
         """While the task `key` runs; what it yields is set when Dask takes it back."""
         event = self._withdrawn[key] = threading.Event()
+        self._running[key] = takes
         try:
             yield event
         finally:
             with self._idle:
                 self._withdrawn.pop(key, None)
+                self._running.pop(key, None)
                 self._idle.notify_all()
+
+
+def make_place(directory: Path) -> tuple[Path, FileLock]:
+    """A new directory for what a worker makes, and the lock that keeps others from removing it."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
+        lock = FileLock(place / _LOCK)
+        try:
+            lock.exclusive()
+        except FileNotFoundError:
+            # Another worker, which starts just now, held it for one that was left.
+            lock.close()
+            continue
+        return place, lock
 
 
 def remove_left(directory: Path) -> None:
@@ -141,12 +163,12 @@ def remove_left(directory: Path) -> None:
 
 async def dask_setup(worker: Worker) -> None:
     """Dask calls it where this module is named in ``preload``."""
-    await worker.plugin_add(HarnessPlugin(), name=NAME)
+    await worker.plugin_add(HarnessPlugin(), name=WORKER_NAME)
 
 
 def _here() -> tuple[Worker, HarnessPlugin, str]:
     worker = get_worker()
-    plugin = worker.plugins[NAME]
+    plugin = worker.plugins[WORKER_NAME]
     assert isinstance(plugin, HarnessPlugin)
     return worker, plugin, str(worker.get_current_task())
 
@@ -158,7 +180,7 @@ def run_task(task: Task, wanted: str, *built: Built) -> Outcome:
     """
     worker, plugin, key = _here()
     _check(wanted)
-    with plugin.task(key) as withdrawn:
+    with plugin.task(key, Takes(task.guests, int(bool(task.claims)))) as withdrawn:
         for each in built:
             take_over(worker, plugin, each)
         return _run(task, plugin, withdrawn)
@@ -172,7 +194,7 @@ def run_build(kernel: str, slug: str, task: Task, wanted: str, *before: Built) -
     """
     worker, plugin, key = _here()
     _check(wanted)
-    with plugin.task(key) as withdrawn:
+    with plugin.task(key, Takes(1, 0)) as withdrawn:
         for each in before:
             take_over(worker, plugin, each)
         directory = _directory(plugin)

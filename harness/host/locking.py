@@ -86,8 +86,9 @@ class FileLock:
                 fcntl.flock(self.fd, kind)
             if self._current():
                 return
-            # It was removed by its holder while we waited: lock the file that is there now.
-            os.close(self.fd)
+            # It was removed by its holder while we waited: lock the file that is there now. Where
+            # its directory is gone too there is none, and the number must not be closed twice.
+            self.close()
             self.fd = self._open()
 
     def _current(self) -> bool:

@@ -111,6 +111,29 @@ def test_what_a_killed_worker_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == set(names) - {"harness-worker-dead"}
 
 
+def test_a_place_that_is_taken_for_a_dead_one_s_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.engine.worker import make_place, remove_left
+    from harness.host.locking import FileLock
+
+    opened: list[FileLock] = []
+
+    class Raced(FileLock):
+        def exclusive(self, waiting: object = None) -> None:
+            if not opened:
+                remove_left(tmp_path)  # as another worker does at its start
+            opened.append(self)
+            super().exclusive()
+
+    monkeypatch.setattr("harness.engine.worker.FileLock", Raced)
+    place, lock = make_place(tmp_path)
+    with lock:
+        remove_left(tmp_path)
+        assert list(tmp_path.iterdir()) == [place]
+    assert [one.fd for one in opened] == [-1, -1], "the lost one too was closed"
+
+
 def test_one_gives_to_some_at_once_and_not_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.engine.choose import ClusterChoice, open_engine
+from harness.engine.dask import DaskEngine
 from harness.engine.task import Done, Engine
 from harness.errors import HarnessError
 from harness.host.project import ROOT
@@ -83,9 +84,9 @@ class Cluster:
         words = ["scheduler", f"tcp://127.0.0.1:{port}", "--worker-timeout", "3"]
         return Program(words, self.environment)
 
-    def add(self, *names: str, **environment: str) -> None:
+    def add(self, *names: str, guests: int = 1, **environment: str) -> None:
         for name in names:
-            words = ["worker", self.address, "--guests", "1", "--name", name]
+            words = ["worker", self.address, "--guests", str(guests), "--name", name]
             self.workers[name] = Program(words, {**self.environment, **environment})
         for name in names:
             self.workers[name].wait_for(r"(works for)")
@@ -112,7 +113,7 @@ class Tasks:
         self.runs.mkdir()
         self.go = place / "go"
 
-    def submit(self, engine: Engine, count: int) -> None:
+    def submit(self, engine: Engine, count: int, **more: object) -> None:
         code = f"""
 import os, pathlib, sys, time
 runs = pathlib.Path("{self.runs}")
@@ -126,7 +127,8 @@ print("result of NAME")
 """
         for number in range(count):
             name = f"t{number}"
-            engine.submit(task(name, code.replace("NAME", name)), self.place / "out" / name)
+            made = task(name, code.replace("NAME", name), **more)  # type: ignore[arg-type]
+            engine.submit(made, self.place / "out" / name)
 
     def of(self, worker: Program) -> list[int]:
         """The processes that a worker has started."""
@@ -187,6 +189,29 @@ def test_two_of_three_workers_are_killed_and_all_results_come_once(
             assert gone(*pids), "what a killed worker ran ends with it"
         tasks.go.touch()
         tasks.check(collected.all(), 6)
+
+
+def test_a_lost_worker_s_task_does_not_wait_for_a_busy_one_where_another_has_room(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add("one", "two", guests=2)
+    tasks = Tasks(tmp_path)
+    with open_engine(ClusterChoice(cluster.address), 1) as engine:
+        tasks.submit(engine, 2, guests=2)
+        collected = Collected(engine)
+        one, two = (cluster.workers[name] for name in ("one", "two"))
+        until(lambda: tasks.of(one) and tasks.of(two))
+        two.process.kill()
+        two.process.wait()
+        assert isinstance(engine, DaskEngine)
+        assigned = engine._connection.assigned
+        until(lambda: len(keys := assigned()) == 2 and len(set(keys.values())) == 1)
+        cluster.add("three", guests=2)
+        tasks.wait_for(cluster.workers["three"])
+        assert all(map(alive, tasks.of(one))), "what runs is left alone"
+        tasks.go.touch()
+        tasks.check(collected.all(), 2)
+        assert {done.host for done in collected.results} == {"one", "three"}
 
 
 def test_a_frozen_worker_s_task_is_run_elsewhere_and_ends_when_it_thaws(
