@@ -13,7 +13,9 @@ import pytest
 from harness.errors import UserError
 from harness.explore.firstfit import FirstFit
 from harness.guest.application import AppScript
+from harness.guest.cma_state import CmaState
 from harness.guest.guest import AREA, Guest
+from harness.imageset.model import ImageSet
 from harness.imageset.module import without_init
 from harness.machine.errors import CommandFailed
 from harness.memory.ranges import AddressRange, merged
@@ -30,8 +32,24 @@ SLUB_DEBUG = "slub_debug=FZP,kmalloc-*"
 
 NULL_MODULE = "/tmp/null.ko"
 """Where the driver without its start and its end is in the guest."""
+COUNTS_CALLS = 5, 13
+"""The first version whose ``/proc/vmstat`` counts the calls of the allocator."""
 LONG = 120.0
 """Seconds for a loop in the guest, which takes one or two unless the host is loaded."""
+
+
+def version_of(images: ImageSet) -> tuple[int, int]:
+    """The kernel's own ``VERSION`` and ``PATCHLEVEL``."""
+    major, minor = images.release.split(".")[:2]
+    return int(major), int(minor.partition("-")[0])
+
+
+def assert_calls(guest: Guest, after: CmaState, before: CmaState | None, *counts: int) -> None:
+    """How many calls of the allocator have succeeded and failed, where this kernel counts them."""
+    if version_of(guest.images) < COUNTS_CALLS:
+        return
+    for name, count in zip(("cma_alloc_success", "cma_alloc_fail"), counts, strict=True):
+        assert after.vmstat[name] - (before.vmstat[name] if before else 0) == count
 
 
 def pages(first: int, count: int = 1) -> AddressRange:
@@ -115,22 +133,22 @@ def live_objects(guest: Guest) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def no_growth(guest: Guest, times: int, loads: bool = False) -> Iterator[None]:
+def no_growth(guest: Guest, times: int, loads: int = 0) -> Iterator[None]:
     """What the block does `times` times, 20 at least, leaks no object each time.
 
     No cache may grow by half as many: a few of the kernel's own objects come and go. What it frees
     late, after an RCU grace period, is waited for; a leak stays however often one looks.
 
-    `loads`: each time the driver is loaded, or tried to be, and is not loaded in the end. What this
-    kernel keeps of any module (5.0 does) is then no fault of the driver's; where that is not to be
-    known, the test is skipped.
+    `loads`: how often the kernel is asked to load the driver, which is not loaded in the end.
+    What this kernel keeps of any module (5.0 does) is then no fault of the driver's; where that
+    is not to be known, the test is skipped.
     """
     for _ in range(6):
         before = live_objects(guest)
     yield
     grown = _growth(guest, before, times)
     if grown and loads:
-        kept = kept_of_any_module(guest, times)
+        kept = kept_of_any_module(guest, loads)
         grown = {name: n - kept[name] for name, n in grown.items() if 2 * (n - kept[name]) > times}
     assert not grown, f"objects that are left: {grown}"
 

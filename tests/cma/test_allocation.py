@@ -24,6 +24,7 @@ from .support import (
     allocated,
     answered_range,
     assert_all_is_free,
+    assert_calls,
     assert_held,
     error_name,
     log_lines,
@@ -238,8 +239,7 @@ class TestCounters:
             assert app.error("alloc 0") == "EINVAL"
             after = guest.cma()
             assert after.allocated(AREA) == (kept,)
-        for name, calls in (("cma_alloc_success", 2), ("cma_alloc_fail", 2)):
-            assert after.vmstat[name] - before.vmstat[name] == calls
+        assert_calls(guest, after, before, 2, 2)
         old, new = before.counters[AREA], after.counters[AREA]
         assert new.allocated - old.allocated == 3 + 512
         assert new.failed - old.failed == 2048 + 1900

@@ -18,8 +18,16 @@ from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
-from .support import DEFAULT_WHOLE, PAGE, PAGES, WHOLE, allocated, assert_all_is_free, pages
-from .test_layouts import version_of
+from .support import (
+    DEFAULT_WHOLE,
+    PAGE,
+    PAGES,
+    WHOLE,
+    allocated,
+    assert_all_is_free,
+    pages,
+    version_of,
+)
 
 pytestmark = [
     pytest.mark.every_kernel,

@@ -315,7 +315,7 @@ class TestBadParameters:
         before = guest.cma().reserved
         load = f"insmod {guest.module_path()} area=default:nowhere 2>/dev/null"
         guest.run(load, check=False)
-        with no_growth(guest, 20, loads=True):
+        with no_growth(guest, 20, loads=20 * INSMOD_TRIES):
             guest.run(
                 f"i=0; while [ $i -lt 20 ]; do {load} && break; i=$((i+1)); done; [ $i = 20 ]",
                 LONG,
@@ -330,6 +330,8 @@ FAIL_ALL = "cd /sys/kernel/debug/failslab && echo N >ignore-gfp-wait && echo 1 >
 """What the kernel then says of a failed allocation, with a stack, is known to be asked for."""
 LOAD = "sh -c 'echo {} >/proc/self/fail-nth; exec insmod {}'"
 MANY = 9999
+INSMOD_TRIES = 2
+"""BusyBox's insmod tries a second time, by another system call."""
 
 
 def objects_of_a_load(guest: Guest) -> int:
@@ -356,7 +358,7 @@ class TestOutOfMemory:
     """The n-th object that the slab allocator is asked for is not to be had."""
 
     def test_a_load_that_fails_anywhere_undoes_what_it_did(self, guest: Guest) -> None:
-        """BusyBox's insmod tries a second time: it works if the first time left nothing behind."""
+        """The second try works if the first one left nothing behind."""
         module = guest.module_path()
         rmmod = f"rmmod {guest.module_name()}"
         guest.run(f"{FAIL_ALL}; {rmmod}; insmod {module}; {rmmod}")
@@ -364,8 +366,9 @@ class TestOutOfMemory:
         guest.rmmod()
         assert 60 < total < MANY
         # The module's own init is the end of it, and begins with the driver's registration.
-        with no_growth(guest, 20, loads=True):
-            for number in (*[*range(total - 51, total - 47)] * 5, *range(total - 46, total + 1, 9)):
+        numbers = (*[*range(total - 51, total - 47)] * 5, *range(total - 46, total + 1, 9))
+        with no_growth(guest, 20, loads=len(numbers) * INSMOD_TRIES):
+            for number in numbers:
                 guest.run(f"{LOAD.format(number, module)} && {rmmod}")
         assert_not_loaded(guest)
         guest.insmod()

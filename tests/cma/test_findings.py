@@ -20,7 +20,7 @@ from harness.machine.machine import Machine
 from .layout import Area, Layout, layout_dtb
 from .layout.model import MIB, KnownFailure
 from .layout.placement import PAGE_OFFSET
-from .test_layouts import version_of
+from .support import version_of
 
 pytestmark = pytest.mark.every_kernel
 

@@ -30,6 +30,7 @@ from .layout import Boot, ExpectedPlacement, Layout, layout_dtb, place
 from .layout.model import MIB
 from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET
 from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
+from .support import version_of
 
 pytestmark = pytest.mark.every_kernel
 
@@ -118,11 +119,6 @@ def cold_if_it_lives(boots: Boots, config: MachineConfig) -> Guest:
             raise
     boots.machines.pop().close()  # nobody greeted it: it is not asked how it does
     return boots.cold(config)
-
-
-def version_of(images: ImageSet) -> tuple[int, int]:
-    major, minor = images.release.split(".")[:2]
-    return int(major), int(minor.partition("-")[0])
 
 
 def conditions(guest: Guest, images: ImageSet, variant: str) -> Boot:

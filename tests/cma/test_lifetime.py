@@ -243,7 +243,7 @@ class TestModule:
         guest.rmmod()
         before = state()
         load_and_unload(guest, 1)
-        with no_growth(guest, 20, loads=True):
+        with no_growth(guest, 20, loads=20):
             load_and_unload(guest, 20)
         assert state() == before
         guest.insmod()

@@ -34,7 +34,7 @@ def judge(kept: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(support, "kept_of_any_module", of_any_module)
     looks(monkeypatch, *[100] * 6, 160)
-    with support.no_growth(guest, 20, loads=True):
+    with support.no_growth(guest, 20, loads=20):
         pass
 
 
