@@ -21,7 +21,24 @@ _NAMES = re.compile(r"(?:--- |\+\+\+ |diff --git |(?:rename|copy) (?:from|to) )"
 _ABSOLUTE = re.compile(rf"{_NAMES.pattern}/(?!dev/null\b)\S*")
 _UPWARDS = re.compile(rf"{_NAMES.pattern}(?:\S*/)?\.\./\S*")
 _BARE_GIT = re.compile(r"diff --git (?![a-z]/)(\S+) \1$")
-_BARE_PLAIN = re.compile(r"--- (?![a-z]/)(?!/dev/null)(\S+/\S+?)(?:\t.*)?\n\+\+\+ \1(?:\t.*)?$")
+_NEW_NAME = re.compile(r"\+\+\+ (?![a-z]/)(?!/dev/null)([^\t]+?) *(?:\t.*)?$")
+_TOP = re.compile(
+    r"(?:arch|block|certs|crypto|Documentation|drivers|fs|include|init|io_uring|ipc|kernel|lib"
+    r"|LICENSES|mm|net|rust|samples|scripts|security|sound|tools|usr|virt)/|[^/]+$"
+)
+"""What stands at the top of a kernel's tree."""
+_OTHER_FORMS = (
+    (
+        re.compile(r"^\x1b\[[\d;]*m(?:diff |--- |commit )", re.M),
+        "has terminal colours in it: use --no-color",
+    ),
+    (re.compile(r"^\*\*\* \S+.*\n--- \S+.*\n\*{15}", re.M), "is a context diff: use `diff -u`"),
+    (re.compile(r"^\d+(?:,\d+)?[acd]\d+(?:,\d+)?\n[<>] ", re.M), "is a plain diff: use `diff -u`"),
+    (re.compile(r"^diff --(?:cc|combined) ", re.M), "is the diff of a merge: give its commits"),
+    (re.compile(r"^(?:> ?|[ \t]+)(?:diff --git |--- a/)", re.M), "is quoted or indented"),
+)
+"""What people take for a unified diff, and what to do about it."""
+_HUNKLESS = re.compile(r"^--- .*\n\+\+\+ .*(?:\n*\Z|\ndiff --git )", re.M)
 _SOURCE = re.compile(r"^(?:rename|copy) from (.*)$", re.MULTILINE)
 _SPECIAL = re.compile(r"^ (?:create mode|delete mode|mode change \d+ =>) (1[26]0000) (.*)", re.M)
 
@@ -54,9 +71,10 @@ def touched_files(text: str, name: str, *, trusted: bool = False) -> list[str]:
             if found := pattern.match(line):
                 raise UserError(f"{name}: `{found[0].strip()}`: {what} leaves the tree")
     _check_prefixes(headers, name)
-    data = text.encode(errors="surrogateescape")
+    if _HUNKLESS.search(text):
+        raise UserError(f"{name} is cut short: it names a file, and has no hunk for it")
     # Each name ends with a NUL, and the summary comes after all of them.
-    numbers, _, summary = _numstat(data, name, trusted).rpartition("\0")
+    numbers, _, summary = _numstat(text, name, trusted).rpartition("\0")
     fields = (field.split("\t", 2) for field in numbers.split("\0"))
     touched = {words[2] for words in fields if len(words) == 3} | set(_SOURCE.findall(text))
     paths = sorted(touched)
@@ -120,9 +138,11 @@ def _headers(lines: list[str]) -> Iterator[str]:
 
 def _check_prefixes(headers: list[str], name: str) -> None:
     """Says what to do about names without ``a/`` and ``b/``: git would take a directory off."""
-    bare = next((match for line in headers if (match := _BARE_GIT.match(line))), None)
-    if bare is None and not any(line.startswith("diff --git ") for line in headers):
-        bare = _BARE_PLAIN.search("\n".join(headers))
+    form = _BARE_GIT
+    if not any(line.startswith("diff --git ") for line in headers):
+        form = _NEW_NAME
+    found = (match for line in headers if (match := form.match(line)))
+    bare = next((match for match in found if _TOP.match(match[1])), None)
     if bare is not None:
         raise UserError(
             f"{name}: its names have no a/ and b/ before them, so {bare[1]} would be taken for "
@@ -132,7 +152,8 @@ def _check_prefixes(headers: list[str], name: str) -> None:
         )
 
 
-def _numstat(data: bytes, name: str, trusted: bool) -> str:
+def _numstat(text: str, name: str, trusted: bool) -> str:
+    data = text.encode(errors="surrogateescape")
     # Outside of any repository: in one, paths would be taken from where the user stands in it.
     words = ["git", "apply", "--numstat", "--summary", "-z", "-"]
     if trusted:
@@ -140,7 +161,11 @@ def _numstat(data: bytes, name: str, trusted: bool) -> str:
     else:
         status, output, errors = tool.capture(words, data=data)
     if status != 0:
-        why = errors.strip().removeprefix("error: ")
+        said = [line for line in errors.splitlines() if line.startswith("error: ")]
+        why = (said or [errors.strip()])[-1].removeprefix("error: ")
+        other = next((what for form, what in _OTHER_FORMS if form.search(text)), None)
+        if other is not None:
+            raise UserError(f"{name} is no unified diff, but {other}")
         hint = ""
         if "corrupt patch" in why:
             hint = "; where a mail program has changed its lines, attach it, or use git send-email"

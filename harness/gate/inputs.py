@@ -29,6 +29,13 @@ _OTHERS = (
     (b"PK\x03\x04", "a zip archive: unpack it first"),
 )
 _WEB_PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
+_COMMIT = re.compile(r"^commit [0-9a-f]{40}(?: \(.*\))?$", re.M)
+_AUTHOR = re.compile(r"(?:# User |Author:|From:|author (?=.*>))([^>]*>?)")
+_NO_SUBJECT = re.compile(
+    r"#|commit |(?:Author|Commit|From|Date|AuthorDate|CommitDate|Merge|Index):|---|={9}|diff "
+    r"|(?:tree|parent) [0-9a-f]{40}|(?:author|committer) .*> \d+ |gpgsig |Origin:|Bug.*: http"
+)
+"""What ``git show`` in each format, hg, quilt and ``diff -r`` write above a diff."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -167,21 +174,22 @@ def _decompressor(data: bytes) -> _Decompressor | None:
 def _plain(name: str, text: str) -> Input:
     """A patch without a mail's header: a diff, ``git show``, ``hg export``."""
     message = text[: first_diff(text) or 0]
+    if len(_COMMIT.findall(text)) > 1:
+        raise UserError(f"{name} holds several commits, as git log -p does: use git format-patch")
     author = ""
     subject = ""
     for line in message.splitlines():
         said = line.strip()
-        for start in ("# User ", "Author:", "From:"):
-            if said.startswith(start) and not author:
-                author = said.removeprefix(start).strip()
-        header = said.startswith(("#", "commit ", "Author:", "Date:", "From:", "Merge:", "---"))
-        if said and not header and not subject:
-            subject = said.removeprefix("Subject: ")
+        if (who := _AUTHOR.match(said)) and not author:
+            author = who[1].strip()
+        if said and not _NO_SUBJECT.match(said) and not subject:
+            subject = re.sub(r"^(?:Subject|Description): ", "", said)
     return one_patch(name, subject, author, text)
 
 
 def one_patch(name: str, subject: str, author: str, text: str) -> Input:
     """Raises `UserError` where the text is no diff, or one that leaves the tree."""
+    text = text if text.endswith("\n") else f"{text}\n"
     at = first_diff(text) or 0
     paths = tuple(touched_files(text, name))
     return Input(name, _TAG.sub("", subject), author, text[at:], paths, text[:at])

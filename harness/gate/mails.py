@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.builders.diff import first_diff
 from harness.errors import UserError
@@ -28,10 +29,30 @@ done
 """
 _HEADER = re.compile(rb"\A(?:From \S+ .*\n)?(?:[A-Za-z][\w-]*:.*\n(?:[ \t].*\n)*)+\r?\n")
 _TAGS = re.compile(r"\[([^\]]*)\]")
-_REPLY = re.compile(r"\s*(?:re|aw|antw|sv|vs|fwd?|wg)(?:\[\d+\])?\s*:", re.IGNORECASE)
-_NUMBER = re.compile(r"(?:^|\s)(\d+)/(\d+)(?:\s|$)")
-_VERSION = re.compile(r"(?:^|\s|PATCH)v(\d+)(?:\s|$)", re.IGNORECASE)
+_REPLY = re.compile(
+    r"\s*(?:\[[^\]]*\]\s*)*(?:(?:re|aw|antw|antwort|sv|vs|fwd?|wg|odp|回复|回覆|答复|答覆|转发|轉寄)"
+    r"(?:\[\d+\]|\(\d+\)|\^\d+)?\s*[:\uff1a]"
+    # What titles begin with too, or may.
+    r"|(?:réf|ref|res|tr|rv|rif|r|i|enc|doorst|vb|vl|atb|ynt|ilt|vá|pd|απ|σχετ)\s*[:\uff1a]\s*\[)",
+    re.IGNORECASE,
+)
+"""An answer in the words of mail programs, also behind the tag of a list."""
+_BETWEEN = r"(?:^|[\s,;_]|PATCH-?)"
+"""Patchwork separates the words of a tag by commas."""
+_NUMBER = re.compile(rf"{_BETWEEN}(\d+)(?:/| of )(\d+)(?=[\s,;]|$)", re.IGNORECASE)
+_VERSION = re.compile(rf"{_BETWEEN}v\.?(\d+)(?:\.(\d+))?(?=[\s,;_]|$)", re.IGNORECASE)
+_PATCH = re.compile(r"\b(?:PATCH|RFC)", re.IGNORECASE)
 _IDS = re.compile(r"<[^<>\s]+>")
+
+
+class Version(NamedTuple):
+    """Of a series: ``v2`` or ``v2.1``."""
+
+    major: int = 1
+    minor: int = 0
+
+    def __str__(self) -> str:
+        return f"v{self.major}.{self.minor}" if self.minor else f"v{self.major}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +70,8 @@ class Mail:
     message_id: str = ""
     references: frozenset[str] = frozenset()
     """The mails that it answers or follows."""
+    replaces: tuple[int, int] | None = None
+    """The number of the patch that it is sent anew for, where its own subject has none."""
 
     @property
     def has_diff(self) -> bool:
@@ -61,16 +84,23 @@ class Mail:
         return _REPLY.match(self.subject) is not None
 
     @property
-    def version(self) -> int:
-        """Of the series; 1 where it does not say."""
-        found = [_VERSION.search(tag) for tag in self._tags()]
-        return max((int(match[1]) for match in found if match), default=1)
+    def version(self) -> Version:
+        """Of the series; v1 where it does not say."""
+        found = [match for tag in self._tags() for match in _VERSION.finditer(tag)]
+        return max((Version(int(m[1]), int(m[2] or 0)) for m in found), default=Version())
 
     @property
     def number(self) -> tuple[int, int] | None:
         """``2/3`` of its subject; 0 is the cover letter."""
-        found = [_NUMBER.search(tag) for tag in self._tags()]
-        return next(((int(match[1]), int(match[2])) for match in found if match), None)
+        found = [match for tag in self._tags() for match in _NUMBER.finditer(tag)]
+        return next(((int(match[1]), int(match[2])) for match in found), self.replaces)
+
+    @property
+    def tagged(self) -> bool:
+        """Whether its subject says that it is a patch, as ``[PATCH]`` and ``[v2,1/3]`` do."""
+        if self.number is not None or self.version != Version():
+            return True
+        return any(_PATCH.search(tag) for tag in self._tags())
 
     @property
     def cover(self) -> bool:
@@ -110,7 +140,7 @@ def read_mails(data: bytes, name: str) -> list[Mail]:
 def _mail(part: Path, place: int) -> Mail:
     raw = part.read_bytes()
     message = email.message_from_bytes(raw)
-    subject = _decoded(message["subject"])
+    subject = _header(message, "subject")
     info, body = dict[str, str](), ""
     if (said := part.with_suffix(".info")).exists():
         info = dict(_fields(said.read_bytes().decode("utf-8", "replace")))
@@ -125,7 +155,7 @@ def _mail(part: Path, place: int) -> Mail:
         place,
         subject,
         info.get("Subject", "") or _title(subject),
-        who.strip() or _decoded(message["from"]),
+        who.strip() or _header(message, "from"),
         body,
         next(iter(_ids(message, "message-id")), ""),
         frozenset(_ids(message, "in-reply-to", "references")),
@@ -139,8 +169,8 @@ def _fields(output: str) -> Iterator[tuple[str, str]]:
 
 
 def _title(subject: str) -> str:
-    while match := _REPLY.match(subject) or re.match(r"\s*\[[^\]]*\]\s*", subject):
-        subject = subject[match.end() :]
+    while match := re.match(r"\s*\[[^\]]*\]\s*", subject) or _REPLY.match(subject):
+        subject = subject[match.end() - match[0].endswith("[") :]
     return subject.strip()
 
 
@@ -148,9 +178,10 @@ def _ids(message: email.message.Message, *names: str) -> list[str]:
     return [found for name in names for found in _IDS.findall(str(message[name] or ""))]
 
 
-def _decoded(value: object) -> str:
-    """A header's text; what cannot be decoded is shown as it is."""
-    text = str(value or "")
+def _header(message: email.message.Message, name: str) -> str:
+    """A header's text, also in bare UTF-8; what cannot be decoded is shown as it is."""
+    raw = next((value for key, value in message.raw_items() if key.lower() == name), "")
+    text = str(raw).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     with contextlib.suppress(LookupError, ValueError):
         text = str(email.header.make_header(email.header.decode_header(text)))
     return " ".join(text.split())

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UserError
-from harness.gate.mails import Mail
+from harness.gate.mails import Mail, Version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +25,18 @@ def choose(mails: Sequence[Mail], name: str) -> Chosen:
     an older one is there.
     """
     with_diff = [mail for mail in mails if mail.has_diff and not mail.cover]
-    patches = [mail for mail in with_diff if not mail.reply] or with_diff
+    patches = [mail for mail in with_diff if not _is_answer(mail, with_diff)] or with_diff
     left_out = [mail for mail in mails if mail not in patches]
     patches, again = _once(patches, name)
-    newest = max((mail.version for mail in patches), default=1)
-    kept = [mail for mail in patches if mail.version == newest]
+    newest = max((mail.version for mail in patches), default=Version())
     older = [mail for mail in patches if mail.version != newest]
+    kept = [_numbered(mail, older) for mail in patches if mail.version == newest]
     notes = [f"{name}: left out {_what(mail)}: {mail}" for mail in left_out]
     notes += [f"{name}: left out a copy: {mail}" for mail in again]
     if older:
         _check_replaces(kept, older, mails, name)
         notes += [
-            f"{name}: left out v{mail.version}, which v{newest} replaces: {mail}" for mail in older
+            f"{name}: left out {mail.version}, which {newest} replaces: {mail}" for mail in older
         ]
     kept, lacking = _in_order(kept, name)
     if lacking and older:
@@ -44,15 +44,34 @@ def choose(mails: Sequence[Mail], name: str) -> Chosen:
         kept, missing = _in_order([*kept, *stay], name)
         if not stay or missing:
             raise UserError(
-                f"{name}: v{newest} of the series {lacking}, and does not answer the patches that"
+                f"{name}: {newest} of the series {lacking}, and does not answer the patches that"
                 " it replaces; give its patches as files"
             )
         notes = [note for note in notes if not any(note.endswith(f": {mail}") for mail in stay)]
-        notes += [f"{name}: v{newest} {lacking}: taken as of v{m.version}: {m}" for m in stay]
+        notes += [f"{name}: {newest} {lacking}: taken as of {m.version}: {m}" for m in stay]
         lacking = ""
     if lacking and len(kept) > 1:
         notes.append(f"{name}: the series {lacking}")
     return Chosen(tuple(kept), tuple(notes))
+
+
+def _is_answer(mail: Mail, others: Sequence[Mail]) -> bool:
+    """Whether it answers a patch: by its subject, or it is not called a patch itself (as what
+    maintainers' tools send when they have taken one).
+    """
+    if mail.reply or mail.tagged:
+        return mail.reply
+    tagged = {other.message_id for other in others if other.tagged and other is not mail} - {""}
+    return bool(tagged & mail.references)
+
+
+def _numbered(mail: Mail, older: Sequence[Mail]) -> Mail:
+    """With the number of the patch that it answers and replaces, where it has none of its own."""
+    same = {old.number for old in older if old.title == mail.title and old.number is not None}
+    answers = any(old.message_id in mail.references for old in older if old.message_id)
+    if mail.number is not None or len(same) != 1 or not answers:
+        return mail
+    return dataclasses.replace(mail, replaces=same.pop())
 
 
 def _unchanged(kept: Sequence[Mail], older: Sequence[Mail]) -> list[Mail]:
@@ -71,8 +90,10 @@ def _unchanged(kept: Sequence[Mail], older: Sequence[Mail]) -> list[Mail]:
 def _what(mail: Mail) -> str:
     if mail.cover:
         return "the cover letter"
+    if mail.has_diff:
+        return "an answer with a diff"
     if mail.reply:
-        return "an answer with a diff" if mail.has_diff else "an answer"
+        return "an answer"
     return "a mail without a diff"
 
 
@@ -130,7 +151,12 @@ def _in_order(mails: list[Mail], name: str) -> tuple[list[Mail], str]:
         return mails, ""
     totals = {number[1] for number in numbers if number}
     if len(totals) > 1 or len(set(numbers)) < len(numbers):
-        shown = " and ".join(str(mail) for mail in mails[:2])
+        first = mails[0]
+        other = next(
+            (m for m in mails if m.number and first.number and m.number[1] != first.number[1]),
+            None,
+        ) or next(m for m in mails if [n.number for n in mails].index(m.number) < mails.index(m))
+        shown = f"{first} and {other}"
         raise UserError(f"{name} holds two series, {shown}: put each into a file of its own")
     have = {number[0] for number in numbers if number}
     missing = [str(n) for n in range(1, totals.pop() + 1) if n not in have]

@@ -8,7 +8,7 @@ which puts ``# `` before all that a test program prints. Lines that are none of 
 test whose result comes next.
 
 Results without a version line or a plan before them, within a test, are its children where their
-numbers count up from 1; a single ``ok 1`` among a program's words may be one of them.
+numbers count up; a single one among a program's words may be one of them, but for ``not ok 1``.
 
 Nothing that the text lacks is guessed, and its word against itself counts: a plan that is not
 fulfilled, a parent without a result, a parent that passes over a failed child, ``Bail out!``, and
@@ -33,6 +33,7 @@ from harness.ktap.model import (
 from harness.ktap.results import described, orphan, parent
 from harness.ktap.results import outcome as outcome_of
 from harness.ktap.totals import Totals, contradiction
+from harness.ktap.yamlblock import YamlBlock
 from harness.memory.dmesg import strip_prefix
 
 DEEPEST = 16
@@ -45,6 +46,7 @@ _VERSION = re.compile(r"K?TAP version \d{1,9}")
 _PLAN = re.compile(r"1\.\.(\d{1,9})(?:[ \t]+#[ \t]*(.*))?")
 _SUBTEST = re.compile(r"Subtest:[ \t]*(.*)")
 _RESULT = re.compile(r"(ok|not ok)(?:[ \t]+(\d{1,9}))?(?=[ \t]|$)[ \t]*(.*)", re.DOTALL)
+_GLUED = re.compile(r"\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ")
 _BAIL = re.compile(r"bail out!?[ \t]*(.*)", re.IGNORECASE)
 
 
@@ -113,12 +115,16 @@ class _Parser:
         self._pending: list[str] = []
         self._suite_totals: list[Totals] = []
         self._problems: dict[str, None] = {}
+        self._block = YamlBlock()
 
     def feed(self, line: str) -> None:
         """Reads a line without its prefix."""
+        if self._block.takes(line):
+            return
         indent = _INDENT.match(line)
         assert indent is not None
         body = line[indent.end() :].rstrip()
+        self._block.after_result = False
         if not self._structure(body, indent[0]) and self.started:
             comment = _COMMENT.match(line)
             assert comment is not None
@@ -228,8 +234,10 @@ class _Parser:
         number = None if match[2] is None else int(match[2])
         for group in self._groups:
             if group.column == column and (group.hashed or not hashed):
+                if number == 1 and group is self._groups[-1]:
+                    self._forget_words(group)
                 return group.announced or number == group.last + 1
-        if number != 1 or column <= self._groups[-1].column:
+        if number is None or column <= self._groups[-1].column:
             return False
         group = self._at(column, hashed)
         group.announced, group.first = False, match[0]
@@ -241,9 +249,13 @@ class _Parser:
             return False  # "ok then": a program's own words
         if column and not (self.started and self._unannounced(column, hashed, match)):
             return False
-        self.started = True
+        self.started = self._block.after_result = True
         self._close_beyond(column)
-        self._result(verdict == "ok", None if number is None else int(number), rest)
+        glued = _GLUED.search(rest)  # a message of the kernel's that begins on the line
+        name = rest[: glued.start()] if glued else rest
+        self._result(verdict == "ok", None if number is None else int(number), name)
+        if glued:
+            self._pending.append(rest[glued.end() :])
         return True
 
     def _result(self, ok: bool, number: int | None, rest: str) -> None:
@@ -333,12 +345,12 @@ class _Parser:
             self._done += group.tests
 
     def _forget_words(self, group: _Group) -> None:
-        """A lone ``ok 1`` that nothing announced is taken for a program's words."""
+        """A lone result that nothing announced is a program's words, but for ``not ok 1``."""
         alone = len(group.tests) == 1 and not (group.waiting or group.bails)
-        if group.announced or group.totals or not alone or group.tests[0].outcome.failed:
+        if group.announced or group.totals or not alone:
             return
         (test,) = group.tests
-        if not test.children:
+        if not test.children and (test.number != 1 or not test.outcome.failed):
             group.tests, group.last = [], 0
             self._pending = [*test.diagnostics, group.first, *self._pending]
 

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Judges a saved kernel log: what trouble it holds, which CMA areas, and whether it is whole.
 
-It may be a serial console's log, the output of ``dmesg`` (also ``-T``, ``-x``, ``-r``) or of
-``journalctl -k``, a syslog file, or the harness's own ``transcript.txt``.
+It may be in any of the forms that `harness.machine.logforms` knows.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import re
 from collections.abc import Iterator
 
-from harness import board
-from harness.errors import UserError
-from harness.machine.kernelwords import STAMP, CrashKind
+from harness.machine.kernelwords import CrashKind
+from harness.machine.logforms import kernel_lines, log_lines
 from harness.machine.logreader import Head, LogReader
-from harness.machine.transcript import readable
 from harness.memory.dmesg import KernelLog, parse_dmesg
 from harness.memory.model import Coverage
 
@@ -144,10 +140,8 @@ def judge_log(text: str | bytes, source: str = "log") -> ConsoleLog:
     """What a saved log holds. Raises `UserError` where there is no text in it."""
     if isinstance(text, str):
         text = text.encode("utf-8", "surrogateescape")
-    lines = readable(text).split("\n")
-    if not any(line.strip() for line in lines):
-        raise UserError(f"{source} is empty: expected the log of a kernel")
-    kernel = list(_kernel_lines(lines))
+    lines = log_lines(text, source)
+    kernel = kernel_lines(lines)
     reader = LogReader()
     findings = [*_findings(lines, kernel, reader)]
     findings += [
@@ -181,58 +175,3 @@ def _finding(lines: list[str], heads: list[Head], last: int) -> KernelReport:
     end = min(max(last, start), start + LONGEST)
     kinds = tuple(head.kind for head in heads)
     return KernelReport(kinds, heads[0].text, tuple(lines[start : end + 1]), start + 1)
-
-
-# Forms of files
-
-_TRANSCRIPT = re.compile(r"\[ *\d+\.\d{6}\] (ttyAMA\d|qemu)(<?) +")
-_SYSLOG = re.compile(
-    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ]\S+) \S+ ([^\s:]+): "
-)
-_WALL_CLOCK = re.compile(
-    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |\d{4}-\d\d-\d\dT\S+ "
-)
-_FACILITY = re.compile(r"(kern|user|daemon|auth|syslog|\w+) *:(\w+) *: ")
-_KMSG = re.compile(r"(\d+),\d+,(\d+),[^;]*;")
-_FACILITIES = 8
-"""``LOG_FAC`` begins above the three bits of the level."""
-_NO_TIME = "[    0.000000] "
-
-
-def _kernel_lines(lines: list[str]) -> Iterator[str]:
-    """Each line as the console has it, empty where it is not the kernel's; one for each."""
-    transcript = sum(map(bool, map(_TRANSCRIPT.match, lines))) * 2 > len(lines)
-    journal = any(match[1] == "kernel" for match in map(_SYSLOG.match, lines) if match)
-    dated = not journal and sum(map(bool, map(_WALL_CLOCK.match, lines))) * 2 > len(lines)
-    for line in lines:
-        if transcript:
-            yield _of_transcript(line)
-        elif journal:
-            match = _SYSLOG.match(line)
-            yield _stamped(line[match.end() :]) if match and match[1] == "kernel" else ""
-        elif dated and (match := _WALL_CLOCK.match(line)):
-            yield _stamped(line[match.end() :])
-        else:
-            yield _plain(line)
-
-
-def _of_transcript(line: str) -> str:
-    match = _TRANSCRIPT.match(line)
-    ours = match is not None and match[1] == board.LOG and not match[2]
-    return line[match.end() :] if match and ours else ""
-
-
-def _plain(line: str) -> str:
-    if match := _KMSG.match(line):  # /dev/kmsg
-        kernel = int(match[1]) < _FACILITIES
-        seconds = int(match[2]) / 1e6
-        return f"[{seconds:12.6f}] {line[match.end() :]}" if kernel else ""
-    match = _FACILITY.match(line)
-    if match and STAMP.match(line[match.end() :]):  # dmesg -x
-        return line[match.end() :] if match[1] == "kern" else ""
-    return line
-
-
-def _stamped(text: str) -> str:
-    """With a stamp: what wrote the file has said that the line is the kernel's."""
-    return text if STAMP.match(text) else _NO_TIME + text

@@ -55,8 +55,9 @@ def _table(*rows: tuple[CrashKind, str]) -> tuple[tuple[CrashKind, re.Pattern[st
 
 
 _LOCKDEP = (
-    "possible |suspicious RCU usage|inconsistent lock state|bad (unlock balance|contention)|"
-    "held lock freed|lock held when returning|Nested lock was not taken|chain_key collision|"
+    "possible |circular locking |suspicious RCU usage|inconsistent lock state|"
+    "bad (unlock balance|contention)|held lock freed|lock held when returning|"
+    "Nested lock was not taken|chain_key collision|"
     r"HARDIRQ-safe|SOFTIRQ-safe|invalid wait context|\S+/\d+ still has locks held"
 )
 CERTAIN = _table(
@@ -74,7 +75,11 @@ CERTAIN = _table(
         CrashKind.RCU_STALL,
         r"rcu\w* kthread (starved for|timer wakeup didn't happen for) \d+ jiffies",
     ),
-    (CrashKind.HUNG_TASK, r"INFO: task .+:\d+ blocked\b.* for more than \d+ seconds"),
+    (
+        CrashKind.HUNG_TASK,
+        r"INFO: task .+:\d+ blocked\b.* for more than \d+ seconds"
+        r"|INFO: The task .+:\d+ has been waiting for writeback completion for more than \d+ sec",
+    ),
     (CrashKind.OOM, r"invoked oom-killer|[Oo]ut of memory: Kill|Out of memory and no killable"),
     (CrashKind.UBSAN, r"^UBSAN: "),
     (CrashKind.KASAN, r"^BUG: KASAN: "),
@@ -82,10 +87,12 @@ CERTAIN = _table(
     (CrashKind.BUG, r"^BUG: (KCSAN|KMSAN): |^BUG .+ \((Not tainted|Tainted:.*)\): "),
     (
         CrashKind.BUG,
-        r"^BUG: (sleeping function called from|scheduling while atomic|Bad (page|rss)|using )",
+        r"^BUG: (sleeping function called from|scheduling (while atomic|in a non-blocking)"
+        r"|Bad (page|rss)|using |workqueue leaked )",
     ),
     (CrashKind.BUG, r"^BUG: (spinlock|rwlock|non-zero \w+ on freeing mm|unable to handle|Dentry)"),
-    (CrashKind.BUG, r"list_(add|del) corruption|slab error in "),
+    (CrashKind.BUG, r"list_(add|del) corruption|slab error in |^Slab corruption \("),
+    (CrashKind.BUG, r"^SLUB:? \S+:? \d+ (partial )?slabs counted but counter="),
     (CrashKind.BUG, r"\S+\.[ch]:\d+: bad p(te|md|ud|4d|gd) |Bad swap (file|offset) entry"),
     (
         CrashKind.WARNING,
@@ -97,7 +104,7 @@ CERTAIN = _table(
     (CrashKind.WARNING, r"^irq \d+: nobody cared|^irq event \d+: bogus return value"),
     (CrashKind.WARNING, r"^unexpected IRQ trap at vector "),
     (CrashKind.LOCKDEP, r"^INFO: trying to register non-static key|^DEBUG_LOCKS_WARN_ON\("),
-    (CrashKind.WARNING, r": page allocation (failure|stalls)\b"),
+    (CrashKind.WARNING, r": page allocation (failure|stalls?)\b"),
     (CrashKind.WARNING, r"^sysfs: cannot create duplicate filename "),
 )
 """Heads that no program prints: taken on a console without time stamps too."""
@@ -106,8 +113,9 @@ POSSIBLE = _table(
     (CrashKind.BUG, r"^BUG: |^BUG \S+ \("),
     (CrashKind.WARNING, r"^WARNING: "),
 )
-"""Heads that programs print as well: the kernel's where it stamped the line, or where its cut mark
-stands before or its stack comes after."""
+"""Heads that programs print as well: the kernel's where its cut mark stands before or its stack
+comes after, and a BUG where it stamped the line. (A bare ``WARNING: …`` of the kernel is a message,
+as that on the ``mand`` mount option is.)"""
 
 _EITHER = r"^Unhandled (fault|prefetch abort): |^Alignment trap: not handling "
 KERNEL_OR_PROCESS = re.compile(_EITHER)
@@ -132,6 +140,7 @@ PROMPT = re.compile(r"(?:\S+ |\S*)[#$] (?=\S)")
 BOOT = re.compile(r"Booting Linux on ")
 CUT = re.compile(r"cut here")
 END = re.compile(r"---\[ end (trace|Kernel panic)")
+PANIC_END = re.compile(r"---\[ end Kernel panic")
 RULE = re.compile(r"={60,}$")
 """Stands before and after reports of KASAN, KFENCE, lockdep, older UBSAN, and before SLUB's."""
 DUMP = re.compile(r"^CPU: \d+ (UID: \d+ )?PID: \d+ Comm: ")
@@ -146,6 +155,11 @@ FRAME = re.compile(
 )
 """One frame, as ``dump_backtrace_entry()`` in ``arch/arm/kernel/traps.c`` and its older forms, and
 the registers and words that stand between frames."""
+FRAME_FROM = re.compile(
+    r" ?\[<[0-9a-f]+>\] \([^()]+\) from \[<|Function entered at \[<"
+    r"| [\w.$]+(?: \[\w+\])? from [\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+"
+)
+"""A frame that no program prints."""
 OWN_FRAME = re.compile(
     r"\b(unwind_backtrace|dump_backtrace|show_stack|dump_stack(_lvl)?)\)?(\+0x\S+)?"
     r"( \[\w+\])?\)? from |^Function entered at \[<"

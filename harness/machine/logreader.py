@@ -16,9 +16,11 @@ from harness.machine.kernelwords import (
     DUMP,
     END,
     FRAME,
+    FRAME_FROM,
     KERNEL_OR_PROCESS,
     MULTIPLE,
     OWN_FRAME,
+    PANIC_END,
     PROCESS_FAULT,
     PROMPT,
     REQUESTED,
@@ -39,6 +41,8 @@ SECONDS = 5.0
 """The same in the kernel's own time, where it stamps its lines."""
 DUMP_LINES = 60
 """Lines of one stack with its registers."""
+FIRST = 2
+"""Lines at whose end a log whose beginning is cut off is in the middle of a stack, if it is."""
 CLOSE = 0.5
 """Seconds within which the line before a stack is taken for the reason of it."""
 
@@ -107,7 +111,10 @@ class LogReader:
         self._doubt: Head | None = None
         self._stack = 0  # lines left of the stack that is being printed
         self._framed = False
+        self._announced = False  # lockdep's "stack backtrace:" stands above the line with the CPU
         self._previous: _Line | None = None
+        self._lines = 0  # messages so far
+        self._sure: int | None = None  # the last that was of a report without its end mark yet
 
     def continues(self, kind: CrashKind) -> bool:
         """Whether a head of that kind, in the next line, would be of the report that began last."""
@@ -119,33 +126,40 @@ class LogReader:
     def feed(self, line: str, position: int) -> tuple[Head, ...]:
         """Reads a line that begins at `position` (of whatever the caller counts)."""
         stamps = list(STAMP.finditer(line))
-        seconds = float(stamps[-1][1]) if stamps else None
-        if stamps:
-            text = line[stamps[-1].end() :]
-        else:
-            prompt = PROMPT.match(line)
-            text = line[prompt.end() :] if prompt else line
         # A program's `dmesg` prints stamps where the kernel's own lines have none.
         self._unstamped = self._unstamped or (not self.stamped and BOOT.match(line) is not None)
         if stamps and stamps[0].start() == 0 and not self._unstamped:
             self.stamped = True
         self.of_report = False
-        if self.stamped and not stamps:
-            return ()
+        if not stamps:
+            return () if self.stamped else self._message(line, position, None)
+        # Where line ends are lost, several messages stand on one line.
+        heads: tuple[Head, ...] = ()
+        ends = [stamp.start() for stamp in stamps[1:]] + [len(line)]
+        for stamp, end in zip(stamps, ends, strict=True):
+            if (text := line[stamp.end() : end]).strip() or end == len(line):
+                heads += self._message(text, position, float(stamp[1]))
+        return heads
+
+    def _message(self, text: str, position: int, seconds: float | None) -> tuple[Head, ...]:
+        """Reads one message, without its stamp."""
+        if seconds is None and (prompt := PROMPT.match(text)):
+            text = text[prompt.end() :]
         text = text.rstrip()
+        self._lines += 1
         if self._report is not None:
             self._report.lines += 1
             if self._report.over(seconds):
                 self._close()
         after_cut, self._after_cut = self._after_cut, False
-        self.of_report = self._stack > 0
-        heads = self._line(text, position, seconds, sure=bool(stamps) or after_cut)
+        self.of_report = self._stack > 0 or self.of_report
+        heads = self._line(text, position, seconds, after_cut=after_cut)
         if not heads and not self._stack and text.strip():
             self._previous = _Line(text, position, seconds)
         return heads
 
     def _line(
-        self, text: str, position: int, seconds: float | None, *, sure: bool
+        self, text: str, position: int, seconds: float | None, *, after_cut: bool
     ) -> tuple[Head, ...]:
         if BOOT.match(text):
             self._close()
@@ -155,7 +169,7 @@ class LogReader:
             self._close()
             self._cut, self._after_cut = position, True
         elif END.search(text):
-            return self._end()
+            return self._end(text, position)
         elif RULE.match(text):
             self.of_report = self._report is not None
             if self._report is not None and self._report.kind in TALKATIVE:
@@ -168,6 +182,7 @@ class LogReader:
         elif PROCESS_FAULT.search(text):
             self._process_fault(text, position, seconds)
         elif (kind := possible(text)) is not None:
+            sure = after_cut or (kind is CrashKind.BUG and seconds is not None)
             return self._possible(kind, text, position, seconds, sure=sure)
         else:
             return self._stack_line(text, position, seconds)
@@ -178,9 +193,15 @@ class LogReader:
         self._report, self._doubt = None, None
         self._stack, self._framed = 0, False
 
-    def _end(self) -> tuple[Head, ...]:
-        """An end mark. After the fault of a "process" it says that the kernel itself died."""
-        report, head = self._report, None
+    def _end(self, text: str, position: int) -> tuple[Head, ...]:
+        """An end mark. After the fault of a "process" it says that the kernel itself died; one of
+        a report whose beginning the log has not is all that is left of it.
+        """
+        report, head = self._report, self._doubt
+        if report is None and (self._sure is None or self._lines - self._sure > LINES):
+            panic = PANIC_END.search(text) is not None
+            head = Head(CrashKind.PANIC if panic else CrashKind.BACKTRACE, text, position)
+        self._sure = None
         if fault := self._doubtful_fault():
             head = dataclasses.replace(fault, kind=CrashKind.OOPS)
             self.process_faults.remove(fault)
@@ -203,6 +224,7 @@ class LogReader:
         self._close()
         self._report = _Report(head.kind, head, stacks, seconds=seconds)
         self._cut = -1
+        self._sure = self._lines
         return (head,)
 
     def _certain(
@@ -229,6 +251,8 @@ class LogReader:
         head = Head(kind, text, position if self._cut < 0 else self._cut)
         if sure:
             return self._begin(head, seconds)
+        if self._report is not None and self._report.kind and self._report.stacks:
+            return ()  # a message in the middle of a report
         self._close()
         self._doubt = head
         self._report = _Report(None, head, stacks=0, seconds=seconds)
@@ -241,13 +265,18 @@ class LogReader:
         own = OWN_FRAME.search(text) is not None
         if self._stack:
             self._stack -= 1
+            self._sure = self._lines
             self._framed = self._framed or frame
             if self._framed and not frame:
                 self._stack, self.of_report = 0, False
                 self._finish_stack()
-            if self._stack and not DUMP.match(text):
+            dump = DUMP.match(text)
+            if self._stack and (not dump or self._announced):
+                self._announced = self._announced and not dump
                 return ()
         begins = DUMP.match(text) or (frame and own) or (self.stamped and TRACE.match(text))
+        # A log that begins in the middle of a stack.
+        begins = begins or (self._lines <= FIRST and FRAME_FROM.match(text))
         return self._begins_stack(text, position, seconds, frame=frame) if begins else ()
 
     def _finish_stack(self) -> None:
@@ -259,16 +288,18 @@ class LogReader:
     def _begins_stack(
         self, text: str, position: int, seconds: float | None, *, frame: bool
     ) -> tuple[Head, ...]:
-        report = self._report
+        report, announced = self._report, TRACE.match(text) is not None
         if report is not None and report.stacks > 0:
             report.stacks -= 1
             report.refresh(seconds)
+            self._announced = announced
             self._stack, self._framed, self.of_report = DUMP_LINES, frame, True
             return ()
         heads = self._begin(self._doubt or self._unnamed(text, position, seconds), seconds)
         if self._report is not None:
             self._report.stacks = 0
         self._stack, self._framed = DUMP_LINES, frame
+        self._announced = announced
         return heads
 
     def _unnamed(self, text: str, position: int, seconds: float | None) -> Head:

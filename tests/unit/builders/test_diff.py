@@ -94,3 +94,51 @@ def test_paths_are_those_of_the_patch_wherever_the_user_stands(
     monkeypatch.chdir(tmp_path / "below")
     text = "--- a/mm/cma.c\n+++ b/mm/cma.c\n@@ -1 +1 @@\n-a\n+b\n"
     assert touched_files(text, "x.patch") == ["mm/cma.c"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("linux-6.1/mm/a.c", "linux-6.1/mm/a.c"),
+        ("./mm/a.c", "./mm/a.c"),
+        ("linux.orig/mm/a.c\t2022-12-11 23:15:18.0 +0100", "linux/mm/a.c\t2022-12-12 10:00:00.0"),
+        ("a/mm/a.c.orig", "a/mm/a.c"),
+    ],
+)
+def test_any_directory_before_the_tree_is_taken_off(old: str, new: str) -> None:
+    assert touched_files(plain(old, new), "p") == ["mm/a.c"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("mm/a.c.orig", "mm/a.c"),
+        ("/dev/null", "drivers/net/a.c"),
+        ("include/linux/cma.h\t(revision 1)", "include/linux/cma.h\t(working copy)"),
+        ("a.c", "a.c"),
+    ],
+)
+def test_names_that_begin_in_the_tree_get_a_hint(old: str, new: str) -> None:
+    with pytest.raises(UserError, match=r"no a/ and b/ before them, so \S+\.[ch] would be"):
+        touched_files(plain(old, new), "p")
+
+
+GIT = "diff --git a/x b/x\nindex 1..2 100644\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"\x1b[1m{GIT}\x1b[m", "has terminal colours in it: use --no-color"),
+        ("*** a/x\t2\n--- b/x\t2\n***************\n*** 1,2 ****\n", "is a context diff"),
+        ("3c3\n< a\n---\n> b\n", "is a plain diff: use `diff -u`"),
+        ("diff --cc x\nindex 1,2..3\n--- a/x\n+++ b/x\n@@@ -1 -1 +1 @@@\n", "of a merge"),
+        ("".join(f"> {line}\n" for line in (GIT + HUNK).splitlines()), "is quoted or indented"),
+        (f"{GIT}--- a/x\n+++ b/x\n", "is cut short: it names a file"),
+        (f"{GIT}--- a/x\n+++ b/x\n{GIT}--- a/x\n+++ b/x\n{HUNK}", "is cut short"),
+    ],
+)
+def test_what_is_taken_for_a_unified_diff_is_said_by_name(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        touched_files(text, "p")
+    assert "\n" not in str(caught.value)

@@ -192,9 +192,26 @@ def test_what_other_programs_write_above_a_diff(tmp_path: Path) -> None:
     show = "commit 1234\nAuthor: T <t@example.com>\nDate:   today\n\n    mm/cma: change A\n\n"
     hg = "# HG changeset patch\n# User T <t@example.com>\n# Date 0 0\nmm/cma: change A\n\n"
     quilt = "From: T <t@example.com>\nSubject: mm/cma: change A\n\nwhy\n"
-    for head in (show, hg, quilt):
+    index = f"Index: linux/mm/cma.c\n{'=' * 67}\n"
+    raw = f"commit {'0' * 40}\ntree {'1' * 40}\nparent {'2' * 40}\nauthor T <t@example.com> 1 +0\n"
+    raw += "committer C <c@example.com> 1 +0\n\n    mm/cma: change A\n\n"
+    fuller = "commit 1234\nAuthor:     T <t@example.com>\nAuthorDate: x\nCommit:     C <c@e>\n"
+    fuller += "CommitDate: x\n\n    mm/cma: change A\n\n"
+    debian = "Description: mm/cma: change A\nAuthor: T <t@example.com>\nForwarded: no\n---\n"
+    for head in (show, hg, quilt, quilt + index, raw, fuller, debian):
         (patch,) = given(tmp_path, head + DIFF)
         assert (patch.subject, patch.author) == ("mm/cma: change A", "T <t@example.com>")
+
+
+def test_several_commits_in_one_diff_are_refused(tmp_path: Path) -> None:
+    commit = f"commit {'0' * 40} (HEAD)\nAuthor: T <t@example.com>\n\n    a\n\n"
+    with pytest.raises(UserError, match=r"several commits.*git format-patch"):
+        given(tmp_path, commit + DIFF + "\n" + commit.replace(" (HEAD)", "") + OTHER)
+
+
+def test_a_diff_whose_last_line_has_no_end_is_whole(tmp_path: Path) -> None:
+    (patch,) = given(tmp_path, DIFF.rstrip("\n"))
+    assert patch.text == DIFF
 
 
 # Threads
@@ -221,7 +238,19 @@ def test_a_thread_gives_its_series_and_says_what_was_left_out(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "tag",
-    ["PATCH v2 {}/2", "PATCHv2 {}/2", "RFC PATCH V2 {}/2", "PATCH {}/2 v2", "v2 PATCH {}/2"],
+    [
+        "PATCH v2 {}/2",
+        "PATCHv2 {}/2",
+        "RFC PATCH V2 {}/2",
+        "PATCH {}/2 v2",
+        "v2 PATCH {}/2",
+        "v2,{}/2",
+        "net-next,v2,{}/2",
+        "PATCH-v2 {}/2",
+        "PATCH v2 {} of 2",
+        "PATCH][v2][{}/2",
+        "PATCH RESEND v2 0{}/02",
+    ],
 )
 def test_of_several_versions_the_newest_counts(tmp_path: Path, tag: str) -> None:
     newer = [mail(f"[{tag.format(n)}] {t}", diff=OTHER) for n, t in ((1, "first"), (2, "second"))]
@@ -230,6 +259,55 @@ def test_of_several_versions_the_newest_counts(tmp_path: Path, tag: str) -> None
         assert subjects(found) == ["first", "second"]
         assert [patch.paths for patch in found] == [("mm/b.c",)] * 2
         assert sum("v2 replaces" in note for note in found[0].notes) == 2
+
+
+@pytest.mark.parametrize(("older", "newer"), [("v9", "v10"), ("v2", "v2.1"), ("v2.9", "v2.10")])
+def test_versions_are_numbers(tmp_path: Path, older: str, newer: str) -> None:
+    old, new = (mail(f"[PATCH {version}] first") for version in (older, newer))
+    for data in (old + new.replace(DIFF, OTHER), new.replace(DIFF, OTHER) + old):
+        (patch,) = given(tmp_path, data)
+        assert patch.paths == ("mm/b.c",)
+        assert f"left out {older}, which {newer} replaces" in patch.notes[0]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "AW: ",
+        "Antwort: ",
+        "RES: ",
+        "TR: ",
+        "R: ",
+        "Re[2]: ",
+        "[linux-mm] Re: ",
+        "FW: RE: ",
+        "\u56de\u590d: ",
+        "\u7b54\u590d\uff1a",
+        "=?utf-8?b?5Zue5aSNOiA=?= ",
+    ],
+)
+def test_an_answer_in_any_language_is_left_out(tmp_path: Path, prefix: str) -> None:
+    (patch,) = given(tmp_path, FIRST.replace("1/2", "1/1") + mail(f"{prefix}[PATCH 1/1] first"))
+    assert patch.subject == "first"
+    assert "left out an answer with a diff" in patch.notes[0]
+
+
+@pytest.mark.parametrize("subject", ["+ first.patch added to -mm tree", "[tip: mm/urgent] first"])
+def test_what_a_maintainer_s_tool_answers_is_no_patch_of_the_series(
+    tmp_path: Path, subject: str
+) -> None:
+    patch = mail("[PATCH] first", headers="Message-Id: <1@x>\n")
+    taken = mail(subject, "Link: x\n", headers="Message-Id: <2@x>\nIn-Reply-To: <1@x>\n")
+    assert subjects(given(tmp_path, patch + taken)) == ["first"]
+
+
+def test_a_patch_sent_anew_without_its_number_takes_its_place(tmp_path: Path) -> None:
+    first = FIRST.replace("Subject", "Message-Id: <1@x>\nSubject", 1)
+    second = SECOND.replace("Subject", "Message-Id: <2@x>\nSubject", 1)
+    anew = mail("[PATCH v2] second", headers="In-Reply-To: <2@x>\n", diff=OTHER)
+    found = given(tmp_path, first + second + anew.replace("A 3", "A 4"))
+    assert subjects(found) == ["first", "second"]
+    assert "A 4" in found[1].text
 
 
 def test_a_new_version_by_other_titles_in_the_same_thread(tmp_path: Path) -> None:

@@ -640,3 +640,34 @@ def test_totals_of_a_suite_that_its_cases_contradict_are_its_failure(line: str) 
 def test_a_plan_at_the_end_counts(plan: str, agrees: bool) -> None:
     report = parse_ktap(f"TAP version 13\nok 1 a\nok 2 b\n{plan}\n")
     assert any(case.test.outcome.failed for case in report.cases()) is not agrees
+
+
+@pytest.mark.parametrize("mark", ["# ", "    ", "\t"])
+def test_nested_results_count_where_the_first_of_them_is_lost(mark: str) -> None:
+    inner = "".join(f"{mark}{line}\n" for line in ("ok 2 a", "not ok 3 b"))
+    report = parse_ktap(f"TAP version 13\n1..1\n{mark}words\n{inner}ok 1 outer\n")
+    failed = [str(case) for case in report.cases() if case.test.outcome.failed]
+    assert failed == ["outer > b", "outer > (missing)", "outer"]
+
+
+def test_words_before_nested_results_do_not_hide_them() -> None:
+    inner = "# ok 7 lucky numbers\n# ok 1 a\n# not ok 2 b\n"
+    report = parse_ktap(f"TAP version 13\n1..1\n{inner}not ok 1 outer\n")
+    assert outline(report) == ["outer > a: PASS", "outer > b: FAIL"]
+
+
+@pytest.mark.parametrize("stamp", ["[    5.000000] ", "[    5.000000][    T1] "])
+def test_a_message_of_the_kernel_on_a_result_s_line_is_not_its_name(stamp: str) -> None:
+    text = f"KTAP version 1\n1..2\nnot ok 1 a # SKIP no{stamp}cma: late\nok 2 b{stamp}x\n"
+    report = parse_ktap(text)
+    assert outline(report) == ["a: SKIP", "b: PASS"]
+    first, second = report.tests
+    assert (first.reason, second.diagnostics, report.diagnostics) == ("no", ("cma: late",), ("x",))
+
+
+def test_results_in_a_yaml_block_are_not_the_text_s() -> None:
+    block = "  ---\n  output: |\n\n    not ok 1 - a\n    ok 2 - b\n    1..9\n  ...\n"
+    report = parse_ktap(f"TAP version 13\n1..3\nok 1 - a\n{block}ok 2 - b\n  ---\nok 3 - c\n")
+    assert outline(report) == ["a: PASS", "b: PASS", "c: PASS"]
+    words = parse_ktap("TAP version 13\n1..1\n# ---\n# not ok 1 x\n# ---\nnot ok 1 a\n")
+    assert outline(words) == ["a > x: FAIL"]

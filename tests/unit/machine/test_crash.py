@@ -35,6 +35,10 @@ HEADS = {
     "BUG: KFENCE: use-after-free read in cma_release+0x18/0x40": CrashKind.KFENCE,
     "BUG kmalloc-64 (Tainted: G    B      O      ): Poison overwritten": CrashKind.BUG,
     "BUG: using smp_processor_id() in preemptible [00000000] code: sh/50": CrashKind.BUG,
+    "BUG: scheduling in a non-blocking section: sh/50/2": CrashKind.BUG,
+    "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[12]": CrashKind.BUG,
+    "Slab corruption (Not tainted): kmalloc-64 start=c2a0, len=64": CrashKind.BUG,
+    "SLUB kmalloc-64: 3 partial slabs counted but counter=2": CrashKind.BUG,
     "list_del corruption. prev->next should be c2a0, but was c2b0": CrashKind.BUG,
     "mm/memory.c:412: bad pmd 6a0c1831.": CrashKind.BUG,
     "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:50]": CrashKind.LOCKUP,
@@ -46,6 +50,9 @@ HEADS = {
     "INFO: task insmod:51 blocked for more than 10 seconds.": CrashKind.HUNG_TASK,
     "INFO: task insmod:51 blocked in I/O wait for more than 10 seconds.": CrashKind.HUNG_TASK,
     "INFO: task two words:51 blocked for more than 122 seconds.": CrashKind.HUNG_TASK,
+    "INFO: The task sh:1 has been waiting for writeback completion for more than 120 seconds.": (
+        CrashKind.HUNG_TASK
+    ),
     "watchdog: Watchdog detected hard LOCKUP on cpu 1": CrashKind.LOCKUP,
     "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 33s!": CrashKind.LOCKUP,
     "Memory cgroup out of memory: Killed process 50 (sh)": CrashKind.OOM,
@@ -56,12 +63,14 @@ HEADS = {
     "WARNING: mm/cma.c:812 at cma_alloc+0x1c/0x20, CPU#0: insmod/51": CrashKind.WARNING,
     "WARNING: possible circular locking dependency detected": CrashKind.LOCKDEP,
     "WARNING: suspicious RCU usage": CrashKind.LOCKDEP,
+    "WARNING: circular locking deadlock detected!": CrashKind.LOCKDEP,
     "[ INFO: possible recursive locking detected ]": CrashKind.LOCKDEP,
     "[ BUG: Invalid wait context ]": CrashKind.LOCKDEP,
     "Division by zero in kernel.": CrashKind.WARNING,
     'irq 27: nobody cared (try booting with the "irqpoll" option)': CrashKind.WARNING,
     "INFO: trying to register non-static key.": CrashKind.LOCKDEP,
     "insmod: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL)": CrashKind.WARNING,
+    "cat: page allocation stall for 10 secs: order:0, mode:0x1": CrashKind.WARNING,
     "refcount_t: underflow; use-after-free.": CrashKind.WARNING,
     "sysfs: cannot create duplicate filename '/class/misc/CMA_demo'": CrashKind.WARNING,
 }
@@ -91,6 +100,9 @@ HARMLESS = (
     "CPU: PIPT / VIPT nonaliasing data cache, VIPT nonaliasing instruction cache",
     "hw-breakpoint: debug architecture 0x4 unsupported.",
     "INFO: lockdep is turned off.",
+    "WARNING: The mand mount option has been deprecated and",
+    "WARNING: workqueue cpumask: online intersect > possible intersect",
+    "ODEBUG: Out of memory. ODEBUG disabled",
 )
 
 

@@ -146,6 +146,56 @@ def test_a_panic_that_somebody_asked_for_is_one() -> None:
     assert kinds(*stamped(BOOT, *lines)) == [CrashKind.PANIC]
 
 
+def test_lockdep_s_stack_stands_below_words_of_its_own() -> None:
+    head = "WARNING: possible circular locking dependency detected"
+    between = ["sh/50 is trying to acquire lock:", "       lock_acquire+0x1/0x2", "other info"]
+    lines = stamped(BOOT, "=" * 54, head, *between, "stack backtrace:", *STACK, "and on")
+    assert kinds(*lines) == [CrashKind.LOCKDEP]
+
+
+@pytest.mark.parametrize("frames", [STACK[3:], OLD_STACK[2:]])
+@pytest.mark.parametrize("cut", [[], ["14/0x20)"]])
+def test_a_log_that_begins_in_the_middle_of_a_stack_holds_a_report(
+    frames: list[str], cut: list[str]
+) -> None:
+    lines = [*cut, *stamped(*frames, *frames, "Code: e59f0010 (e5800000)", END, "and on")]
+    assert kinds(*lines) == [CrashKind.BACKTRACE]
+
+
+@pytest.mark.parametrize(
+    ("mark", "kind"),
+    [
+        (END, CrashKind.BACKTRACE),
+        ("---[ end Kernel panic - not syncing: Fatal exception ]---", CrashKind.PANIC),
+    ],
+)
+def test_an_end_whose_beginning_is_lost_is_a_report(mark: str, kind: CrashKind) -> None:
+    (head,) = heads(*stamped("usb 1-1: reset", "** 12 printk messages dropped **", mark))
+    assert (head.kind, head.text) == (kind, mark)
+
+
+def test_lines_between_a_stack_and_its_end_mark_are_of_the_report() -> None:
+    warning = "WARNING: CPU: 0 PID: 1 at mm/cma.c:1"
+    between = ["irq event stamp: 123", "hardirqs last enabled at (123): [<c01>] x+0x1/0x2"]
+    assert kinds(*stamped(BOOT, warning, *STACK, *between, END, "and on")) == [CrashKind.WARNING]
+
+
+def test_messages_whose_line_ends_are_lost_are_all_read() -> None:
+    line = "".join(stamped("random: crng init done", "Kernel panic - not syncing: x", "Rebooting"))
+    (head,) = heads(*stamped(BOOT), line)
+    assert (head.kind, head.text) == (CrashKind.PANIC, "Kernel panic - not syncing: x")
+
+
+def test_a_stamped_warning_without_a_place_counts_with_the_kernel_s_marks_alone() -> None:
+    assert kinds(*stamped(BOOT, "WARNING: never heard of", "and on")) == []
+    (proved,) = heads(*stamped(BOOT, "WARNING: never heard of", *STACK, "and on"))
+    assert (proved.kind, proved.text) == (CrashKind.WARNING, "WARNING: never heard of")
+    (ended,) = heads(*stamped(BOOT, "WARNING: never heard of", END))
+    assert ended.text == "WARNING: never heard of"
+    oom = "sh invoked oom-killer: gfp_mask=0x1"
+    assert kinds(*stamped(BOOT, oom, "WARNING: a message", *STACK, "on")) == [CrashKind.OOM]
+
+
 # Consoles without time stamps, shared with programs
 
 
