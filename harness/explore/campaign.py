@@ -40,8 +40,9 @@ _NUMBERS: dict[str, st.SearchStrategy[int]] = {
 _WEIGHTS = {"alloc": 5, "release": 4, "fill": 2, "check": 2, "look": 2, "debug_alloc": 2}
 """How often an operation is offered; others once."""
 
-_SHORTEN_SECONDS = 240.0
+SHORTEN_SECONDS = 240.0
 """For what Hypothesis, which stops after five minutes, has left to be taken out."""
+_NO_SHRINKING = (hypothesis.Phase.reuse, hypothesis.Phase.generate)
 
 Run = Callable[[Sequence[Operation]], None]
 """Runs a sequence on a pristine guest; raises where it differs from the model."""
@@ -55,15 +56,19 @@ class HostTrouble(BaseException):
         self.error = error
 
 
-def machine_of(run: Run, last: list[tuple[Operation, ...]]) -> type[RuleBasedStateMachine]:
-    """The state machine whose sequences `run` runs; `last` gets each, as the newest one."""
+def machine_of(
+    run: Run, failed: list[tuple[tuple[Operation, ...], HarnessError]]
+) -> type[RuleBasedStateMachine]:
+    """The state machine whose sequences `run` runs; `failed` gets the newest one that failed, and
+    how.
+    """
 
     def teardown(self: Any) -> None:
         operations = tuple(self.operations)
-        last[:] = [operations]
         try:
             run(operations)
         except HarnessError as error:
+            failed[:] = [(operations, error)]
             if error.verdict is Verdict.INFRASTRUCTURE:
                 raise HostTrouble(error) from error
             raise
@@ -98,13 +103,15 @@ def explore(
     database: Path | None = None,
     examples: int = _BATCH,
     steps: int = STEPS,
+    shorten: float | None = None,
 ) -> tuple[tuple[Operation, ...], HarnessError] | None:
     """Runs sequences for so many seconds; the shortest one on which a guest differed, and how; None
-    where none did. What `database` (a directory) has from other runs is tried first.
+    where none did. What `database` (a directory) has from other runs is tried first. `shorten` are
+    the seconds to shorten it where Hypothesis is not to shrink it first, which takes minutes.
 
     Raises `HarnessError` where the host is at fault.
     """
-    last: list[tuple[Operation, ...]] = []
+    failed: list[tuple[tuple[Operation, ...], HarnessError]] = []
     end = time.monotonic() + seconds
     batch = 0
     while batch == 0 or time.monotonic() < end:
@@ -117,15 +124,20 @@ def explore(
             report_multiple_bugs=False,
             print_blob=False,
             verbosity=hypothesis.Verbosity.quiet,
+            phases=tuple(hypothesis.Phase) if shorten is None else _NO_SHRINKING,
         )
-        seeded = hypothesis.seed(seed + batch)(machine_of(run, last))
+        seeded = hypothesis.seed(seed + batch)(machine_of(run, failed))
         try:
             run_state_machine_as_test(seeded, settings=settings)
         except HostTrouble as trouble:
             raise trouble.error from None
-        except HarnessError as error:
-            # Hypothesis ends with a run of the smallest sequence that still fails.
-            return minimised(run, last[0], error)
+        except (HarnessError, hypothesis.errors.Flaky):
+            # Hypothesis ends with a run of the smallest sequence that still fails; one that failed
+            # and then did not is told as it failed.
+            sequence, error = failed[0]
+            if error.verdict is Verdict.INFRASTRUCTURE:
+                raise error from None
+            return minimised(run, sequence, error, SHORTEN_SECONDS if shorten is None else shorten)
         batch += 1
     return None
 
@@ -134,7 +146,7 @@ def minimised(
     run: Run,
     operations: Sequence[Operation],
     error: HarnessError,
-    seconds: float = _SHORTEN_SECONDS,
+    seconds: float = SHORTEN_SECONDS,
 ) -> tuple[tuple[Operation, ...], HarnessError]:
     """A sequence without what can be taken out of it, in runs of operations and one by one, and how
     a guest differs on that; `error` is how it does on `operations`.

@@ -187,6 +187,42 @@ def test_a_difference_is_shrunk_to_what_it_takes() -> None:
     assert "a page is left" in str(found[1])
 
 
+def test_a_difference_that_is_not_to_be_shrunk_is_told_as_it_was_found() -> None:
+    lengths: list[int] = []
+
+    def run(operations: Sequence[Operation]) -> None:
+        lengths.append(len(operations))
+        if len(operations) > 3:
+            raise JudgementError(f"differs after {len(operations)}")
+
+    found = explore(run, seconds=0, seed=1, examples=30, steps=20, shorten=0)
+    assert found is not None
+    assert len(found[0]) > 3
+    assert str(found[1]) == f"differs after {len(found[0])}"
+    assert sum(length > 3 for length in lengths) <= 4, "and once more, to be sure"
+
+
+@pytest.mark.parametrize("then", [None, HarnessError("no memory")])
+def test_a_difference_that_does_not_come_again_is_told(then: HarnessError | None) -> None:
+    calls = 0
+
+    def run(operations: Sequence[Operation]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise JudgementError("differs")
+        if then is not None:
+            raise then
+
+    if then is None:
+        found = explore(run, seconds=0, seed=1)
+        assert found is not None
+        assert str(found[1]) == "differs"
+    else:
+        with pytest.raises(HarnessError, match="no memory"):
+            explore(run, seconds=0, seed=1)
+
+
 def test_what_is_not_needed_is_taken_out_also_where_it_needs_another() -> None:
     def run(operations: Sequence[Operation]) -> None:
         names = [operation.name for operation in operations]
