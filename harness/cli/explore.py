@@ -6,6 +6,7 @@ Exit status: 0 no difference, 1 a guest differs from the model, 2 bad input, 3 i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import time
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
     "--seed", metavar="S", type=click.IntRange(0), help="Of the sequences (it is printed)."
 )
 @click.option("--replay", metavar="FILE", type=options.PATH, help="Run the sequence of a file.")
+@click.option(
+    "--processors",
+    metavar="N",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="Processors of the guests.",
+)
 @options.jobs("Processes that look at once.")
 @options.cluster
 @options.output("Where sequences that were found go (default: artifacts/explore).")
@@ -45,6 +54,7 @@ def command(
     minutes: float,
     seed: int | None,
     replay: Path | None,
+    processors: int,
     jobs: int,
     cluster: ClusterChoice,
     output: Path | None,
@@ -65,18 +75,18 @@ def command(
     place = (output or ARTIFACTS / "explore").absolute()
     claim(place, shared=True)
     if replay is not None:
-        return _replay(chosen(system), replay, place)
+        return _replay(chosen(system), processors, replay, place)
     seed = random.randrange(1 << 16) if seed is None else seed
     if jobs > 1 or cluster.address:
         from harness.cli.explore_jobs import explore_jobs
 
         if not cluster.address:
             chosen(system)  # built once, before several look for it
-        return explore_jobs(jobs, minutes, seed, place, system, cluster)
-    return _look(chosen(system), minutes * 60, seed, place, as_json)
+        return explore_jobs(jobs, minutes, seed, processors, place, system, cluster)
+    return _look(chosen(system), processors, minutes * 60, seed, place, as_json)
 
 
-def _explorer(system: Any, place: Path) -> Any:
+def _explorer(system: Any, processors: int, place: Path) -> Any:
     from harness.builders.cache import cache_root
     from harness.cli.systems import say
     from harness.explore.guests import Explorer
@@ -86,20 +96,23 @@ def _explorer(system: Any, place: Path) -> Any:
 
     store = TemplateStore(cache_root() / "templates", warm)
     machines = place / "machines"
-    setup = prepare(system.config, store, machines, say)
+    config = dataclasses.replace(system.config, processors=processors)
+    setup = prepare(config, store, machines, say)
     return Explorer(store, setup, machines, say)
 
 
-def _replay(system: Any, path: Path, place: Path) -> int:
+def _replay(system: Any, processors: int, path: Path, place: Path) -> int:
     from harness.explore.sequence import read
 
     found = read(path)
-    _explorer(system, place).run(found.operations)
+    _explorer(system, processors, place).run(found.operations)
     print(f"no difference in {len(found.operations)} operations of {path.name}")
     return 0
 
 
-def _look(system: Any, seconds: float, seed: int, place: Path, as_json: bool) -> int:
+def _look(
+    system: Any, processors: int, seconds: float, seed: int, place: Path, as_json: bool
+) -> int:
     from harness.builders.cache import Cache
     from harness.cli.systems import say
     from harness.explore import kept
@@ -107,7 +120,7 @@ def _look(system: Any, seconds: float, seed: int, place: Path, as_json: bool) ->
     from harness.explore.model import effective
     from harness.explore.sequence import Found
 
-    explorer = _explorer(system, place)
+    explorer = _explorer(system, processors, place)
     memory = Cache().directory(kept.DIRECTORY)
     before = list(kept.kept(memory))
     if before:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import explore_jobs
+from harness.cli import explore, explore_jobs
+from harness.cli.options import words_of
 from harness.engine.choose import ClusterChoice
 from harness.engine.task import Engine
 from harness.gate import queue
@@ -172,7 +173,7 @@ def test_an_exploration(
     examples.mkdir()
     (examples / "before").write_text("known before")
     system = {"kernel": "6.12", "unpatched": False, "memory": None, "area": "A"}
-    status = explore_jobs.explore_jobs(2, 0.5, 7, tmp_path, system, ClusterChoice())
+    status = explore_jobs.explore_jobs(2, 0.5, 7, 2, tmp_path, system, ClusterChoice())
     assert status == 1
     said = capsys.readouterr().out
     assert "seed 7 known before" in said
@@ -180,6 +181,21 @@ def test_an_exploration(
     assert {path.name for path in examples.iterdir()} == {"before", "new-7", "new-1007"}
     words = " ".join(stub.tasks[0].argv)
     assert words.endswith("--kernel 6.12 --area A")
+    assert "--processors 2" in words
+
+
+@pytest.mark.parametrize("more", [[], ["--config", "a", "--config", "b", "--memory", "256"]])
+def test_an_exploration_s_processes_get_the_options_that_were_given(
+    more: list[str], tmp_path: Path
+) -> None:
+    for name in more[1:4:2]:
+        (tmp_path / name).touch()
+    words = [str(tmp_path / word) if word in ("a", "b") else word for word in more]
+    seen = explore.command.make_context("explore", words).params
+    own = ("minutes", "seed", "replay", "processors", "jobs", "cluster", "output", "as_json")
+    system = {name: value for name, value in seen.items() if name not in own}
+    again = explore.command.make_context("explore", words_of(system)).params
+    assert again == seen
 
 
 COMMIT = """
