@@ -28,6 +28,7 @@ from harness.host.progress import Progress
 from harness.imageset import kconfig
 from harness.imageset.features import NEEDS, Feature, of_config
 from harness.imageset.linetable import LINE_FLAGS, OBJECTS
+from harness.plaintext import line
 
 RECIPE = "1"
 """Part of the key: raise it when the way of building changes the result."""
@@ -43,6 +44,7 @@ _STEPS = {"6.1": 1440, "6.12": 1540, "7.3": 1600}
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]*( \[M\])? +\S")
 # From 5.7 on the kernel's own host tools say what gcc 10 made the default.
 _COMMON_BEFORE = (5, 7)
+_LARGEST_FRAGMENT = 1 << 20
 _PROGRAMS = ("make", "gcc", "bc", "bison", "flex", "patch", "perl", "tar", "xz", "lz4")
 
 
@@ -302,14 +304,17 @@ def say_not_taken(kernel: KernelTree, recipe: Recipe, progress: Progress) -> Non
 def kconfig_fragment(path: Path) -> dict[str, str]:
     """The options of a user's fragment. Raises `UserError` with the line that is none."""
     try:
-        text = path.read_text()
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST_FRAGMENT + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise UserError(f"cannot read the configuration {path}: {reason}") from error
+    if len(text) > _LARGEST_FRAGMENT:
+        raise UserError(f"the configuration {path} is larger than {_LARGEST_FRAGMENT >> 20} MiB")
     wrong = kconfig.first_wrong_line(text)
     if wrong is not None:
         raise UserError(
-            f"{path}:{wrong[0]}: `{wrong[1]}` is no option: expected CONFIG_NAME=value or"
+            f"{path}:{wrong[0]}: `{line(wrong[1], 80)}` is no option: expected CONFIG_NAME=value or"
             " # CONFIG_NAME is not set"
         )
     return kconfig.parse(text)

@@ -48,7 +48,7 @@ def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> l
     callback=_rows,
     help=f"Which of {', '.join(ROWS)} (default: all).",
 )
-@click.option("--svg", metavar="FILE", type=options.PATH, help="Write the plot there.")
+@click.option("--svg", metavar="FILE", type=options.OUTPUT, help="Write the plot there.")
 @options.as_json("Print the figures as JSON.")
 @options.unconfined
 @options.debug

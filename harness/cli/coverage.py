@@ -16,9 +16,9 @@ from harness.host.project import ARTIFACTS
 @click.command
 @click.argument("record", required=False, type=options.PATH)
 @click.option("--file", "only", metavar="PATH", help="This file of the kernel tree alone.")
-@click.option("--lcov", metavar="FILE", type=options.PATH, help="Write LCOV's tracefile.")
-@click.option("--html", "page", metavar="FILE", type=options.PATH, help="Write a page.")
-@click.option("--cobertura", metavar="FILE", type=options.PATH, help="Write Cobertura's XML.")
+@click.option("--lcov", metavar="FILE", type=options.OUTPUT, help="Write LCOV's tracefile.")
+@click.option("--html", "page", metavar="FILE", type=options.OUTPUT, help="Write a page.")
+@click.option("--cobertura", metavar="FILE", type=options.OUTPUT, help="Write Cobertura's XML.")
 @options.as_json("Print the figures as JSON.")
 @options.debug
 def command(

@@ -119,7 +119,7 @@ def chosen() -> Formats:
 
 
 def _option(name: str, metavar: str, what: str) -> Callable[[options.F], options.F]:
-    kind = options.PATH if metavar == "FILE" else str
+    kind = options.OUTPUT if metavar == "FILE" else str
     return click.option(
         name, metavar=metavar, type=kind, expose_value=False, callback=_keep, help=what
     )

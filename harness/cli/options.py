@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from harness.board import DEFAULT_MEMORY, RAM_MIB
 from harness.host.progress import Quiet
+from harness.host.userpath import usable
 from harness.imageset.model import PARTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,11 +44,14 @@ class UserPath(click.ParamType[Path]):
 
     name = "path"
 
+    def __init__(self, *, pipe: bool = False) -> None:
+        self._pipe = pipe
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Absolute, with ``~`` replaced."""
+        """Absolute, with ``~`` replaced. Raises `UserError` for what cannot be a path."""
         if str(value) == "-":
             return Path("-")
-        return Path(value).expanduser().absolute()
+        return usable(Path(value).expanduser().absolute(), pipe=self._pipe)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -57,6 +61,8 @@ class UserPath(click.ParamType[Path]):
 
 
 PATH = UserPath()
+OUTPUT = UserPath(pipe=True)
+"""A file that is written."""
 
 
 class PathOrWord(click.ParamType[str]):
@@ -90,7 +96,7 @@ class Kernel(click.ParamType[str | Path]):
         """A version as text, a directory or a file as path."""
         if isinstance(value, Path) or value == "newest" or _VERSION.fullmatch(value):
             return value  # type: ignore[no-any-return]
-        path = Path(value).expanduser().absolute()
+        path = usable(Path(value).expanduser().absolute())
         if not path.exists():
             near = _VERSION.search(value)
             self.fail(

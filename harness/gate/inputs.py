@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.gate.mails import looks_like_mail, read_mails
 from harness.gate.series import choose
 from harness.host.process import capture
+from harness.host.userpath import usable
 
 MOST_BYTES = 64 * 2**20
 _TAG = re.compile(r"^(?:\s*\[[^\]]*\])+\s*")
@@ -121,7 +122,7 @@ def _bytes(path: Path, name: str) -> bytes:
         elif path.is_dir():
             raise UserError(f"{path} is a directory: name its patches, in order")
         else:
-            with path.open("rb") as file:
+            with usable(path).open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -8,6 +8,8 @@ on it, so that two runs never share one. What an earlier run left there is moved
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from harness.errors import HarnessError, UserError
 from harness.host.files import write_text
 from harness.host.locking import FileLock
 from harness.host.project import ARTIFACTS
+from harness.plaintext import line
 
 MARKER = ".harness-output"
 EARLIER = "earlier"
@@ -160,16 +163,22 @@ def check_file(path: Path, heads: Sequence[str]) -> None:
     try:
         if path.is_dir():
             raise UserError(f"{path} is a directory: name a file")
+        if path.is_fifo():
+            # Without a reader the write would wait for ever.
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         if not path.is_file():
             return
         with path.open("rb") as file:
             there = file.read(64).decode("utf-8", "replace").lstrip().lower()
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UserError(f"nobody reads from the pipe {path}: start its reader first") from None
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     if there and not there.startswith(tuple(head.lower() for head in heads)):
+        known = line(" or ".join(heads))
         raise UserError(
-            f"{path} is there, and does not begin with {' or '.join(heads)}, so it is no result of"
-            " this harness: name a new file"
+            f"{path} is there, and does not begin with {known}, so it is no result of this harness:"
+            " name a new file"
         )
 
 

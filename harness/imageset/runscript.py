@@ -126,7 +126,7 @@ def _calls(text: str, path: Path, as_root: bool = False) -> tuple[list[list[str]
     complaints = done.stderr.decode(errors="replace").splitlines()
     names = re.compile(f"^(?:{re.escape(str(path))}|{re.escape(name)}/script): ")
     said = [names.sub("", line) for line in complaints if line.strip()]
-    return [call for call in calls if "-append" in call], said
+    return [call for call in calls if {"-append", "--append"} & set(call)], said
 
 
 def _read(call: Sequence[str], path: Path, notes: list[str]) -> Launch:

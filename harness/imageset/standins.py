@@ -15,7 +15,7 @@ PRELUDE = r"""
 _h_in= _h_called= _h_starts=0
 _h_qemu() {
   case " $* " in
-    *" -append "*) _h_called=1;;
+    *" -append "*|*" --append "*) _h_called=1;;
     *" -version "*|*" --version "*) echo "QEMU emulator version 7.2.0"; return 0;;
   esac
   { printf '%s\0' "$_h_mark" "$@" "$_h_mark"; } >&9

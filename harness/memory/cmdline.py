@@ -18,6 +18,8 @@ from harness.memory.model import Claim, Coverage, Failure, Reading, Windowed
 from harness.memory.ranges import AddressRange
 
 _NUMBER = re.compile(r"0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*)")
+_WORDS = re.compile(r'(?:[^\t-\r \xa0"]|"[^"]*(?:"|$))+')
+"""Between what isspace() of lib/ctype.c takes for a space."""
 _SUFFIXES = "kmgtpe"
 _WORD = 1 << 64
 _ALL = 1 << 40
@@ -27,7 +29,10 @@ _ORDERS = re.compile(r"^Free pages count per migrate type at order((?: +\d+)+)",
 
 
 def memparse(text: str) -> tuple[int, str]:
-    """The number at the start of `text`, with its unit, and what follows: never refuses any."""
+    """The number at the start of `text`, with its unit, and what follows: never refuses any.
+
+    It may have more bits than the kernel's; what becomes of them there depends on the version.
+    """
     match = _NUMBER.match(text)
     if match is None:
         return 0, text
@@ -41,12 +46,12 @@ def memparse(text: str) -> tuple[int, str]:
     unit = _SUFFIXES.find(rest[:1].lower()) if rest else -1
     if unit >= 0:
         value, rest = value << 10 * (unit + 1), rest[1:]
-    return value % _WORD, rest
+    return value, rest
 
 
 def kernel_arguments(text: str) -> Iterator[tuple[str, str | None]]:
     """Name and value of each argument that the kernel takes for its own (up to ``--``)."""
-    for word in re.findall(r'(?:[^\s"]|"[^"]*(?:"|$))+', text):
+    for word in _WORDS.findall(text):
         bare = word[1:].removesuffix('"') if word.startswith('"') else word
         name, equals, value = bare.partition("=")
         if name == "--" and not equals:
@@ -70,9 +75,10 @@ class _Asked:
         self.size, rest = memparse(value)
         if not rest.startswith("@"):
             return
-        self.base, rest = memparse(rest[1:])
+        base, rest = memparse(rest[1:])
+        self.base = base % _WORD
         if rest.startswith("-"):
-            self.limit, _ = memparse(rest[1:])
+            self.limit = memparse(rest[1:])[0] % _WORD
         else:
             self.limit = self.base + self.size
 
@@ -97,6 +103,9 @@ def read_command_line(
         return _refused(
             f"cma={asked.text}: the kernel reads a size of 0, and makes no area", source
         )
+    if asked.size >> 32:
+        note = f"cma={asked.text}: more than 32 bits: it depends on the kernel what it makes of it"
+        return Reading("command line", source, Coverage.DECLARED, notes=(note,))
     if asked.limit and asked.base + asked.size > asked.limit:
         return _refused(f"cma={asked.text}: it does not fit below its limit", source)
     windows: tuple[AddressRange, ...] = ()

@@ -2,10 +2,11 @@
 """Reserved memory as a device tree declares it: the blob on the host, or the live tree of a guest.
 
 The meaning of each property is as drivers/of/of_reserved_mem.c and drivers/of/fdt.c of Linux read
-it (5.0 to 6.12): an area's name in the kernel is its node's *full* name, including the unit
-address where it has one (``foo@69800000``; ``rmem->name`` is the ``uname`` of the flattened
-node); of several ``reg`` tuples only the first becomes the area; ``reg`` wins over ``size``; a
-node whose ``status`` is neither ``ok`` nor ``okay`` is no area.
+it (5.0 to 7.3): an area's name in the kernel is its node's *full* name, including the unit address
+where it has one (``foo@69800000``; ``rmem->name`` is the ``uname`` of the flattened node);
+``compatible`` is compared without regard to case; of several ``reg`` tuples only the first becomes
+the area; ``reg`` wins over ``size``; a node whose ``status`` is neither ``ok`` nor ``okay`` is no
+area.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from harness.memory import flattree
 from harness.memory.errors import AreaNotInDeviceTree, MalformedDeviceTree, NoReservedMemory
 from harness.memory.flattree import RawNode, RawTree
 from harness.memory.model import Claim, Coverage, Failure, Placed, Reading, Windowed
-from harness.memory.ranges import AddressRange, InvalidRange
+from harness.memory.ranges import AddressRange
 
 _ROOT_CELLS_DEFAULT = 1
 """OF_ROOT_NODE_ADDR_CELLS_DEFAULT in include/linux/of.h (the specification says 2)."""
@@ -51,7 +52,7 @@ class ReservedNode:
     @property
     def is_cma(self) -> bool:
         """Whether it declares a CMA area: an enabled, reusable, mapped ``shared-dma-pool``."""
-        pool = "shared-dma-pool" in self.compatible
+        pool = "shared-dma-pool" in map(str.lower, self.compatible)
         return self.available and pool and self.reusable and not self.no_map
 
     def claim(self, source: str) -> Claim | None:
@@ -68,7 +69,7 @@ class ReservedNode:
         reasons = []
         if not self.available:
             reasons.append("it is disabled (status)")
-        if "shared-dma-pool" not in self.compatible:
+        if "shared-dma-pool" not in map(str.lower, self.compatible):
             reasons.append("its compatible is not shared-dma-pool")
         if not self.reusable:
             reasons.append("it is not reusable")
@@ -150,7 +151,7 @@ class DeviceTree:
             claims=tuple(claims),
             ram=self.memory,
             failures=tuple(failures),
-            default_area=next((node.name for node in self.cma_nodes if node.cma_default), None),
+            default_areas=tuple(node.name for node in self.cma_nodes if node.cma_default),
         )
 
 
@@ -260,16 +261,31 @@ def _reserved_node(node: RawNode, cells: _Cells) -> ReservedNode:
     problems: list[str] = []
     properties = node.properties
 
-    def ranges(name: str) -> tuple[AddressRange, ...]:
+    def pairs(name: str) -> list[tuple[int, int]]:
         raw, width = properties.get(name, b""), 4 * (cells.address + cells.size)
         if len(raw) % width:
             problems.append(f"{name} has {len(raw)} bytes, which are no whole tuples of {width}")
+            return []
+        if name in properties and not raw:
+            problems.append(f"{name} is empty")
+        return _pairs(raw, cells)
+
+    def static() -> tuple[AddressRange, ...]:
+        """Of ``reg`` only the first pair is the area's."""
+        found = pairs("reg")
+        if found and not found[0][1]:
+            problems.append("reg has a tuple of size 0")
             return ()
-        try:
-            return tuple(AddressRange.from_size(base, size) for base, size in _pairs(raw, cells))
-        except InvalidRange:
-            problems.append(f"{name} has a tuple of size 0")
+        return tuple(AddressRange.from_size(base, size) for base, size in found if size)
+
+    def ranges() -> tuple[AddressRange, ...]:
+        """The kernel tries one after the other; an end of 0 is none at all."""
+        found = pairs("alloc-ranges")
+        if (0, 0) in found:
             return ()
+        if found and not any(size for _, size in found):
+            problems.append("alloc-ranges has a tuple of size 0 alone")
+        return tuple(AddressRange.from_size(base, size) for base, size in found if size)
 
     def number(name: str, expected: int, cells_name: str) -> int | None:
         raw = properties.get(name)
@@ -281,14 +297,12 @@ def _reserved_node(node: RawNode, cells: _Cells) -> ReservedNode:
             )
         return int.from_bytes(raw, "big") if len(raw) in (4, 8) else None
 
-    reg, windows = ranges("reg"), ranges("alloc-ranges")
+    reg, windows = static(), ranges()
     size = number("size", cells.size, "#size-cells")
     alignment = number("alignment", cells.address, "#address-cells")
     if "reg" in properties:
         # the kernel looks at neither size, alignment nor alloc-ranges of a static range
         problems = [problem for problem in problems if problem.startswith("reg ")]
-        if not reg and not problems:
-            problems.append("reg is empty")
     elif size is None and not problems:
         problems.append("it has neither reg nor size")
     elif size == 0:

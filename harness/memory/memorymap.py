@@ -185,7 +185,7 @@ class _Evidence:
         return reading.witness == "debugfs" or (reading.witness == "iomem" and self._iomem_lists)
 
     def _failures(self, name: str) -> tuple[Failure, ...]:
-        default = name in {reading.default_area for reading in self._readings}
+        default = any(name in reading.default_areas for reading in self._readings)
         return tuple(
             failure
             for reading in self._readings

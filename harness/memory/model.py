@@ -162,7 +162,7 @@ class Coverage(enum.Enum):
 class Reading:
     """All that one witness said. ``ram`` and ``kernel`` are empty where it says nothing of them.
 
-    ``default_area`` is the one whose node has ``linux,cma-default``, where the witness knows it.
+    ``default_areas`` are those whose node has ``linux,cma-default``, where the witness knows them.
     """
 
     witness: str
@@ -173,7 +173,7 @@ class Reading:
     kernel: tuple[NamedRange, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
-    default_area: str | None = None
+    default_areas: tuple[str, ...] = ()
 
     @property
     def observes(self) -> bool:

@@ -114,6 +114,8 @@ class Database:
         self.path = path.absolute()
         if not create and not path.is_file():
             raise UserError(f"there is no database {path}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file, so no database of nights can be in it")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)

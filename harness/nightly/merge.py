@@ -39,13 +39,14 @@ def merge(sources: Sequence[Path], to: Path, *, partial: bool = False) -> Merged
     for source in sources:
         if source.absolute() == to.absolute():
             raise UserError(f"{source} is both to be merged and the result: name another -o")
-    made = not to.exists()
+    files = [to.with_name(to.name + suffix) for suffix in ("", "-wal", "-shm")]
+    made = [path for path in files if not os.path.lexists(path)]
     try:
         return _merge(sources, to, partial)
     except BaseException:
-        if made:
-            for suffix in ("", "-wal", "-shm"):
-                to.with_name(to.name + suffix).unlink(missing_ok=True)
+        if to in made:
+            for path in made:
+                path.unlink(missing_ok=True)
         raise
 
 

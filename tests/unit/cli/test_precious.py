@@ -7,6 +7,7 @@ The options are asked of click and of pytest, so that a new one is tried by itse
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from harness.cli.app import command as PROGRAM
 from harness.cli.app import main
-from harness.cli.options import Kernel, UserPath
+from harness.cli.options import OUTPUT, Kernel, UserPath
 from harness.errors import UserError
 from tests.unit.precious import assert_nothing_is_lost, fill
 
@@ -138,3 +139,17 @@ def test_nothing_of_the_user_s_is_lost(
     if parameter.name == "output" and words[0] in EARLY and kind == "directory":
         assert status == 2
         assert "holds files that are not this harness's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "command", "parameter"), CASES)
+def test_what_no_command_can_take_is_said_at_once(
+    words: tuple[str, ...], command: click.Command, parameter: click.Parameter, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    bad = ["a\nb", "n" * 300]
+    if parameter.type is not OUTPUT:
+        bad.append("pipe")
+    with click.Context(command) as context:
+        for name in bad:
+            with pytest.raises(UserError):
+                parameter.type.convert(str(tmp_path / name), parameter, context)

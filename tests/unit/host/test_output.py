@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -187,3 +188,16 @@ def test_a_pipe_is_written_to_and_a_link_s_target_replaced(tmp_path: Path) -> No
     save(link, "<svg>", ["<svg"])
     assert link.is_symlink()
     assert (tmp_path / "real.svg").read_text() == "<svg>"
+
+
+def test_a_pipe_that_nobody_reads_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="nobody reads from the pipe"):
+        save(tmp_path / "pipe", "KTAP version 1\n", ("KTAP",))
+
+
+def test_the_reason_for_a_refusal_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(UserError) as caught:
+        save(tmp_path / "x", "", ('{\n "version"',))
+    assert "\n" not in str(caught.value)

@@ -109,6 +109,12 @@ def test_qemu_is_started_in_many_ways(start: str) -> None:
     assert ask(HEAD + RUN.replace("sudo ${QEMUT}", start) + "do_running").append == LINE
 
 
+def test_options_are_known_with_two_dashes_too() -> None:
+    words = RUN.replace("-append", "--append").replace("-m ${RAM", "--m ${RAM")
+    found = ask(HEAD + words + "do_running")
+    assert (found.append, found.memory_mib) == (LINE, 512)
+
+
 @pytest.mark.parametrize("tail", [" &\nwait", " | tee log", " 2>&1 >/dev/null", " || exit 1"])
 def test_what_comes_after_qemu_does_not_matter(tail: str) -> None:
     text = HEAD + RUN.replace('"${CMDLINE}"', '"${CMDLINE}"' + tail)

@@ -78,6 +78,12 @@ def test_numbers_are_read_as_memparse_reads_them(text: str, value: int, rest: st
         ("cma=8m@1792M-0x78000000", 8 * MIB, ((0x70000000, 0x78000000),)),
         ("cma=8M@0x70000000-", 8 * MIB, ((0x70000000, 1 << 40),)),
         ("cma=4M cma=8M", 8 * MIB, ()),
+        ("cma=64M\xa0cma=8M", 8 * MIB, ()),
+        ("cma=64M\u2003cma=8M", 64 * MIB, ()),
+        ("cma_pernuma=64M cma=8M numa_cma=0:1M", 8 * MIB, ()),
+        ('foo="bar cma=64M" cma=1G,x', 1 << 30, ()),
+        ("cma=100000000@0x60000000-0x70000000", 10**8, ((0x60000000, 0x70000000),)),
+        ("CMA=64M cma=0100000000", 16 * MIB, ()),
         ("cma=16M@0x70000000 cma=8M", 8 * MIB, ((0x70000000, 0x71000000),)),
     ],
 )
@@ -105,6 +111,14 @@ def test_what_the_kernel_refuses_is_a_failure_with_the_reason(text: str) -> None
     (failure,) = reading.failures
     assert failure.area == "reserved"
     assert text in failure.text
+
+
+@pytest.mark.parametrize("text", ["cma=4G", "cma=4097M", "cma=16E", "cma=99999999999999999999"])
+def test_from_what_has_more_than_32_bits_nothing_follows(text: str) -> None:
+    reading = read_command_line(text)
+    assert reading is not None
+    assert (reading.claims, reading.failures) == ((), ())
+    assert f"{text}: more than 32 bits" in reading.notes[0]
 
 
 @quick

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import UserError
 from harness.memory import (
     AddressRange,
+    AreaNotCreated,
     AreaNotInDeviceTree,
     DeviceTreeError,
     MalformedDeviceTree,
@@ -22,8 +23,10 @@ from harness.memory import (
     Placed,
     TruncatedDeviceTree,
     Windowed,
+    parse_dmesg,
     read_dtb,
     read_live_tree,
+    reconcile,
 )
 from tests.unit.memory.builders import BISCUITOS, MIB, Declared, build_dtb, live_tree, quick
 
@@ -211,9 +214,11 @@ def test_impossible_cell_counts_are_errors(raw: bytes) -> None:
         ({"size": b"\0\0"}, "size has 2 bytes"),
         ({"size": bytes(4)}, "size is 0"),
         ({"alloc-ranges": bytes(5)}, "alloc-ranges has 5 bytes"),
-        ({"alloc-ranges": bytes(8)}, "tuple of size 0"),
+        ({"alloc-ranges": b"\x60" + bytes(7)}, "tuple of size 0"),
+        ({"alloc-ranges": b""}, "alloc-ranges is empty"),
         ({"reg": bytes(12)}, "reg has 12 bytes"),
         ({"reg": b""}, "reg is empty"),
+        ({"reg": bytes(8)}, "reg has a tuple of size 0"),
     ],
 )
 def test_malformed_properties_spoil_their_own_area_only(
@@ -224,6 +229,43 @@ def test_malformed_properties_spoil_their_own_area_only(
     with pytest.raises(MalformedDeviceTree, match=words):
         tree.area("BiscuitOS_cma")
     assert [claim.name for claim in tree.reading().claims] == ["linux,cma"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "windows"),
+    [
+        (((0, 0),), []),
+        (((0x69000000, 0), (0x69800000, 0x800000)), [(0x69800000, 0x6A000000)]),
+        (((0x69800000, 0x800000), (0, 0)), []),
+    ],
+)
+def test_the_kernel_s_own_reading_of_an_empty_range(
+    pairs: tuple[tuple[int, int], ...], windows: list[tuple[int, int]]
+) -> None:
+    """An end of 0 is none, and what cannot hold the area is passed over."""
+    node = read_dtb(build_dtb([Declared("a", size=0x800000, windows=pairs)])).area("a")
+    assert list(node.windows) == [AddressRange(*pair) for pair in windows]
+
+
+def test_of_several_static_ranges_the_first_counts_even_if_others_are_empty() -> None:
+    declared = Declared("a", reg=((0x69800000, 0x800000), (0x70000000, 0)))
+    assert read_dtb(build_dtb([declared])).area("a").reg[0].start == 0x69800000
+
+
+def test_compatible_is_compared_as_the_kernel_does() -> None:
+    declared = Declared("a", size=0x800000, compatible="Shared-DMA-Pool")
+    assert read_dtb(build_dtb([declared])).area("a").is_cma
+
+
+def test_a_skipped_default_is_the_reason_for_each_node_that_says_so() -> None:
+    both = [Declared(name, size=0x800000, flags=("reusable", "linux,cma-default")) for name in "ab"]
+    reading = read_dtb(build_dtb(both)).reading()
+    assert reading.default_areas == ("a", "b")
+    words = 'OF: reserved mem: Skipping dt linux,cma-default for "cma=" kernel param.'
+    log = parse_dmesg(f"Booting Linux on physical CPU 0x0\n{words}\n").reading()
+    for name in "ab":
+        with pytest.raises(AreaNotCreated, match="Skipping dt"):
+            reconcile([reading, log], require=[name])
 
 
 def test_reservations_are_those_of_this_blob() -> None:

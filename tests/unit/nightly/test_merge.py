@@ -149,3 +149,25 @@ def test_a_file_cannot_be_merged_into_itself(tmp_path: Path) -> None:
     (path,) = shards(tmp_path, 1)
     with pytest.raises(UserError, match="both to be merged and the result"):
         merge([path], path)
+
+
+@pytest.mark.parametrize("target", ["/nowhere/at/all", "all"])
+def test_a_link_that_leads_nowhere_stays(tmp_path: Path, target: str) -> None:
+    to = tmp_path / "all"
+    to.symlink_to(target)
+    with pytest.raises(UserError):
+        merge(shards(tmp_path)[:1], to)
+    assert to.is_symlink()
+
+
+def test_a_merge_that_fails_removes_no_file_beside_its_own(tmp_path: Path) -> None:
+    (tmp_path / "all-shm.txt").touch()
+    (tmp_path / "broken").write_text("x")
+    with pytest.raises(UserError):
+        merge([tmp_path / "broken"], tmp_path / "all")
+    assert {path.name for path in tmp_path.iterdir()} == {"all-shm.txt", "broken"}
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no file"):
+        merge(shards(tmp_path), Path("/dev/null"))

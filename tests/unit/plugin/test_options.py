@@ -37,6 +37,7 @@ def test_without_the_option_qemu_tests_are_skipped_with_the_reason(
     ("arguments", "said"),
     [
         (["--qemu-kernel", "nowhere/zImage"], "--qemu-kernel: there is no file *nowhere/zImage"),
+        (["--qemu-kernel", "n" * 300], "*nnn*: File name too long"),
         (["--qemu-dts", "a.dts"], "--qemu-dts: there is no file *a.dts"),
         (
             ["--qemu-dts", "test_an_option_that_cannot_be_used_stops_the_run.py", "--qemu-dtb=x"],
