@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
-from harness.engine.connection import Member, Takes
+from harness.engine.member import Member, Takes
 
 _HEARD = 3
 """A worker tells what it runs now and then. What was on its way to it when it did may not be in

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Security
 
 from harness.engine.address import local_workers
 from harness.engine.identity import identity, parse
+from harness.engine.member import WORKER_NAME, Member, Takes
 from harness.engine.security import security_of
 from harness.errors import HarnessError
 
@@ -25,8 +23,6 @@ GUESTS, TREES = "guests", "trees"
 PLENTY = 1_000_000
 """How much a worker offers of what all its tasks need, and none uses up."""
 WORKER_MODULE = "harness.engine.worker"
-WORKER_NAME = "harness"
-"""What our part of a worker is called among its plugins and its metrics."""
 WORKER_SECONDS = 60.0
 """A worker that was not heard of for so long is given up; its tasks are run elsewhere."""
 FAILURES = 5
@@ -41,42 +37,6 @@ CONFIG = {
     "distributed.admin.tick.limit": "60s",
 }
 """Dask's own limits of memory are not for processes that it does not know."""
-
-
-class Takes(NamedTuple):
-    """What a task takes of a worker, or a worker has."""
-
-    guests: int
-    trees: int
-
-    def less(self, other: Takes) -> Takes:
-        """What is left."""
-        return Takes(self.guests - other.guests, self.trees - other.trees)
-
-    def fits(self, room: Takes) -> bool:
-        """Whether `room` is enough."""
-        return self.guests <= room.guests and self.trees <= room.trees
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A worker of the cluster."""
-
-    address: str
-    name: str
-    guests: int
-    trees: int
-    refused: str = ""
-    """Why it gets no tasks; empty where it does."""
-    heard: float = 0.0
-    """When it was heard of last, by the scheduler's clock."""
-    running: Mapping[str, Takes] = dataclasses.field(default_factory=dict)
-    """The keys of what it ran then, whoever asked for it, and what each takes."""
-
-    @property
-    def room(self) -> Takes:
-        """What was left then."""
-        return functools.reduce(Takes.less, self.running.values(), Takes(self.guests, self.trees))
 
 
 class Connection:

@@ -20,8 +20,9 @@ from typing import Any
 from harness.builders.tier import ENVIRONMENT as CACHE_URL
 from harness.engine.balance import Balance
 from harness.engine.builds import BuildPlan
-from harness.engine.connection import GUESTS, TREES, Connection, Member, Takes
+from harness.engine.connection import GUESTS, TREES, Connection
 from harness.engine.identity import identity
+from harness.engine.member import Member, Takes
 from harness.engine.pack import unpack
 from harness.engine.task import Done, State, Task
 from harness.errors import HarnessError

@@ -26,8 +26,8 @@ from harness.builders.key import Key
 from harness.builders.manifest import read_manifest
 from harness.builders.patch_tree import TREES
 from harness.engine import buildjob, peers
-from harness.engine.connection import WORKER_NAME, Takes
 from harness.engine.identity import identity
+from harness.engine.member import WORKER_NAME, Takes
 from harness.engine.pack import pack
 from harness.engine.process import TaskProcess
 from harness.engine.task import LAST_LINES, LOG, Task

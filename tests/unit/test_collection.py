@@ -33,6 +33,7 @@ def everything() -> tuple[list[pytest.Item], int]:
     return collect(str(TESTS))
 
 
+@pytest.mark.slow("all tests are collected once more")
 def test_every_test_file_is_collected() -> None:
     items, status = everything()
     assert status == 0
@@ -40,6 +41,7 @@ def test_every_test_file_is_collected() -> None:
     assert [file for file in modules("test_*.py") if file not in collected] == []
 
 
+@pytest.mark.slow("all tests are collected once more")
 def test_the_names_of_tests_do_not_change_from_run_to_run() -> None:
     """xdist's workers must agree on them, and so must the results of two nights: no time stamp of a
     compressed file, no address of an object."""

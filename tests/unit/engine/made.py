@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""What tests have workers do; a worker imports it by its name."""
+"""What tests have workers do; who collects tests does not wait for Dask to be imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from distributed import get_worker
+from typing import TYPE_CHECKING
 
 from harness.builders.cache import BuildDirectory, Cache, Key
-from harness.engine import worker
-from harness.engine.worker import Built, _here, take_over
+
+if TYPE_CHECKING:
+    from harness.engine.worker import Built
 
 KEY = Key("thing", {"source": "1"})
 
 
 def build(log: str) -> Built:
     """Makes a small entry in this worker's cache, and notes that it did."""
+    from distributed import get_worker
+
+    from harness.engine.worker import Built
 
     def make(build_dir: BuildDirectory) -> None:
         (build_dir.out / "file").write_text("content" * 1000)
@@ -30,6 +33,8 @@ def build(log: str) -> Built:
 
 def take(built: Built) -> str:
     """Takes it over into this worker's cache; what it holds there."""
+    from harness.engine.worker import _here, take_over
+
     own, plugin, _ = _here()
     take_over(own, plugin, built)
     return (Cache().root / "entries" / KEY.slug / "file").read_text()
@@ -43,4 +48,6 @@ def damage() -> None:
 
 def fill_disk() -> None:
     """Has this worker find no room from now on."""
+    from harness.engine import worker
+
     worker.ROOM = 1 << 62

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.engine.balance import Balance
-from harness.engine.connection import Member, Takes
+from harness.engine.member import Member, Takes
 
 
 class Given(NamedTuple):

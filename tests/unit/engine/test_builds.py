@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from harness.builders.cache import BuildDirectory, Cache
-from harness.engine.dask import DaskEngine
 from harness.errors import HarnessError
 from tests.unit.engine import made
 from tests.unit.engine.test_faults import Cluster
@@ -90,6 +89,8 @@ def test_one_that_is_damaged_where_it_lies_is_not_taken(connection: Any, tmp_pat
 def test_a_worker_whose_disk_is_full_gets_no_task(connection: Any, tmp_path: Path) -> None:
     where = addresses(connection)
     connection.client.run(made.fill_disk, workers=[where["one"]])
+    from harness.engine.dask import DaskEngine
+
     with DaskEngine(connection) as engine:
         found = run(engine, tmp_path / "out", *(task(f"t{n}", "pass") for n in range(4)))
     assert {done.host for done in found.values()} == {"two"}

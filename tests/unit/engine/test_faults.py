@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from harness.engine.choose import ClusterChoice, open_engine
-from harness.engine.dask import DaskEngine
 from harness.engine.task import Done, Engine
 from harness.errors import HarnessError
 from harness.host.project import ROOT
@@ -194,6 +193,8 @@ def test_two_of_three_workers_are_killed_and_all_results_come_once(
 def test_a_lost_worker_s_task_does_not_wait_for_a_busy_one_where_another_has_room(
     cluster: Cluster, tmp_path: Path
 ) -> None:
+    from harness.engine.dask import DaskEngine
+
     cluster.add("one", "two", guests=2)
     tasks = Tasks(tmp_path)
     with open_engine(ClusterChoice(cluster.address), 1) as engine:

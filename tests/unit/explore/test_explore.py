@@ -177,6 +177,7 @@ class LosesAPage:
             raise JudgementError("a page is left")
 
 
+@pytest.mark.slow("long sequences are made and shrunk")
 def test_a_difference_is_shrunk_to_what_it_takes() -> None:
     found = explore(LosesAPage(), seconds=0, seed=7, examples=300, steps=20)
     assert found is not None

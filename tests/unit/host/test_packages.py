@@ -93,6 +93,7 @@ def essential() -> set[str]:
     return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("yes ")}
 
 
+@pytest.mark.slow("all code is read")
 @pytest.mark.skipif(shutil.which("dpkg") is None, reason="only dpkg knows whose a program is")
 def test_every_program_is_in_the_list_or_on_every_debian() -> None:
     listed, theirs = {Path(name).name for name in packages()}, set(packages().values())
@@ -111,4 +112,4 @@ def test_every_program_is_in_the_list_or_on_every_debian() -> None:
 
 
 def test_what_is_listed_is_found_by_the_scan() -> None:
-    assert {"git", "dtc", "bwrap"} <= set(programs("harness"))
+    assert {"git", "dtc", "bwrap"} <= set(programs("harness/builders"))
