@@ -123,7 +123,7 @@ class Storage:
         """
         argv = [*self._memory(config, given), *self._drive(config, given)]
         if self.state is not None:
-            return [*argv, "-incoming", "defer"]
+            return [*argv, "-S", "-incoming", "defer"]
         images = config.images
         argv += ["-kernel", given.file(images.kernel), "-dtb", given.file(images.dtb)]
         if images.initrd is not None:

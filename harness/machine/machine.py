@@ -463,8 +463,11 @@ class Machine:
         assert abilities is not None
         descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
         self._migrate("migrate-incoming", descriptor, abilities, timeout)
-        # The display's vertical blank stands still, and a kernel that waits for it would warn.
+        # The display's vertical blank stands still, and a kernel that waits for it would warn: it
+        # goes on before the guest does.
         self.bus.write(DISPLAY_CONTROL, self.bus.read(DISPLAY_CONTROL))
+        if self._gdb_terminal is None:
+            self.qmp.execute("cont")
         self._announce_gdb()
 
     def _migrate(self, command: str, descriptor: int, abilities: Abilities, timeout: float) -> None:

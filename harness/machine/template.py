@@ -110,8 +110,7 @@ class Meta:
 def freeze(machine: Machine, directory: Path) -> None:
     """Writes the device state of a machine whose RAM is `directory`'s file; it stops with that.
 
-    It is not stopped before: the state says then that the machine runs, and its clones start
-    without being told to.
+    It is not stopped before: QEMU stops it itself.
     """
     abilities = machine.save(directory / STATE)
     (directory / CONSOLE).write_bytes(machine.log.bytes())
