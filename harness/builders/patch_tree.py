@@ -446,7 +446,10 @@ class PatchTree:
         self._mirror.lend()
         source = self.root / "images" / "module"
         words = [*self._make, f"M={source}", "modules"]
+        before = len(self.steps)
         self._run(words, "making cma.ko")
+        # From 6.13 on kbuild names the files of a module by where they are in its directory.
+        self.steps[before:] = [str(source / step) for step in self.steps[before:]]
         return take(self.root, f"images/module/{MODULE}", to)
 
     def _make_app(self, to: Path) -> Path:
