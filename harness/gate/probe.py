@@ -28,6 +28,11 @@ from harness.machine.machine import BOOT_TIMEOUT, Machine
 
 CYCLES = {"one page": (4096, 300), "1 MiB": (1 << 20, 50)}
 """What is allocated and at once released while time is taken: bytes, and how often."""
+SETTLED = 40
+"""Seconds of the guest's after which the kernel has said what it says late: probes that were put
+off (10 s), regulators and clocks that nobody uses (30 s). Else the host's load decides whether it
+has, since the guest's clock leaps while the guest waits.
+"""
 WARNING_LEVEL = 4
 """``KERN_WARNING`` (include/linux/kern_levels.h): this and below is worth a finding."""
 _MOST_LINES, _WIDEST, _MOST_CHANGES = 4000, 400, 1000
@@ -45,7 +50,7 @@ class Probe:
     transcript: tuple[str, ...]
     """The kernel's log up to init, with its time stamps."""
     warnings: tuple[str, ...]
-    """Its messages of `WARNING_LEVEL` and more severe, up to the end of the allocations."""
+    """Its messages of `WARNING_LEVEL` and more severe, up to `SETTLED`."""
     boot_ms: float
     """The guest's time at which init was started."""
     cycle_us: dict[str, float]
@@ -72,6 +77,8 @@ def probe(
         guest.insmod()
         for name in CYCLES:
             guest.run(_timed(guest.app_path(), name), timeout)
+        # An idle guest's clock leaps: this costs no time.
+        guest.run(f"sleep {SETTLED}", timeout)
         records = _records(guest.run(f"dmesg -r -s {1 << 20}").text)
         machine.settle()
         log = machine.log.text().splitlines()
