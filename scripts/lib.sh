@@ -209,6 +209,14 @@ set_up() {
 	) 9<"$root/requirements.txt"
 }
 
+# keep_bytecode: warm is warm. What Python compiles, pytest's rewritten tests too, is kept beside the
+# environment, also for those who want no __pycache__ in the tree; not that of tests' own directories.
+keep_bytecode() {
+	unset PYTHONDONTWRITEBYTECODE
+	export PYTHONPYCACHEPREFIX=$root/.venv/pycache
+	rm -rf "$PYTHONPYCACHEPREFIX/tmp" "$PYTHONPYCACHEPREFIX$root/artifacts" 2>/dev/null || true
+}
+
 # harness WORDS...: becomes the command of this checkout; its usage lines show the script.
 harness() {
 	PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HARNESS_PROGRAM=$0 \

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import harness
 from harness import board
 
@@ -25,6 +27,7 @@ def constants(path: Path) -> set[object]:
     return found
 
 
+@pytest.mark.slow("all code is read")
 def test_every_fact_of_the_board_stands_once() -> None:
     facts = {board.RAM_START, board.QEMU, board.LOG, board.COMMANDS, board.EARLY_CONSOLE}
     facts |= {f"console={board.LOG}", f"{board.MACHINE},{board.MACHINE_OPTIONS}"}

@@ -70,6 +70,21 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def test_what_python_compiles_is_kept_beside_the_environment(machine: Machine) -> None:
+    code = machine.root / "code"
+    code.mkdir()
+    (code / "some.py").write_text("")
+    old = machine.checkout / ".venv" / "pycache" / "tmp" / "old.pyc"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    words = f"keep_bytecode; cd '{code}'; {sys.executable} -c 'import some'"
+    done = machine.run(words, PYTHONDONTWRITEBYTECODE="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in code.iterdir()] == ["some.py"]
+    assert list((machine.checkout / ".venv" / "pycache").rglob("some.*.pyc"))
+    assert not old.exists(), "tests' own directories are new each time"
+
+
 @pytest.mark.parametrize(
     ("text", "family"),
     [

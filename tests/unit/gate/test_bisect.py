@@ -28,26 +28,32 @@ def imported(count: int) -> str:
     return "\n".join(text) + "\n"
 
 
+def made(place: Path, count: int) -> Path:
+    """A repository with commits 0 to `count`."""
+    place.mkdir()
+    git(place, "init", "-q", "-b", "main")
+    git(place, "fast-import", "--quiet", data=imported(count))
+    git(place, "reset", "-q", "--hard")
+    return place
+
+
+def git(place: Path, *words: str, data: str = "") -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=place, check=True, capture_output=True, text=True, input=data
+    )
+    return done.stdout
+
+
 class History:
     """A line of commits; those from `bad_from` on are bad, and some cannot be judged."""
 
-    def __init__(self, place: Path, count: int) -> None:
+    def __init__(self, place: Path) -> None:
         self.place = place
-        place.mkdir()
-        self.git("init", "-q", "-b", "main")
-        self.git("fast-import", "--quiet", data=imported(count))
-        self.git("reset", "-q", "--hard")
-        self.commits = self.git("rev-list", "--reverse", "HEAD").split()
+        self.commits = git(place, "rev-list", "--reverse", "HEAD").split()
         self.bad_from = 1
         self.skipped: set[int] = set()
         self.tested: list[int] = []
         self.targets: list[Sequence[str]] = []
-
-    def git(self, *words: str, data: str = "") -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=self.place, check=True, capture_output=True, text=True, input=data
-        )
-        return done.stdout
 
     def test(self, commit: str, targets: Sequence[str]) -> Tested:
         number = self.commits.index(commit)
@@ -67,9 +73,15 @@ class History:
         return self.commits.index(found.first_bad), len(found.steps), found.proved
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For all tests: a search only reads it."""
+    return made(tmp_path_factory.mktemp("bisect") / "tree", 20)
+
+
 @pytest.fixture
-def history(tmp_path: Path) -> History:
-    return History(tmp_path / "tree", 20)
+def history(tree: Path) -> History:
+    return History(tree)
 
 
 @pytest.mark.parametrize("bad", [1, 7, 13, 20])
@@ -179,11 +191,12 @@ class TestRun:
         assert app.main(["bisect", "--run", *words]) >= 128
         assert app.main(["bisect", *words]) == 2
 
-    def test_the_kept_tree_is_the_oldest_good_commit_s(self, history: History) -> None:
+    def test_the_kept_tree_is_the_oldest_good_commit_s(self, tmp_path: Path) -> None:
+        history = History(made(tmp_path / "tree", 9))
         assert bisect_cli._known_good(history.place) is None
         for number in (9, 3, 6):
             commit = history.commits[number]
-            history.git("update-ref", f"refs/bisect/good-{commit}", commit)
+            git(history.place, "update-ref", f"refs/bisect/good-{commit}", commit)
         assert bisect_cli._known_good(history.place) == history.commits[3]
 
 

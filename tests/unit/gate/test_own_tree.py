@@ -47,6 +47,21 @@ def test_what_is_not_committed(tree: Path) -> None:
         own_tree.uncommitted(Repository(tree), staged=True)
 
 
+@pytest.fixture(scope="module")
+def branched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree that is only read: a branch of three commits, and one more on what it is based on."""
+    tree = make(tmp_path_factory.mktemp("branched") / "linux")
+    git(tree, "checkout", "-q", "-b", "topic", "--track", "main")
+    series(tree, "a")
+    git(tree, "tag", "v1")
+    series(tree, "b", "c")
+    git(tree, "checkout", "-q", "main")
+    write(tree, {"mm/other.c": "it went on\n"})
+    commit(tree, "elsewhere")
+    git(tree, "checkout", "-q", "topic")
+    return tree
+
+
 @pytest.mark.parametrize(
     ("words", "base", "judged"),
     [
@@ -61,16 +76,8 @@ def test_what_is_not_committed(tree: Path) -> None:
         ("@{u}..", "first", ["a", "b", "c"]),
     ],
 )
-def test_commits(tree: Path, words: str, base: str, judged: list[str]) -> None:
-    git(tree, "checkout", "-q", "-b", "topic", "--track", "main")
-    series(tree, "a")
-    git(tree, "tag", "v1")
-    series(tree, "b", "c")
-    git(tree, "checkout", "-q", "main")
-    write(tree, {"mm/other.c": "it went on\n"})
-    commit(tree, "elsewhere")
-    git(tree, "checkout", "-q", "topic")
-    assert seen(changed(tree, words)) == (base, judged)
+def test_commits(branched: Path, words: str, base: str, judged: list[str]) -> None:
+    assert seen(changed(branched, words)) == (base, judged)
 
 
 def test_a_range_without_a_commit_and_a_first_commit_are_refused(tree: Path) -> None:

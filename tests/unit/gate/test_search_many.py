@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.gate.bisect import Tested, Undecided
 from harness.gate.searchmany import search_many
 from harness.gate.sections import Sections, rounds
-from tests.unit.gate.test_bisect import History
+from tests.unit.gate.test_bisect import History, made
 
 
 class Batches:
@@ -37,9 +37,15 @@ class Batches:
         return self.history.commits.index(found.first_bad)
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For all tests: a search only reads it."""
+    return made(tmp_path_factory.mktemp("many") / "tree", 27)
+
+
 @pytest.fixture
-def history(tmp_path: Path) -> History:
-    return History(tmp_path / "tree", 27)
+def history(tree: Path) -> History:
+    return History(tree)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
