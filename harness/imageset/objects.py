@@ -146,7 +146,7 @@ class _Object:
             covered = []
             for symbol in self._named.get(index, ()):
                 if symbol.size:
-                    start = symbol.value & ~code
+                    start = symbol.value - (symbol.value % 2 if code else 0)
                     found[symbol.name] = self._part(index, start, start + symbol.size, code)
                     covered.append((start, start + symbol.size))
             rest = tuple(
