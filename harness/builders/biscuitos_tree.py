@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A BiscuitOS output tree made from the project's own parts, to test what serves real ones.
 
-It has what theirs have and ours lack: a kernel that lists its areas nowhere, a /dev that is mdev's,
-a root image of ext4 on virtio-blk, one serial line for the kernel, a login shell and "press Enter".
+It has what theirs have and ours lack: a kernel that drives the display, as ``vexpress_defconfig``
+does, and lists its areas nowhere, a /dev that is mdev's, a root image of ext4 on virtio-blk, one
+serial line for the kernel, a login shell and "press Enter".
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from harness.builders import additions, userland
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.cpio import Member
+from harness.builders.dtb import compile_dts
 from harness.builders.kernel import file_digest
 from harness.builders.module import CALLS
 from harness.builders.process import ToolRunner
@@ -26,6 +28,7 @@ from harness.host.progress import Progress
 from harness.imageset.model import APP, ImageSet
 
 SOURCE = project.IMAGES / "biscuitos"
+BOARD = "vexpress-v2p-ca9.dts"
 IMAGE_SIZE = "16M"
 _OURS = (
     "sbin/agent",
@@ -42,26 +45,26 @@ _NODES = ("console c 5 1", "null c 1 3")
 """In ``/dev`` of the root image; ``mdev`` makes the others at boot."""
 
 
-def build_tree(
-    cache: Cache, images: ImageSet, progress: Progress, *, old: bool = False
-) -> tuple[Path, ImageSet]:
-    """The directory that holds ``BiscuitOS/output/…``, and the kernel variant that it was made of.
+def build_tree(cache: Cache, images: ImageSet, progress: Progress, *, old: bool = False) -> Path:
+    """The directory that holds ``BiscuitOS/output/…``, for the sources of `images`' kernel.
 
     `old`: the older layout, ``BiscuitOS.img`` at the top, and neither module nor application
     installed in the root image: both are in ``package/`` alone.
     """
     # Since 2020 BiscuitOS's own scripts call it so.
     module = "cma.ko" if old else "CMA_area_module-0.0.1.ko"
-    kernel = build_variant(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
+    sources = images.kernel.parents[4]  # SOURCES/obj/arch/arm/boot/zImage
+    images = build_kernel(cache, images, progress)
     busybox = userland.busybox(cache, userland.busybox_version(cache))
     own = {path.name: file_digest(path) for path in sorted(SOURCE.iterdir())}
     rootfs = {f"rootfs {p.name}": file_digest(p) for p in sorted(MANIFEST.parent.iterdir())}
-    parts = {"kernel": kernel.digest(), "busybox": busybox[0].slug, "layout": f"{old} {module}"}
+    parts = {"kernel": images.digest(), "busybox": busybox[0].slug, "layout": f"{old} {module}"}
     key = Key("biscuitos-tree", {**own, **rootfs, **parts})
 
     def build(build_dir: BuildDirectory) -> None:
         top = build_dir.out / "BiscuitOS" / "output" / f"linux-{images.release}-arm32"
-        _install_kernel(kernel, top / "linux" / "linux")
+        dtb = compile_dts((SOURCE / BOARD).read_text(), sources)
+        _install_kernel(images, dtb, top / "linux" / "linux")
         _install_packages(images, top / "package", module)
         place = "BiscuitOS.img" if old else "Hardware/BiscuitOS.img"
         (top / place).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +87,12 @@ def build_tree(
         script = (SOURCE / "RunBiscuitOS.sh").read_text().replace("@IMAGE@", place)
         (top / "RunBiscuitOS.sh").write_text(script)
 
-    return cache.entry(key, build), kernel
+    return cache.entry(key, build)
+
+
+def build_kernel(cache: Cache, images: ImageSet, progress: Progress) -> ImageSet:
+    """`images` with the kernel of such a tree. Raises `BuildError`."""
+    return build_variant(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
 
 
 def _given(path: Path | None) -> Path:
@@ -92,11 +100,11 @@ def _given(path: Path | None) -> Path:
     return path
 
 
-def _install_kernel(kernel: ImageSet, to: Path) -> None:
+def _install_kernel(kernel: ImageSet, dtb: bytes, to: Path) -> None:
     boot = to / "arch" / "arm" / "boot"
     (boot / "dts").mkdir(parents=True)
     shutil.copy2(kernel.kernel, boot / "zImage")
-    shutil.copy2(kernel.dtb, boot / "dts" / "vexpress-v2p-ca9.dtb")
+    (boot / "dts" / BOARD).with_suffix(".dtb").write_bytes(dtb)
     for name in ("vmlinux", "System.map", ".config"):
         shutil.copy2(kernel.kernel.parent / name, to)
 

@@ -11,31 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.builders.biscuitos_tree import build_tree
-from harness.builders.cache import Cache
 from harness.cli.app import main
 from harness.guest.guest import Guest
-from harness.host.progress import LazyProgress
 from harness.imageset.biscuitos import BiscuitOS, find
-from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
 FIRST_MIB = AddressRange(0x69800000, 0x69900000)
 Tree = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def tree(image_set: ImageSet) -> Tree:
-    """Directories with an output tree: ``new``, or ``old`` with nothing of ours in the image."""
-    if "tree" not in image_set.kernel.parts:
-        pytest.skip("the trees are made of the project's own kernel, and another was given")
-
-    def made(layout: str) -> Path:
-        return build_tree(Cache(), image_set, LazyProgress(), old=layout == "old")[0]
-
-    return made
 
 
 def boot(boots: Boots, found: BiscuitOS) -> Guest:
@@ -49,9 +33,9 @@ def state(image: Path) -> tuple[str, int, int]:
 
 @pytest.mark.parametrize("layout", ["new", "old"])
 def test_the_main_job_passes_and_says_which_witnesses_are_absent(
-    layout: str, tree: Tree, boots: Boots
+    layout: str, biscuitos_tree: Tree, boots: Boots
 ) -> None:
-    found = find(tree(layout))
+    found = find(biscuitos_tree(layout))
     before = state(found.image)
     guest = boot(boots, found)
     verdict = guest.main_job()
@@ -68,8 +52,10 @@ def test_the_main_job_passes_and_says_which_witnesses_are_absent(
     assert state(found.image) == before, "a user's image is never written"
 
 
-def test_a_live_system_with_its_disk_is_frozen_and_cloned(tree: Tree, boots: Boots) -> None:
-    found = find(tree("new"))
+def test_a_live_system_with_its_disk_is_frozen_and_cloned(
+    biscuitos_tree: Tree, boots: Boots
+) -> None:
+    found = find(biscuitos_tree("new"))
     before = state(found.image)
     config = MachineConfig(found.image_set(), found.memory_mib)
     first, second = (boots.clone(config, "booted", None) for _ in range(2))
@@ -80,9 +66,34 @@ def test_a_live_system_with_its_disk_is_frozen_and_cloned(tree: Tree, boots: Boo
     assert state(found.image) == before
 
 
-def test_a_log_that_has_wrapped_is_read_from_the_console(tree: Tree, boots: Boots) -> None:
+def test_a_clone_waits_for_the_display_as_a_machine_that_was_booted(
+    biscuitos_tree: Tree, boots: Boots
+) -> None:
+    """An update of the display ends at its next vertical blank; the kernel warns without one."""
+    found = find(biscuitos_tree("new"))
+    config = MachineConfig(found.image_set(), found.memory_mib)
+    for guest in (boots.cold(config), *(boots.clone(config, "booted", None) for _ in range(2))):
+        assert ("-incoming" in guest.machine.argv) == (guest.machine is not boots.machines[0])
+        assert guest.run("cat /sys/class/graphics/fb0/name").text.startswith("pl111")
+        before = vertical_blanks(guest)
+        guest.run("for i in 1 2 3; do echo 0,0 >/sys/class/graphics/fb0/pan; done")
+        assert vertical_blanks(guest) - before >= 3
+        assert not re.search(r"vblank|flip_done|WARNING", guest.run("dmesg").text)
+
+
+def vertical_blanks(guest: Guest) -> int:
+    """How often the display has told the kernel of one."""
+    interrupts = guest.run("cat /proc/interrupts").text
+    counted = re.search(r"^ *\d+:((?: +\d+)+) .* PL111$", interrupts, re.M)
+    assert counted is not None, interrupts
+    return sum(map(int, counted[1].split()))
+
+
+def test_a_log_that_has_wrapped_is_read_from_the_console(
+    biscuitos_tree: Tree, boots: Boots
+) -> None:
     """A clone's too: what the machine said before it was frozen is kept."""
-    found = find(tree("new"))
+    found = find(biscuitos_tree("new"))
     guest = boots.clone(MachineConfig(found.image_set(), found.memory_mib), "booted", None)
     line = "<7>" + "fill " * 50
     guest.run(f"dmesg -n 1; for i in $(seq 400); do echo '{line}' >/dev/kmsg; done", 100)
@@ -91,9 +102,9 @@ def test_a_log_that_has_wrapped_is_read_from_the_console(tree: Tree, boots: Boot
 
 
 def test_run_names_the_files_it_takes_and_ends_in_pass(
-    tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    biscuitos_tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = main(["run", "--biscuitos", str(tree("new")), "--artifacts", str(tmp_path)])
+    status = main(["run", "--biscuitos", str(biscuitos_tree("new")), "--artifacts", str(tmp_path)])
     said = capsys.readouterr()
     assert status == 0
     assert "disk    Hardware/BiscuitOS.img" in said.err
@@ -103,20 +114,22 @@ def test_run_names_the_files_it_takes_and_ends_in_pass(
 
 
 def test_a_root_disk_of_the_user_s_with_our_kernel(
-    tree: Tree, boots: Boots, machine_config: MachineConfig, tmp_path: Path
+    biscuitos_tree: Tree, boots: Boots, machine_config: MachineConfig, tmp_path: Path
 ) -> None:
     """Any combination: what is not given comes from our image set, our module and app too."""
     from harness.imageset.preflight import check, with_given
 
-    disk = Path(shutil.copy(find(tree("old")).image, tmp_path))
+    disk = Path(shutil.copy(find(biscuitos_tree("old")).image, tmp_path))
     images = with_given(machine_config.images, {"disk": disk})
     check(images, "BiscuitOS_cma", images.append)
     guest = boots.cold(MachineConfig(images))
     assert guest.main_job().region.phys == FIRST_MIB
 
 
-def test_large_files_come_over_a_dirty_console_undamaged(tree: Tree, boots: Boots) -> None:
-    guest = boot(boots, find(tree("old")))
+def test_large_files_come_over_a_dirty_console_undamaged(
+    biscuitos_tree: Tree, boots: Boots
+) -> None:
+    guest = boot(boots, find(biscuitos_tree("old")))
     data = bytes(range(256)) * 800
     guest.write_file("/tmp/large", data)
     assert guest.read_file("/tmp/large") == data
