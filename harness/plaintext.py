@@ -12,7 +12,8 @@ import io
 import re
 from typing import BinaryIO, TextIO
 
-_STRING = r"[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+# No other sequence begins within one: so that what has no end takes no time.
+_STRING = r"[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # control sequences: colours, the cursor
     rf"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]){_STRING}"  # OSC, DCS, SOS, PM, APC

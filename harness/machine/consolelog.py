@@ -158,7 +158,7 @@ def _findings(lines: list[str], kernel: list[str], reader: LogReader) -> Iterato
     heads: list[Head] = []
     last = 0  # the last line that is surely of the report
     for number, line in enumerate(kernel):
-        going_on = {kind for kind in CrashKind if reader.continues(kind)}
+        going_on = reader.continues()
         new = reader.feed(line, number)
         if new and heads and new[0].kind not in going_on:
             yield _finding(lines, heads, last)

@@ -58,6 +58,10 @@ TRACE_MAX = 32 * 1024
 """Bytes of a trace that are shown. A kernel that warns without end must not fill the reports."""
 
 
+PARTIAL_MAX = 8 * 1024
+"""Bytes that are kept of a line without an end."""
+
+
 class CrashWatcher:
     """Reads a kernel log as it grows. `head_seen` turns true at the first line of a crash."""
 
@@ -71,6 +75,7 @@ class CrashWatcher:
         self._symbolise = symbolise
         self._partial = b""
         self._line_start = 0
+        self._left_out = 0  # bytes of the line that has not ended
         self._last = 0.0
         self._reader = LogReader(stamped)
         self._heads: list[Head] = []
@@ -94,10 +99,16 @@ class CrashWatcher:
         lines = (self._partial + data).split(b"\n")
         self._partial = lines.pop()
         for raw in lines:
+            self._line_start += self._left_out
+            self._left_out = 0
             if heads := self._reader.feed(readable(raw), self._line_start):
                 self._heads += heads
                 self._log.wake()
             self._line_start += len(raw) + 1
+        if (more := len(self._partial) - PARTIAL_MAX) > 0:
+            # A program prints without line ends. The kernel's next words come behind it.
+            self._partial = self._partial[more:]
+            self._left_out += more
 
     def take(self) -> Crash:
         """Waits for the end of the trace that has begun; the crash is then no longer pending.

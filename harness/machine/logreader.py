@@ -35,12 +35,16 @@ from harness.machine.kernelwords import (
 
 LINES = 400
 """Lines after a head within which its stack is expected (lockdep prints much before it)."""
+LINE = 4096
+"""Characters at either end of a line that are looked at; the kernel's lines have fewer."""
 DOUBTFUL_LINES = 40
 """The same after words that may be a program's."""
 SECONDS = 5.0
 """The same in the kernel's own time, where it stamps its lines."""
 DUMP_LINES = 60
 """Lines of one stack with its registers."""
+ALL = frozenset(CrashKind)
+WORSE = frozenset({CrashKind.PANIC, CrashKind.OOPS})
 FIRST = 2
 """Lines at whose end a log whose beginning is cut off is in the middle of a stack, if it is."""
 CLOSE = 0.5
@@ -116,12 +120,12 @@ class LogReader:
         self._lines = 0  # messages so far
         self._sure: int | None = None  # the last that was of a report without its end mark yet
 
-    def continues(self, kind: CrashKind) -> bool:
-        """Whether a head of that kind, in the next line, would be of the report that began last."""
+    def continues(self) -> frozenset[CrashKind]:
+        """Of which kinds a head in the next line would be of the report that began last."""
         report = self._report
         if report is None or report.kind in (None, CrashKind.PROCESS_FAULT):
-            return False
-        return report.stacks > 0 or kind in (CrashKind.PANIC, CrashKind.OOPS)
+            return frozenset()
+        return ALL if report.stacks > 0 else WORSE
 
     def feed(self, line: str, position: int) -> tuple[Head, ...]:
         """Reads a line that begins at `position` (of whatever the caller counts)."""
@@ -145,6 +149,8 @@ class LogReader:
         """Reads one message, without its stamp."""
         if seconds is None and (prompt := PROMPT.match(text)):
             text = text[prompt.end() :]
+        if len(text) > 2 * LINE:  # whatever a program prints without line ends
+            text = f"{text[:LINE]} {text[-LINE:]}"
         text = text.rstrip()
         self._lines += 1
         if self._report is not None:

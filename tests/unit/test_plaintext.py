@@ -78,3 +78,11 @@ def test_the_first_and_the_last_lines_say_what_is_missing() -> None:
     assert first(text, 2) == ["1", "2", "… 1 more line"]
     assert last(text, 1) == ["… 2 lines before", "3"]
     assert lines("") == []
+
+
+@pytest.mark.parametrize("opener", ["\x9d", "\x90", "\x98", "\x1b]", "\x9f", "\x1b[0", "\x9b;"])
+def test_sequences_without_an_end_take_no_time(opener: str) -> None:
+    """Each of them once looked for its end up to the end of the text."""
+    text = clean(opener * 200_000)
+    assert text.isprintable()
+    assert clean(f"a{opener}b\x9d0;title\x07c").endswith("c")

@@ -165,6 +165,27 @@ def test_a_warning_that_becomes_a_panic_is_fatal_and_keeps_its_cause() -> None:
     assert "then panic" in crash.describe()
 
 
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_the_kernel_s_words_behind_a_program_s_endless_line_are_seen(pieces: int) -> None:
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(BOOT.encode())
+    for _ in range(pieces):
+        stream.append(b"." * (300_000 // pieces))
+    panic = "Kernel panic - not syncing: x"
+    stream.append(f"[    5.000001] {panic}\n".encode())
+    stream.close()
+    assert watcher.head_seen
+    crash = watcher.take()
+    assert (crash.kind, crash.head) == (CrashKind.PANIC, panic)
+    assert pieces == 1 or panic in crash.trace
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(b"x" * 50_000 + b"\n" + (CUT + "[    5.000001] kernel BUG at x.c:1!\n").encode())
+    stream.close()
+    assert watcher.take().start == 50_001
+
+
 def test_a_crash_is_taken_once() -> None:
     stream = Stream("ttyAMA0")
     watcher = CrashWatcher(stream)

@@ -307,3 +307,14 @@ def test_a_boot_begins_anew() -> None:
     (head,) = heads(*lines, reader=reader)
     assert head.text.startswith("Internal error")
     assert reader.boots == 2
+
+
+@pytest.mark.parametrize("words", ["a.c:1", "/", "rcu ", "INFO: task a:1"])
+def test_a_long_line_takes_no_time_and_hides_nothing(words: str) -> None:
+    """Each of these once made a pattern look over the rest of the line again and again."""
+    long = words * (200_000 // len(words))
+    panic = "Kernel panic - not syncing: x"
+    (head,) = heads(*stamped(BOOT), long + stamped(panic)[0])
+    assert head.text == panic
+    (head,) = heads(BOOT, long + panic)
+    assert head.kind is CrashKind.PANIC
