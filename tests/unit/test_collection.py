@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from pathlib import Path
@@ -28,26 +27,21 @@ HELPERS = [
 ]
 
 
-@functools.cache
-def everything() -> tuple[list[pytest.Item], int]:
-    return collect(str(TESTS))
-
-
 @pytest.mark.slow("all tests are collected once more")
 def test_every_test_file_is_collected() -> None:
-    items, status = everything()
+    items, status = collect(str(TESTS))
     assert status == 0
     collected = {item.path.relative_to(ROOT) for item in items}
     assert [file for file in modules("test_*.py") if file not in collected] == []
 
 
-@pytest.mark.slow("all tests are collected once more")
-def test_the_names_of_tests_do_not_change_from_run_to_run() -> None:
+def test_the_names_of_tests_do_not_change_from_run_to_run(request: pytest.FixtureRequest) -> None:
     """xdist's workers must agree on them, and so must the results of two nights: no time stamp of a
-    compressed file, no address of an object."""
-    items, _ = everything()
+    compressed file, no address of an object. These are the tests of this run.
+    """
     suspicious = re.compile(r"\\x1f\\x8b\\x08(?!\\x00\\x00\\x00\\x00\\x00)|0x7f[0-9a-f]{10}")
-    assert [item.nodeid for item in items if suspicious.search(item.nodeid)] == []
+    names = [item.nodeid for item in request.session.items]
+    assert [name for name in names if suspicious.search(name)] == []
 
 
 def test_a_file_of_tests_is_called_as_pytest_looks_for_them() -> None:
