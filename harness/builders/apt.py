@@ -214,8 +214,10 @@ def pinned_version(cache: Cache, package: str, apt: PrivateApt | None = None) ->
     `unpin` makes the next call ask again.
     """
     path = _pin_path(cache, package)
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return str(json.loads(path.read_text())["version"])
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text())["version"]
+        if isinstance(kept, str):
+            return kept
     if cache.offline:
         return None
     version = (apt or PrivateApt(cache)).candidate(package)
@@ -245,7 +247,7 @@ def pinned(cache: Cache) -> dict[str, str]:
     """Package -> version for all pins."""
     found = {}
     for path in (cache.root / "pins").glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             package = path.name.removesuffix(".json").rpartition(".")[0]
             found[package] = str(json.loads(path.read_text())["version"])
     return found

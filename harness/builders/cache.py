@@ -389,9 +389,9 @@ def _read_entry(manifest: Path) -> Entry:
     return Entry(
         slug=manifest.parent.name,
         path=manifest.parent,
-        name=content["name"],
-        inputs=content["inputs"],
-        created=content["created"],
+        name=str(content["name"]),
+        inputs=dict(content["inputs"]),
+        created=float(content["created"]),
         used=manifest.stat().st_mtime,
-        size=content["size"],
+        size=int(content["size"]),
     )

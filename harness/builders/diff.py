@@ -21,7 +21,7 @@ _NAMES = re.compile(r"(?:--- |\+\+\+ |diff --git |(?:rename|copy) (?:from|to) )"
 _ABSOLUTE = re.compile(rf"{_NAMES.pattern}/(?!dev/null\b)\S*")
 _UPWARDS = re.compile(rf"{_NAMES.pattern}(?:\S*/)?\.\./\S*")
 _BARE_GIT = re.compile(r"diff --git (?![a-z]/)(\S+) \1$")
-_NEW_NAME = re.compile(r"\+\+\+ (?![a-z]/)(?!/dev/null)([^\t]+?) *(?:\t.*)?$")
+_NEW_NAME = re.compile(r"\+\+\+ (?![a-z]/)(?!/dev/null)([^\t]+)")
 _TOP = re.compile(
     r"(?:arch|block|certs|crypto|Documentation|drivers|fs|include|init|io_uring|ipc|kernel|lib"
     r"|LICENSES|mm|net|rust|samples|scripts|security|sound|tools|usr|virt)/|[^/]+$"
@@ -32,7 +32,7 @@ _OTHER_FORMS = (
         re.compile(r"^\x1b\[[\d;]*m(?:diff |--- |commit )", re.M),
         "has terminal colours in it: use --no-color",
     ),
-    (re.compile(r"^\*\*\* \S+.*\n--- \S+.*\n\*{15}", re.M), "is a context diff: use `diff -u`"),
+    (re.compile(r"^\*\*\* .*\n--- .*\n\*{15}", re.M), "is a context diff: use `diff -u`"),
     (re.compile(r"^\d+(?:,\d+)?[acd]\d+(?:,\d+)?\n[<>] ", re.M), "is a plain diff: use `diff -u`"),
     (re.compile(r"^diff --(?:cc|combined) ", re.M), "is the diff of a merge: give its commits"),
     (re.compile(r"^(?:> ?|[ \t]+)(?:diff --git |--- a/)", re.M), "is quoted or indented"),

@@ -501,8 +501,8 @@ def kept_trees(cache: Cache) -> list[KeptTree]:
     found = []
     for path in sorted((cache.root / "trees").glob("*")):
         record = path / "linux.json"
-        with contextlib.suppress(OSError, ValueError):
-            kernel = json.loads((path / "stamp.json").read_text())["kernel"]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kernel = str(json.loads((path / "stamp.json").read_text())["kernel"])
             found.append(KeptTree(path, kernel, disk_size(path), record.stat().st_mtime))
             continue
         found.append(KeptTree(path, "", disk_size(path), path.stat().st_mtime))

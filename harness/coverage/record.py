@@ -89,7 +89,7 @@ def read(path: Path) -> CoverageRecord:
         raise UserError(
             f"cannot read {path}: {error.strerror}; pytest --qemu --qemu-coverage writes it"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is no record of coverage: {error}") from error
 
 

@@ -54,7 +54,7 @@ def read(path: Path) -> Found:
         return Found(operations, str(content["kernel"]), str(content["difference"]))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no sequence of operations: {error}") from error
 
 

@@ -28,7 +28,7 @@ for part in [0-9]*; do
 done
 """
 _HEADER = re.compile(rb"\A(?:From \S+ .*\n)?(?:[A-Za-z][\w-]*:.*\n(?:[ \t].*\n)*)+\r?\n")
-_TAGS = re.compile(r"\[([^\]]*)\]")
+_TAGS = re.compile(r"\[([^\[\]]*)\]")
 _REPLY = re.compile(
     r"\s*(?:\[[^\]]*\]\s*)*(?:(?:re|aw|antw|antwort|sv|vs|fwd?|wg|odp|回复|回覆|答复|答覆|转发|轉寄)"
     r"(?:\[\d+\]|\(\d+\)|\^\d+)?\s*[:\uff1a]"

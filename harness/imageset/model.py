@@ -110,7 +110,7 @@ class ImageSet:
             content = json.loads(path.read_text())
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is no image set: not JSON ({error})") from error
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(content, dict) or not {"kernel", "dtb"} <= content.keys() <= names:

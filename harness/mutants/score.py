@@ -88,7 +88,7 @@ class Sheet:
             same = content["kernel"] == kernel
             sheet.sources = {**content["sources"], **sources} if same else dict(sources)
             changed = {f for f, d in content["sources"].items() if sheet.sources.get(f, d) != d}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} holds no results of generated mutants: {error}") from error
         for row in rows:
             if same and row.file not in changed and row.fate is not Fate.UNKNOWN:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import enum
 import json
@@ -116,6 +117,13 @@ class NightRun:
         return any(one.host for one in self.work)
 
 
+def _host(text: str) -> dict[str, str]:
+    """Of a host only its words are told: what cannot be read is as if it were missing."""
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+        return {str(name): str(value) for name, value in json.loads(text).items()}
+    return {}
+
+
 def load(database: Database, count: int) -> list[NightRun]:
     """The last `count` nights, the oldest first. Raises `UserError` where there is none."""
     rows = database.rows("SELECT * FROM nights ORDER BY started DESC, id DESC LIMIT ?", count)
@@ -124,7 +132,7 @@ def load(database: Database, count: int) -> list[NightRun]:
     nights = []
     for row in reversed(rows):
         shards = database.rows("SELECT * FROM shards WHERE night = ? ORDER BY number", row["id"])
-        hosts = {shard["number"]: json.loads(shard["host"]) for shard in shards}
+        hosts = {shard["number"]: _host(shard["host"]) for shard in shards}
         found = database.rows("SELECT * FROM jobs WHERE night = ? ORDER BY id", row["id"])
         jobs = {job["name"]: _job(database, dict(job)) for job in found}
         missing = row["jobs"] - len(jobs)

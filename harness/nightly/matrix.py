@@ -119,7 +119,7 @@ def read_matrix(path: Path) -> list[Job]:
         content = tomllib.loads(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: is no TOML: {error}") from error
     for key, value in content.items():
         if key not in _TABLES:

@@ -406,3 +406,15 @@ def test_a_mailbox_is_read_confined(tmp_path: Path) -> None:
         pytest.skip(str(error).partition("\n")[0])
     data = mail("[PATCH 1/2] mm/cma: change A") + mail("[PATCH 2/2] mm/b: change A", diff=OTHER)
     assert [patch.paths for patch in given(tmp_path, data)] == [("mm/cma.c",), ("mm/b.c",)]
+
+
+@pytest.mark.parametrize("words", ["[ ", "[v1,", "[PATCH ", "] [", "1/", "re: "])
+def test_a_subject_without_end_takes_no_time(tmp_path: Path, words: str) -> None:
+    (patch,) = given(tmp_path, mail(words * 50_000))
+    assert patch.paths == ("mm/cma.c",)
+
+
+def test_a_line_without_end_takes_no_time(tmp_path: Path) -> None:
+    for line in ("*** " + "x" * 200_000, "+++ " + " " * 200_000 + "x", "> " * 100_000):
+        with pytest.raises(UserError):
+            given(tmp_path, f"{line}\nend\n")
