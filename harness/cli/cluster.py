@@ -15,6 +15,7 @@ from harness.cli import options
 from harness.engine import address as addresses
 from harness.engine import choose
 from harness.errors import UserError
+from harness.plaintext import clean
 
 ADDRESS = click.argument("address", metavar="ADDRESS")
 
@@ -141,4 +142,4 @@ def _place(certificates: Path | None) -> Path | None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(clean(text), file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ import click
 from harness.cli import options
 from harness.errors import HarnessError, UserError
 from harness.host.output import check_file, save
+from harness.plaintext import line
 from harness.testrun import kcidb
 
 KCIDB_TOKEN, PATCHWORK_TOKEN = "HARNESS_KCIDB_TOKEN", "HARNESS_PATCHWORK_TOKEN"
@@ -94,7 +95,7 @@ def _sent(content: Mapping[str, Any], url: str, name: str, scheme: str) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return _INFRASTRUCTURE
-    print(f"{url}: {said.strip()[:200] or 'taken'}", file=sys.stderr)
+    print(f"{url}: {line(said, 200) or 'taken'}", file=sys.stderr)
     return 0
 
 

@@ -28,7 +28,7 @@ from harness.memory.errors import MisplacedAllocation
 from harness.memory.memorymap import MemoryMap
 from harness.memory.ranges import AddressRange
 from harness.memory.render import render_map
-from harness.plaintext import line
+from harness.plaintext import clean, line
 
 _WORDS = ("expected", "found")
 """Keys of the report that are for the last line alone."""
@@ -81,7 +81,7 @@ def run(system: System, output: Output, again: Callable[[], bool] = lambda: Fals
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)
         last = f"FAIL {_fields(system, report, 'does not hold')}: {_kind(error)}"
-        print(last, file=sys.stderr if output.as_json else sys.stdout)
+        print(clean(last), file=sys.stderr if output.as_json else sys.stdout)
         return exit_status(error)
     if output.as_json:
         print(json.dumps(_public(report) | {"verdict": "pass"}, indent=2))

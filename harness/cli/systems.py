@@ -17,6 +17,7 @@ from harness.imageset.model import PARTS, ImageSet
 from harness.machine import confine
 from harness.machine.config import MachineConfig
 from harness.machine.machine import STDERR, Machine
+from harness.plaintext import clean
 
 MAP, BOOT = "memory-map.svg", "boot.svg"
 """Pictures of the run: the memory map with the allocation, and the boot's timeline."""
@@ -162,4 +163,4 @@ def pristine(
 def say(text: str) -> None:
     """A line for the user, beside the command's output."""
     if not Quiet.wanted:
-        click.echo(text, err=True)
+        click.echo(clean(text), err=True)

@@ -13,8 +13,9 @@ from harness.gate.result import Decision, Finding, FindingKind, GateResult
 from harness.plaintext import line
 
 _MOST_UNTESTED = 3
-_COMPILER = re.compile(r"(?:\.\./)*([\w.+/-]+\.[chS]):(\d+)(?::\d+)?: ")
-_KERNEL = re.compile(r"(?:at|:) ([\w.+/-]+\.[chS]):(\d+)\b")
+# From the beginning of a word only: a text may be one long word.
+_COMPILER = re.compile(r"(?<![\w.+/-])(?:\.\./)*+([\w.+/-]+\.[chS]):(\d+)(?::\d+)?: ")
+_KERNEL = re.compile(r"(?:\bat|\bin|:) (?:\.\./)*+([\w.+/-]+\.[chS]):(\d+)\b")
 
 
 class Severity(enum.Enum):

@@ -12,7 +12,7 @@ _OBJECTS = (".c", ".S", ".dts", ".dtso")
 """What a Makefile names as ``NAME.o`` or ``NAME.dtb`` (Documentation/kbuild/makefiles.rst)."""
 _INCLUDED = (".h", ".dtsi", ".lds")
 _KBUILD = ("Makefile", "Kbuild")
-_INCLUDE = re.compile(r'(?m)^\s*(?:#\s*include|/include/)\s*[<"]([^>"]+)[>"]')
+_INCLUDE = re.compile(r'(?m)^[ \t]*(?:#[ \t]*include|/include/)[ \t]*[<"]([^>"]+)[>"]')
 
 
 def left_out(repository: Repository, diff: str) -> list[str]:

@@ -137,13 +137,24 @@ HARMLESS = (
 
 _OF_CMA = re.compile(
     r"cma: |OF: reserved mem: |OF: fdt: Reserved memory|Reserved memory: "
-    r"|.*\bCMA (?:area|memory|region|pool|reserved)|.*\blinux,cma\b"
+    r"|.*\bCMA\b|.*\b(?:linux,cma\b|dma[-_]contiguous)|contiguous: "
 )
+_BEGINNINGS = (
+    "Reserved memory: created CMA memory pool",
+    "OF: reserved mem: initialized node ",
+    "cma: Reserved ",
+)
+_SHORTEST = 6
+"""Characters by which a line that is cut is still told from others."""
 USERLAND = re.compile(r"Run \S+ as init process|Freeing (?:unused kernel|init) memory|init: ")
 """From here on, drivers and programs write too."""
 
 
 def unknown(line: str) -> bool:
-    """Whether the line speaks of CMA, or of reserved memory, in words of none of the tables."""
+    """Whether the line speaks of CMA, or of reserved memory, in words of none of the tables, or is
+    the beginning of one that would.
+    """
+    if len(line) >= _SHORTEST and any(words.startswith(line) for words in _BEGINNINGS):
+        return True
     known = any(wording.pattern.fullmatch(line) for wording in HARMLESS)
     return not known and _OF_CMA.match(line) is not None

@@ -135,10 +135,10 @@ def drawn(shown: Shown, now: float, width: int, height: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    rows = [Text(f"harness watch  {shown.tree}"[:width], style="bold")]
+    rows = [Text(clean(f"harness watch  {shown.tree}")[:width], style="bold")]
     event = shown.event
     files = event.files if event else ()
-    rows.append(Text(("changed: " + ", ".join(files))[:width] if files else ""))
+    rows.append(Text(clean("changed: " + ", ".join(files))[:width] if files else ""))
     rows.append(_stages(shown, now))
     rows.append(Text())
     if event is not None and shown.outcome is not None:
@@ -148,7 +148,7 @@ def drawn(shown: Shown, now: float, width: int, height: int) -> Group:
             Text(clean(row)) for row in (test_name(event.test), event.text, *event.story) if row
         ]
         if event.report:
-            rows += [Text(), Text(f"log: {event.report}", style="dim")]
+            rows += [Text(), Text(clean(f"log: {event.report}"), style="dim")]
     elif shown.running:
         doing = event.text if event else "waiting for the run before to end"
         rows.append(Text(f"{clean(doing)}  {shown.total(now):.0f} s"))

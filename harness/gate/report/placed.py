@@ -12,6 +12,7 @@ import json
 
 from harness.gate.places import Place, Severity, places
 from harness.gate.result import GateResult
+from harness.plaintext import clean
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.CHECK: "notice"}
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.CHECK: "info"}
@@ -31,7 +32,7 @@ def _command(place: Place) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return clean(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -61,6 +61,10 @@ def result(
             "mm/cma.c:30: ERROR: kernel crash: WARNING: CPU: 0 at mm/cma.c:30 cma_release+0x1",
         ),
         (
+            Finding(FindingKind.CRASH, "UBSAN: shift-out-of-bounds in ../mm/cma.c:31:26"),
+            "mm/cma.c:31: ERROR: kernel crash: UBSAN: shift-out-of-bounds in ../mm/cma.c:31:26",
+        ),
+        (
             Finding(FindingKind.REGRESSION, "boot: 2.00 times the base's"),
             "mm/cma.c:11: WARNING: regression: boot: 2.00 times the base's",
         ),
@@ -94,6 +98,13 @@ def test_github_reads_one_line_for_each() -> None:
     )
 
 
+def test_what_a_guest_prints_reaches_github_cleaned() -> None:
+    hostile = "lost\x1b]0;title\x07:\n\x1b[2Jcleared\u202e\r::error::forged"
+    finding = Finding(FindingKind.TEST, TEST, hostile, test=TEST)
+    text = placed.github(result(finding)) + placed.code_quality(result(finding))
+    assert all(bad not in text for bad in ("\x1b", "\x07", "\u202e", "\r", "\n::error::"))
+
+
 @pytest.mark.parametrize("make", samples.ALL)
 def test_every_result_gives_whole_documents(make: samples.Make) -> None:
     issues = json.loads(placed.code_quality(make()))
@@ -114,3 +125,9 @@ def test_a_fingerprint_stays_where_a_line_moves() -> None:
     first, second = (json.loads(placed.code_quality(r))[0] for r in (one, two))
     assert first["fingerprint"] == second["fingerprint"]
     assert first["location"] != second["location"]
+
+
+@pytest.mark.parametrize("word", ["x", "a/", "../", "a.c:1", "at a.c"])
+def test_a_text_without_end_takes_no_time(word: str) -> None:
+    finding = Finding(FindingKind.BUILD, "it fails", word * 100_000)
+    assert places(result(finding))[0].line == 11

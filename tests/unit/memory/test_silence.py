@@ -57,6 +57,10 @@ PARTIAL = {
     "unknown words": BOOT + POOL + NAME + "cma: Area BiscuitOS_cma lives at 0x69800000\n",
     "unknown words of the tree": BOOT + POOL + NAME + "OF: reserved mem: node x went elsewhere\n",
     "unknown words on the default": BOOT + POOL + NAME + "dma: default of linux,cma is not taken\n",
+    "words of 3.10": BOOT + POOL + NAME + "CMA: reserved 16 MiB at 2f000000\n",
+    "words of another file": BOOT + POOL + NAME + "dma_contiguous_reserve: no room\n",
+    "cut before its words": BOOT + POOL + NAME + "Reserved mem\n",
+    "cut before a name": BOOT + POOL + NAME + "OF: reserved mem: init\n",
     "cut": BOOT + POOL + NAME + "Reserved memory: created CMA memo\n",
     "ranges": BOOT + POOL + NAME + "cma: Reserved 64 MiB in 2 ranges\n",
     "its own total": WHOLE

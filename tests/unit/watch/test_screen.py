@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -104,3 +105,12 @@ def test_the_story_is_what_the_test_says_and_no_log() -> None:
         "making failed",
         "mm/cma.c:1: error",
     )
+
+
+def test_names_of_files_and_of_the_tree_reach_the_terminal_cleaned() -> None:
+    hostile = dataclasses.replace(
+        FAILED, files=("mm/\x1b[2Ja.c", "b\u202ec"), report="/\x1b]0;x\x07"
+    )
+    shown = Shown("linux \x1b]0;title\x07").ordered(2, 100.0).told(hostile, 101.0)
+    drawn_text = "\n".join(text(shown, 80, 24))
+    assert all(bad not in drawn_text for bad in ("\x1b", "\x07", "\u202e"))
