@@ -9,6 +9,7 @@ ECMA-48 and of ISO 2022 (xterm's ``ctlseqs`` lists them).
 from __future__ import annotations
 
 import io
+import os
 import re
 from typing import BinaryIO, TextIO
 
@@ -99,11 +100,24 @@ def _shown(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+_WORKFLOW_COMMAND = re.compile(r"^([ \t]*)(:)(:[a-z])|^([ \t]*#)(#)(\[[a-z])", re.MULTILINE)
+
+
+def _no_command(match: re.Match[str]) -> str:
+    head, rest = (match[1] + match[2], match[3]) if match[3] else (match[4] + match[5], match[6])
+    return f"{head} {rest}"
+
+
 class CleanStream(io.TextIOBase):
-    """A text stream that cleans what is written to it, for output that quotes others."""
+    """A text stream that cleans what is written to it, for output that quotes others.
+
+    Where GitHub runs it, no line is a workflow command, ``::error::`` or ``##[error]``: a guest
+    could print those too.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._github = os.environ.get("GITHUB_ACTIONS") == "true"
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -117,7 +131,10 @@ class CleanStream(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         """Writes the cleaned text."""
-        self._stream.write(clean(text))
+        shown = clean(text)
+        if self._github:
+            shown = _WORKFLOW_COMMAND.sub(_no_command, shown)
+        self._stream.write(shown)
         return len(text)
 
     def flush(self) -> None:

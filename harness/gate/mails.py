@@ -55,6 +55,9 @@ class Version(NamedTuple):
         return f"v{self.major}.{self.minor}" if self.minor else f"v{self.major}"
 
 
+MOST_MAILS = 2000
+
+
 @dataclasses.dataclass(frozen=True)
 class Mail:
     """One mail. ``body`` is what it says, decoded, its diff included."""
@@ -124,6 +127,8 @@ def looks_like_mail(data: bytes) -> bool:
 
 def read_mails(data: bytes, name: str) -> list[Mail]:
     """The mails of a mailbox, or the one mail, in the order of the file. Raises `UserError`."""
+    if len(re.findall(rb"^From ", data, re.MULTILINE)) > MOST_MAILS:
+        raise UserError(f"{name} holds more than {MOST_MAILS} mails: give one thread alone")
     with tempfile.TemporaryDirectory(prefix="harness-mail-") as scratch:
         place = Path(scratch)
         # lore's mailboxes quote a `From ` in a text as `>From `

@@ -86,3 +86,19 @@ def test_sequences_without_an_end_take_no_time(opener: str) -> None:
     text = clean(opener * 200_000)
     assert text.isprintable()
     assert clean(f"a{opener}b\x9d0;title\x07c").endswith("c")
+
+
+@pytest.mark.parametrize("github", ["true", ""])
+def test_no_line_that_is_quoted_commands_github(
+    github: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", github)
+    out = io.StringIO()
+    stream = CleanStream(out)
+    text = "a\n    ::error file=x::forged\n##[group]x\nstd::string ok\n::1 is an address\n"
+    print(text, end="", file=stream)
+    print("::stop-commands::word", file=stream)
+    lines = out.getvalue().splitlines()
+    assert lines[3:5] == ["std::string ok", "::1 is an address"]
+    commands = [line for line in lines if re.match(r"\s*(::[a-z]|##\[)", line)]
+    assert commands == ([] if github else [lines[1], lines[2], lines[5]])

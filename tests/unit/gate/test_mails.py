@@ -418,3 +418,8 @@ def test_a_line_without_end_takes_no_time(tmp_path: Path) -> None:
     for line in ("*** " + "x" * 200_000, "+++ " + " " * 200_000 + "x", "> " * 100_000):
         with pytest.raises(UserError):
             given(tmp_path, f"{line}\nend\n")
+
+
+def test_a_mailbox_of_a_whole_list_is_refused_before_it_is_split(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="more than 2000 mails: give one thread"):
+        given(tmp_path, mail("[PATCH] x", diff="") * 2001)
