@@ -117,6 +117,7 @@ class Wire(Line):
         """The line's end."""
         os.close(self._slave)
         self._thread.join(10)
+        assert not self._thread.is_alive(), "it reads from a number that another file would get"
         os.close(self.fd)
 
 

@@ -87,6 +87,7 @@ def shell(noise: Noise = silent, before: bytes = b"") -> Iterator[ShellChannel]:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         thread.join(10)
+        assert not thread.is_alive(), "it reads from a number that another file would get"
         os.close(ours)
         files.cleanup()
 
