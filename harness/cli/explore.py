@@ -67,15 +67,17 @@ def command(
     found is tried first the next time.
     """
     from harness.cli.systems import chosen
+    from harness.explore.sequence import read
     from harness.host.output import claim
     from harness.host.programs import check_installed
     from harness.host.project import ARTIFACTS
 
+    found = None if replay is None else read(replay)
     check_installed()
     place = (output or ARTIFACTS / "explore").absolute()
     claim(place, shared=True)
-    if replay is not None:
-        return _replay(chosen(system), processors, replay, place)
+    if found is not None:
+        return _replay(chosen(system), processors, found, place)
     seed = random.randrange(1 << 16) if seed is None else seed
     if jobs > 1 or cluster.address:
         from harness.cli.explore_jobs import explore_jobs
@@ -101,12 +103,9 @@ def _explorer(system: Any, processors: int, place: Path) -> Any:
     return Explorer(store, setup, machines, say)
 
 
-def _replay(system: Any, processors: int, path: Path, place: Path) -> int:
-    from harness.explore.sequence import read
-
-    found = read(path)
+def _replay(system: Any, processors: int, found: Any, place: Path) -> int:
     _explorer(system, processors, place).run(found.operations)
-    print(f"no difference in {len(found.operations)} operations of {path.name}")
+    print(f"no difference in {len(found.operations)} operations")
     return 0
 
 

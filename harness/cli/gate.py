@@ -111,6 +111,7 @@ def command(
     them. The tree is only read.
     """
     from harness.builders.cache import Cache
+    from harness.builders.kernel import kconfig_fragment
     from harness.builders.kernel_source import resolve, variant_fragment, with_variant
     from harness.builders.own_tree import CommitTree
     from harness.cli.repeat import check_tests, command_again
@@ -150,6 +151,8 @@ def command(
         if select is not None and not select.is_file():
             raise UserError(f"--select {select}: there is no such file")
         check_tests(tests)
+        for fragment in config:
+            kconfig_fragment(fragment)
         base, found = asked.read()
         if isinstance(base, CommitTree):
             config = (*config, *([variant_fragment(variant)] if variant else []))

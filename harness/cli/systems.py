@@ -45,18 +45,16 @@ def chosen(options: dict[str, Any]) -> System:
 
     Raises `UserError` before anything is built where a file is not there or does not fit.
     """
-    from harness.imageset.preflight import check, with_given
+    from harness.imageset.preflight import check, check_given, with_given
 
     given: dict[str, Path] = {name: options[name] for name in PARTS if options.get(name)}
     kernel: str | Path | None = given.pop("kernel", None)
     if isinstance(kernel, Path) and kernel.is_file():
-        from harness.imageset.zimage import check_kernel
-
-        check_kernel(kernel)
         given, kernel = {"kernel": kernel, **given}, None
     for name, path in given.items():
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
+    check_given(given)
     memory = options["memory"]
     if options["unpatched"] and (options["biscuitos"] or "kernel" in given):
         raise UserError("--unpatched is for a kernel that is built; one that is given is as it is")

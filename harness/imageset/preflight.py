@@ -66,6 +66,23 @@ def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
     return by_heap(replaced) if "kernel" in given and "module" not in given else replaced
 
 
+def check_given(given: Mapping[str, Path]) -> None:
+    """Raises `UserError` where one of the user's files by itself cannot be used: before the others
+    are built, which takes minutes.
+    """
+    if "kernel" in given:
+        check_kernel(given["kernel"])
+    if "dtb" in given:
+        read_dtb(_read(given["dtb"]), str(given["dtb"]))
+    if "initrd" in given:
+        check_initrd(given["initrd"])
+    if "disk" in given:
+        check_disk(given["disk"])
+    for part, what in (("module", "kernel module"), ("app", "application")):
+        if part in given:
+            arm_elf(given[part], _read(given[part]), what)
+
+
 def by_heap(images: ImageSet) -> ImageSet:
     """The image set without its driver, where that is for another kernel and the kernel has heaps:
     memory comes from those then, and no module is needed.

@@ -360,3 +360,35 @@ def test_a_mark(pytester: pytest.Pytester, mark: str, said: str) -> None:
     pytester.makepyfile(f"import pytest\n@pytest.mark.{mark}\ndef test_x():\n    pass\n")
     result = pytester.runpytest_inprocess("-p", "no:hypothesispytest")
     assert said in result.stderr.str()
+
+
+@pytest.mark.parametrize("option", ["--dtb", "--initrd", "--disk", "--module", "--app", "--config"])
+@pytest.mark.parametrize("content", [b"\0" * 4096, b"gr\xfc\xdfe\n" * 9, bytes(range(256)) * 9])
+def test_a_file_that_cannot_be_used_is_told_before_anything_is_built(
+    option: str,
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def build(*words: object, **more: object) -> None:
+        raise AssertionError("it is built")
+
+    monkeypatch.setattr(imageset, "build_image_set", build)
+    monkeypatch.setattr("harness.builders.kernel_source.resolve", build)
+    monkeypatch.setattr(programs, "check_installed", lambda: None)
+    monkeypatch.setattr("harness.cli.systems.say", lambda text: None)
+    (tmp_path / "x").write_bytes(content)
+    assert app.main(["run", option, str(tmp_path / "x"), "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*\n", said)
+    assert len(said) < 500
+
+
+def test_a_sequence_that_cannot_be_read_is_told_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.cli.systems.chosen", lambda options: pytest.fail("it is built"))
+    assert app.main(["explore", "--replay", str(tmp_path / "none")]) == 2
+    assert "cannot read" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
