@@ -52,6 +52,14 @@ def assert_calls(guest: Guest, after: CmaState, before: CmaState | None, *counts
         assert after.vmstat[name] - (before.vmstat[name] if before else 0) == count
 
 
+def needs_no_display(guest: Guest) -> None:
+    """Skips a test that counts on how much of the default area is taken when it begins, and where:
+    the frame buffer of a display that is driven is in there too.
+    """
+    if guest.run("[ -e /sys/class/graphics/fb0 ]", check=False).status == 0:
+        pytest.skip("needs linux,cma without a frame buffer in it: this kernel drives the display")
+
+
 def pages(first: int, count: int = 1) -> AddressRange:
     """Pages of BiscuitOS_cma, counted from its start."""
     return AddressRange.from_size(BASE + first * PAGE, count * PAGE)

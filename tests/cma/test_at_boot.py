@@ -15,7 +15,7 @@ from harness.memory.dmesg import parse_dmesg
 from harness.memory.iomem import parse_iomem
 from harness.memory.ranges import AddressRange, merged
 
-from .support import DEFAULT_WHOLE, PAGE, WHOLE, assert_calls, version_of
+from .support import DEFAULT_WHOLE, PAGE, WHOLE, assert_calls, needs_no_display, version_of
 
 pytestmark = [
     pytest.mark.every_kernel,
@@ -121,12 +121,14 @@ class TestAccounts:
     def test_the_default_area_has_served_the_atomic_pool_and_nothing_else(
         self, guest: Guest
     ) -> None:
+        needs_no_display(guest)
         state = guest.cma()
         assert state.reserved == {DEFAULT: (ATOMIC_POOL,), AREA: ()}
         assert_calls(guest, state, None, 1, 0)
 
     @pytest.mark.needs("debugfs", "cma-sysfs")
     def test_sysfs_counts_what_was_allocated_at_boot(self, guest: Guest) -> None:
+        needs_no_display(guest)
         counters = guest.cma().counters
         released = counters[AREA].released  # from 6.10 on
         assert released in (0, None)

@@ -18,7 +18,7 @@ from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
-from .support import DEFAULT_WHOLE, PAGE, version_of
+from .support import DEFAULT_WHOLE, PAGE, needs_no_display, version_of
 from .test_at_boot import ATOMIC_POOL
 
 pytestmark = [pytest.mark.every_kernel, pytest.mark.needs("two-areas", "debugfs")]
@@ -36,6 +36,7 @@ def guest(boots: Boots, machine_config: MachineConfig) -> Guest:
     guest = boots.clone(dataclasses.replace(machine_config, dma=True), "booted", None)
     if guest.run(f"ls -d {DRIVER}/virtio*", check=False).status:
         pytest.skip(f"needs a virtio source of random numbers: {DRIVER} has no device")
+    needs_no_display(guest)
     return guest
 
 

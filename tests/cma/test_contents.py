@@ -18,7 +18,7 @@ from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
 
-from .support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, pages, version_of
+from .support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, needs_no_display, pages, version_of
 
 pytestmark = [
     pytest.mark.every_kernel,
@@ -167,6 +167,7 @@ class TestNeighbours:
                 assert_same(contents(guest, place), data, place.start)
 
     def test_what_one_area_is_filled_with_stops_at_the_common_border(self, guest: Guest) -> None:
+        needs_no_display(guest)
         guest.rmmod()
         guest.insmod("area=BiscuitOS_cma:default")
         with guest.script() as ours, guest.script(f"{DEVICE}1") as default:

@@ -22,6 +22,7 @@ from .support import (
     assert_all_is_free,
     assert_held,
     error_name,
+    needs_no_display,
     no_growth,
     pages,
 )
@@ -213,6 +214,7 @@ class TestDevices:
 
     @pytest.mark.needs("debugfs", "app-script", "module-areas")
     def test_each_area_has_a_device_of_its_own(self, guest: Guest) -> None:
+        needs_no_display(guest)
         guest.insmod("area=BiscuitOS_cma:default")
         log = guest.run("dmesg").text
         assert log.index("Find CMA: BiscuitOS_cma") < log.index("Find CMA: default")

@@ -13,7 +13,7 @@ from harness.guest.guest import AREA, DEVICE, Guest
 from harness.memory.errors import WrongArea
 from harness.memory.ranges import AddressRange, merged
 
-from .support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, alloc_many, pages
+from .support import DEFAULT_WHOLE, MIB, PAGE, WHOLE, alloc_many, needs_no_display, pages
 
 pytestmark = [
     pytest.mark.every_kernel,
@@ -193,6 +193,7 @@ class TestBorder:
     """linux,cma ends where BiscuitOS_cma begins, at 0x69800000."""
 
     def test_the_last_page_before_it_is_told_from_the_first_one_behind(self, guest: Guest) -> None:
+        needs_no_display(guest)
         with one_each(guest, f"{AREA}:default") as (ours, default):
             occupy(guest, DEFAULT, free_pages(guest, DEFAULT) - 1)
             last, first = default.alloc(PAGE), ours.alloc(PAGE)
@@ -207,6 +208,7 @@ class TestBorder:
         self, guest: Guest
     ) -> None:
         """32 free pages in a row, and no area has more than 16 of them."""
+        needs_no_display(guest)
         with one_each(guest, f"{AREA}:default") as (ours, default):
             occupy(guest, DEFAULT, free_pages(guest, DEFAULT) - 16)
             start = ours.alloc(16 * PAGE)
@@ -223,6 +225,8 @@ class TestBorder:
 class TestDebugfs:
     @pytest.mark.parametrize("area", AREAS)
     def test_what_it_takes_and_gives_back_is_of_the_one_area(self, guest: Guest, area: str) -> None:
+        if area == DEFAULT:
+            needs_no_display(guest)
         before = guest.cma()
         first = before.used(area)
         with untouched(guest, OTHER[area]):
@@ -237,6 +241,8 @@ class TestDebugfs:
     @pytest.mark.needs("app-script", "module-areas")
     @pytest.mark.parametrize("area", AREAS)
     def test_the_driver_makes_do_with_what_it_left(self, guest: Guest, area: str) -> None:
+        if area == DEFAULT:
+            needs_no_display(guest)
         guest.insmod(f"area={area}")
         occupy(guest, area, free_pages(guest, area))
         with guest.script() as app:
