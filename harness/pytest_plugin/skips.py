@@ -75,7 +75,8 @@ def summary(terminal: pytest.TerminalReporter) -> None:
     whys = Counter(why for report in reports if (why := getattr(report, ATTRIBUTE, None)))
     if not whys:
         return
-    ran = {report.nodeid for report in reports if getattr(report, "when", "") == "call"}
+    called = (report for report in reports if getattr(report, "when", "") == "call")
+    ran = {report.nodeid for report in called if not hasattr(report, ATTRIBUTE)}
     count = whys.total()
     terminal.section(f"{count} tests of the system did NOT run, {len(ran)} did", yellow=True)
     for why, number in whys.most_common():

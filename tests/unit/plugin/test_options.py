@@ -141,6 +141,12 @@ def test_a_skip_says_what_was_looked_for_and_where_and_the_summary_how_many(
     result.stdout.fnmatch_lines(["*2 tests of the system did NOT run, 2 did*", f"   1  {DEBUGFS}*"])
 
 
+def test_one_that_skips_itself_when_it_has_begun_did_not_run(system: pytest.Pytester) -> None:
+    system.makepyfile(test_itself="import pytest\ndef test_it(qemu_session): pytest.skip('why')\n")
+    result = system.runpytest_inprocess("--qemu")
+    result.stdout.fnmatch_lines(["*3 tests of the system did NOT run, 2 did*", "   1  why"])
+
+
 def test_with_strict_a_test_of_the_system_that_cannot_run_fails(system: pytest.Pytester) -> None:
     result = system.runpytest_inprocess("--qemu", "--qemu-strict")
     result.assert_outcomes(passed=1, errors=2, xfailed=1)
