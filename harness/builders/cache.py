@@ -118,6 +118,8 @@ class Cache:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
         names = {path.name for path in self.root.iterdir()}
+        if TAG in names:
+            return  # another process has just made it
         if names and not (names <= NAMES and names & {"entries", "locks", "templates"}):
             raise UserError(
                 f"{self.root} holds files and is no cache of this harness: name a new directory, or"

@@ -489,3 +489,17 @@ class TestOwnership:
         error = cache.explain(PermissionError(errno.EACCES, "Permission denied", str(cache.root)))
         assert isinstance(error, UserError)
         assert "it belongs to root, and each user has one" in str(error) or os.getuid() != 0
+
+
+def test_a_cache_that_another_process_makes_at_this_moment_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Path.iterdir
+
+    def made_meanwhile(path: Path) -> object:
+        (path / "CACHEDIR.TAG").write_text("")
+        return there(path)
+
+    monkeypatch.setattr(Path, "iterdir", made_meanwhile)
+    cache = Cache(tmp_path / "cache")
+    assert cache.directory("locks").is_dir()
