@@ -141,6 +141,9 @@ class CleanStream(io.TextIOBase):
         """As the stream's."""
         self._stream.flush()
 
+    def close(self) -> None:
+        """Leaves the stream, which is somebody else's and may be closed by now, as it is."""
+
     def fileno(self) -> int:
         """As the stream's."""
         return self._stream.fileno()

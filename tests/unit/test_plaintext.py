@@ -102,3 +102,13 @@ def test_no_line_that_is_quoted_commands_github(
     assert lines[3:5] == ["std::string ok", "::1 is an address"]
     commands = [line for line in lines if re.match(r"\s*(::[a-z]|##\[)", line)]
     assert commands == ([] if github else [lines[1], lines[2], lines[5]])
+
+
+def test_the_end_of_a_clean_stream_is_not_that_of_the_other() -> None:
+    stream = io.StringIO()
+    cleaned = CleanStream(stream)
+    cleaned.close()
+    print("still there", file=cleaned)
+    assert stream.getvalue() == "still there\n"
+    stream.close()
+    cleaned.close()
