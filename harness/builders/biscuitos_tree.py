@@ -21,7 +21,7 @@ from harness.builders.kernel import file_digest
 from harness.builders.module import CALLS
 from harness.builders.process import ToolRunner
 from harness.builders.rootfs import MANIFEST, read_manifest
-from harness.builders.variant import build_variant
+from harness.builders.variant import build_defconfig
 from harness.host import project
 from harness.host.programs import path_of
 from harness.host.progress import Progress
@@ -91,8 +91,8 @@ def build_tree(cache: Cache, images: ImageSet, progress: Progress, *, old: bool 
 
 
 def build_kernel(cache: Cache, images: ImageSet, progress: Progress) -> ImageSet:
-    """`images` with the kernel of such a tree. Raises `BuildError`."""
-    return build_variant(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
+    """`images` with the kernel of such a tree, and the driver for it. Raises `BuildError`."""
+    return build_defconfig(cache, images, SOURCE / "kernel.config", progress, [additions.LISTING])
 
 
 def _given(path: Path | None) -> Path:

@@ -372,8 +372,13 @@ def copy_tree(
     does, never in place. The build directory is a real copy. Times are kept, so make builds only
     what a change asks for. `run` runs a program, as `ToolRunner.run` does.
     """
+    copy_sources(kernel, to, run)
+    run(["cp", "-a", "--reflink=auto", kernel.obj, to])
+    return KernelTree(to, kernel.release, kernel.features)
+
+
+def copy_sources(kernel: KernelTree, to: Path, run: Callable[[Iterable[str | Path]], None]) -> None:
+    """The same for the sources alone, with our additions, to configure them anew."""
     to.mkdir(parents=True)
     names = sorted(path for path in kernel.tree.iterdir() if path.name != "obj")
     run(["cp", "-al", *names, to])
-    run(["cp", "-a", "--reflink=auto", kernel.obj, to])
-    return KernelTree(to, kernel.release, kernel.features)

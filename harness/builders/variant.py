@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Kernels that differ from a built one by a few options: made from a copy of its tree."""
+"""Kernels of the same sources as a built one with other options: made from a copy of its tree."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.builders import additions
@@ -13,11 +13,14 @@ from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.kernel import (
     KernelTree,
     Recipe,
+    configure,
+    copy_sources,
     copy_tree,
     file_digest,
     make_kernel,
     make_words,
 )
+from harness.builders.module import OURS, make_module, module_key
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
 from harness.host import project
@@ -88,6 +91,46 @@ def build_variant(
     return _with_kernel(images, cache.entry(key, build, needs=COPY_BYTES))
 
 
+def build_defconfig(
+    cache: Cache,
+    images: ImageSet,
+    fragment: Path,
+    progress: Progress,
+    without: Sequence[str] = (),
+) -> ImageSet:
+    """The image set with its kernel configured anew, as its users do: the whole of the tree's own
+    ``vexpress_defconfig`` and `fragment`, with nothing of our configuration. The driver is made for
+    it too, since the kernel's structures go by its options; the root image stays as it is.
+
+    `without` as in `build_variant`. Raises `BuildError`, also where the tree does not honour an
+    option of the fragment.
+    """
+    entry = images.kernel.parents[5]  # as in `build_variant`
+    driver = module_key(project.IMAGES / "module", entry.name)
+    key = Key(
+        "defconfig",
+        {"kernel": entry.name, "fragment": file_digest(fragment), "driver": driver.slug}
+        | {f"without {addition}": "" for addition in without},
+    )
+
+    def build(build_dir: BuildDirectory) -> None:
+        progress.say(f"building vexpress_defconfig of {entry.name}: {cache.why(key)}")
+        runner = ToolRunner(build_dir, cache.compiler_environment)
+        tree = build_dir.tmp / "tree"
+        copy_sources(KernelTree.of(entry), tree, lambda argv: runner.run([*argv], "copying"))
+        for addition in without:
+            (tree / addition).unlink(missing_ok=True)
+        (tree / "obj").mkdir()
+        _check_taken(fragment, configure(tree, [fragment], runner, progress))
+        make_kernel(runner, tree, progress, "vexpress_defconfig", cache.root / "steps" / key.name)
+        make_module(runner, tree)
+        for kept in _KEPT:
+            shutil.copy2(tree / "obj" / kept, build_dir.out)
+
+    built = cache.entry(key, build, needs=COPY_BYTES)
+    return dataclasses.replace(_with_kernel(images, built), module=built / f"{OURS}.ko")
+
+
 def _with_kernel(images: ImageSet, built: Path) -> ImageSet:
     return dataclasses.replace(
         images,
@@ -101,7 +144,11 @@ def _configure(runner: ToolRunner, kernel: KernelTree, fragment: Path) -> None:
     with kernel.config.open("a") as file:
         file.write(fragment.read_text())
     runner.run([*make_words(kernel.tree), "olddefconfig"], "configuring the variant")
-    wanted = kconfig.parse(fragment.read_text())
-    lost = kconfig.not_honoured(wanted, kconfig.parse(kernel.config.read_text()))
+    _check_taken(fragment, kconfig.parse(kernel.config.read_text()))
+
+
+def _check_taken(fragment: Path, config: Mapping[str, str]) -> None:
+    """Raises `BuildError` where a kernel's configuration is not as the fragment wants it."""
+    lost = kconfig.not_honoured(kconfig.parse(fragment.read_text()), config)
     if lost:
         raise BuildError(f"{fragment.name}: the kernel does not take {', '.join(lost)}")

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.biscuitos_tree import SOURCE
 from harness.cli.app import main
 from harness.guest.guest import Guest
+from harness.imageset import kconfig
 from harness.imageset.biscuitos import BiscuitOS, find
+from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.boots import Boots
@@ -64,6 +67,21 @@ def test_a_live_system_with_its_disk_is_frozen_and_cloned(
     assert first.main_job().region.phys == FIRST_MIB
     assert second.main_job().region.phys == FIRST_MIB
     assert state(found.image) == before
+
+
+def test_the_kernel_has_the_whole_of_its_tree_s_defconfig(
+    biscuitos_tree: Tree, image_set: ImageSet
+) -> None:
+    """But for what is asked for beyond it, and nothing of our own kernel's options."""
+    sources = image_set.kernel.parents[4]
+    texts = [sources / "arch/arm/configs/vexpress_defconfig", SOURCE / "kernel.config"]
+    wanted = kconfig.merged(kconfig.parse(path.read_text()) for path in texts)
+    root = find(biscuitos_tree("new")).root
+    config = kconfig.parse((root / "linux" / "linux" / ".config").read_text())
+    assert kconfig.not_honoured(wanted, config) == []
+    for option in ("VT", "INPUT", "HID", "SERIO", "PERF_EVENTS", "PM"):  # on by default
+        assert config[option] == "y"
+    assert "DEBUG_LIST" not in {name for name, value in config.items() if value == "y"}
 
 
 def test_a_clone_waits_for_the_display_as_a_machine_that_was_booted(
