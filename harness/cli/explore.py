@@ -77,15 +77,16 @@ def command(
     place = (output or ARTIFACTS / "explore").absolute()
     claim(place, shared=True)
     if found is not None:
-        return _replay(chosen(system), processors, found, place)
+        return _replay(_explorer(chosen(system), processors, place), found)
     seed = random.randrange(1 << 16) if seed is None else seed
     if jobs > 1 or cluster.address:
         from harness.cli.explore_jobs import explore_jobs
 
         if not cluster.address:
             chosen(system)  # built once, before several look for it
-        return explore_jobs(jobs, minutes, seed, processors, place, system, cluster)
-    return _look(chosen(system), processors, minutes * 60, seed, place, as_json)
+        system = {"processors": processors, **system}
+        return explore_jobs(jobs, minutes, seed, place, system, cluster)
+    return _look(_explorer(chosen(system), processors, place), minutes * 60, seed, place, as_json)
 
 
 def _explorer(system: Any, processors: int, place: Path) -> Any:
@@ -103,15 +104,13 @@ def _explorer(system: Any, processors: int, place: Path) -> Any:
     return Explorer(store, setup, machines, say)
 
 
-def _replay(system: Any, processors: int, found: Any, place: Path) -> int:
-    _explorer(system, processors, place).run(found.operations)
+def _replay(explorer: Any, found: Any) -> int:
+    explorer.run(found.operations)
     print(f"no difference in {len(found.operations)} operations")
     return 0
 
 
-def _look(
-    system: Any, processors: int, seconds: float, seed: int, place: Path, as_json: bool
-) -> int:
+def _look(explorer: Any, seconds: float, seed: int, place: Path, as_json: bool) -> int:
     from harness.builders.cache import Cache
     from harness.cli.systems import say
     from harness.explore import kept
@@ -119,12 +118,12 @@ def _look(
     from harness.explore.model import effective
     from harness.explore.sequence import Found
 
-    explorer = _explorer(system, processors, place)
+    release = explorer.setup.config.images.release
     memory = Cache().directory(kept.DIRECTORY)
     before = list(kept.kept(memory))
     if before:
         say(f"{len(before)} sequences that were found once come first")
-    say(f"exploring Linux {system.images.release} for {seconds:.0f} s with --seed {seed}")
+    say(f"exploring Linux {release} for {seconds:.0f} s with --seed {seed}")
     begun = time.monotonic()
     again = kept.first_to_differ(explorer.run, before)
     if again is not None:
@@ -143,7 +142,7 @@ def _look(
     }
     if found is not None:
         operations, error = effective(explorer.setup.model(), found[0]), found[1]
-        sequence = Found(operations, system.images.release, str(error))
+        sequence = Found(operations, release, str(error))
         sequence.write(memory)
         path = sequence.write(place)
         figures |= {"found": str(path), "difference": str(error), "length": len(operations)}

@@ -28,7 +28,6 @@ def explore_jobs(
     jobs: int,
     minutes: float,
     seed: int,
-    processors: int,
     place: Path,
     system: Mapping[str, Any],
     cluster: ClusterChoice,
@@ -36,8 +35,7 @@ def explore_jobs(
     """Runs so many processes; the worst of their exit statuses."""
     place.mkdir(parents=True, exist_ok=True)
     statuses = []
-    seeds = [seed + SEEDS * number for number in range(jobs)]
-    items = [_item(each, minutes, processors, place, system) for each in seeds]
+    items = [_item(seed + SEEDS * n, minutes, place, system) for n in range(jobs)]
     with open_engine(cluster, jobs) as engine, watching(engine, jobs) as watch:
         for item, done in run_batch(engine, items, watch):
             status = INFRASTRUCTURE if done.trouble or done.status < 0 else done.status
@@ -49,12 +47,9 @@ def explore_jobs(
     return next((status for status in (1, 2, 3) if status in statuses), max(statuses))
 
 
-def _item(
-    seed: int, minutes: float, processors: int, place: Path, system: Mapping[str, Any]
-) -> Item[int]:
+def _item(seed: int, minutes: float, place: Path, system: Mapping[str, Any]) -> Item[int]:
     argv = [PYTHON, "-m", "harness", "explore", "--jobs", "1", "--minutes", str(minutes)]
-    argv += ["--seed", str(seed), "--processors", str(processors), "--output", HERE]
-    argv += words_of(system)
+    argv += ["--seed", str(seed), "--output", HERE, *words_of(system)]
     known = {
         str(path.relative_to(place)): path.read_bytes()
         for path in sorted((place / EXAMPLES).rglob("*"))

@@ -192,7 +192,7 @@ class DaskEngine:
         task = work.task
         self._count += 1
         work.tries += 1
-        work.takes = Takes(self._guests(task), int(bool(task.claims)))
+        work.takes = Takes(self._guests(task), task.trees)
         needed = {identity().resource: 1, GUESTS: work.takes.guests}
         if work.takes.trees:
             needed[TREES] = work.takes.trees

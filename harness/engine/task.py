@@ -49,6 +49,11 @@ class Task:
     """Names in its directory that are not moved to who asked for it."""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def trees(self) -> int:
+        """How many of a machine's patched trees it takes: what it claims is one."""
+        return int(bool(self.claims))
+
     def words(self, here: Path, python: str) -> list[str]:
         """The command as it is run in `here`."""
         known = {HERE: str(here), PYTHON: python, GUESTS: str(self.guests)}

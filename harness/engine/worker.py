@@ -180,7 +180,7 @@ def run_task(task: Task, wanted: str, *built: Built) -> Outcome:
     """
     worker, plugin, key = _here()
     _check(wanted)
-    with plugin.task(key, Takes(task.guests, int(bool(task.claims)))) as withdrawn:
+    with plugin.task(key, Takes(task.guests, task.trees)) as withdrawn:
         for each in built:
             take_over(worker, plugin, each)
         return _run(task, plugin, withdrawn)

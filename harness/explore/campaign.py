@@ -40,7 +40,7 @@ _NUMBERS: dict[str, st.SearchStrategy[int]] = {
 _WEIGHTS = {"alloc": 5, "release": 4, "fill": 2, "check": 2, "look": 2, "debug_alloc": 2}
 """How often an operation is offered; others once."""
 
-SHORTEN_SECONDS = 240.0
+_SHORTEN_SECONDS = 240.0
 """For what Hypothesis, which stops after five minutes, has left to be taken out."""
 _NO_SHRINKING = (hypothesis.Phase.reuse, hypothesis.Phase.generate)
 
@@ -137,7 +137,7 @@ def explore(
             sequence, error = failed[0]
             if error.verdict is Verdict.INFRASTRUCTURE:
                 raise error from None
-            return minimised(run, sequence, error, SHORTEN_SECONDS if shorten is None else shorten)
+            return minimised(run, sequence, error, _SHORTEN_SECONDS if shorten is None else shorten)
         batch += 1
     return None
 
@@ -146,7 +146,7 @@ def minimised(
     run: Run,
     operations: Sequence[Operation],
     error: HarnessError,
-    seconds: float = SHORTEN_SECONDS,
+    seconds: float = _SHORTEN_SECONDS,
 ) -> tuple[tuple[Operation, ...], HarnessError]:
     """A sequence without what can be taken out of it, in runs of operations and one by one, and how
     a guest differs on that; `error` is how it does on `operations`.

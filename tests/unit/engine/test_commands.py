@@ -172,8 +172,8 @@ def test_an_exploration(
     examples = tmp_path / "examples"
     examples.mkdir()
     (examples / "before").write_text("known before")
-    system = {"kernel": "6.12", "unpatched": False, "memory": None, "area": "A"}
-    status = explore_jobs.explore_jobs(2, 0.5, 7, 2, tmp_path, system, ClusterChoice())
+    system = {"processors": 2, "kernel": "6.12", "unpatched": False, "memory": None, "area": "A"}
+    status = explore_jobs.explore_jobs(2, 0.5, 7, tmp_path, system, ClusterChoice())
     assert status == 1
     said = capsys.readouterr().out
     assert "seed 7 known before" in said
