@@ -15,7 +15,7 @@ from harness.memory.counters import (
     parse_sysfs,
     parse_vmstat,
 )
-from harness.memory.debugfs import DebugArea, parse_debugfs
+from harness.memory.debugfs import DebugArea, directory_of, parse_debugfs
 from harness.memory.errors import MalformedDebugfs, WitnessDisagreement
 from harness.memory.ranges import AddressRange
 
@@ -70,8 +70,8 @@ def read_state(channel: Channel, names: Collection[str] = ()) -> CmaState:
 
 
 def directories(name: str) -> tuple[str, str]:
-    """What an area's directory in debugfs may be called: as of now, and in kernels before 5.10."""
-    return name, f"cma-{name}"[:15]
+    """What an area's directory in debugfs may be called: as of now, and in old kernels."""
+    return name, directory_of(name)
 
 
 def read_area(channel: Channel, name: str) -> DebugArea:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """``/sys/kernel/debug/cma``: base, size and bitmap of each area. Format: mm/cma_debug.c.
 
-Up to Linux 5.x a directory is called ``cma-<name>``, cut to 15 characters (a 16-byte buffer
-there): ``cma-BiscuitOS_c`` is ``BiscuitOS_cma``. Later it is ``<name>``. From 6.15 an area has
+Up to Linux 5.15 (at least) a directory is called ``cma-<name>``, cut to 15 characters (a 16-byte
+buffer there): ``cma-BiscuitOS_c`` is ``BiscuitOS_cma``; of areas whose cut names are the same only
+the first gets one. In 6.1 it is ``<name>``. From 6.15 an area has
 ``ranges/<n>/`` with a ``base_pfn`` and a ``bitmap`` each; ``count`` remains that of the whole
 area.
 """
@@ -27,7 +28,7 @@ class DebugArea:
     """One area. Counts are in pages; ``bases`` are addresses in bytes, one per range.
 
     ``allocated`` are the address ranges whose bitmap bits are set, None where the bitmap was not
-    read.
+    read. ``may_be`` are the areas that it may be, where an old kernel cut several names to this.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DebugArea:
     maxchunk: int | None = None
     allocated: tuple[AddressRange, ...] | None = None
     page_shift: int = 12
+    may_be: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -72,25 +74,40 @@ def parse_debugfs(
         if name:
             directories.setdefault(directory, {})[name] = text
     old = bool(directories) and all(name.startswith(_PREFIX) for name in directories)
-    return tuple(
-        _area(_area_name(directory, known_names, old), directory, contents, page_shift, source)
-        for directory, contents in directories.items()
-    )
+    areas = []
+    for directory, contents in directories.items():
+        names = _area_names(directory, known_names, old)
+        area = _area(names[0], directory, contents, page_shift, source)
+        if len(names) > 1:
+            area = dataclasses.replace(area, name=_cut(directory), may_be=names)
+        areas.append(area)
+    return tuple(areas)
+
+
+def directory_of(name: str) -> str:
+    """What kernels up to 5.15 (at least) call the directory of an area."""
+    return f"{_PREFIX}{name}"[:_OLD_DIRECTORY_LENGTH]
 
 
 def debugfs_reading(areas: Collection[DebugArea], source: str = "/sys/kernel/debug/cma") -> Reading:
-    """What the areas say, as a witness. An area with count 0 failed to be activated: no claim."""
+    """What the areas say, as a witness. An area with count 0 failed to be activated: no claim.
+    Nor has one whose name was cut to that of others: what is silent then may be there.
+    """
     claims: list[Claim] = []
     notes: list[str] = []
+    coverage = Coverage.ALL
     for area in areas:
         where = f"{source}/{area.directory}"
-        if area.range is not None:
+        if area.may_be:
+            coverage = Coverage.SOME
+            notes.append(f"{where}: the name is cut: {' or '.join(area.may_be)}")
+        elif area.range is not None:
             claims.append(Placed(area.name, area.range, where))
         elif area.count:
             claims.append(Exists(area.name, where, area.size))
         else:
             notes.append(f"{where}: count is 0, the area is not active")
-    return Reading("debugfs", source, Coverage.ALL, tuple(claims), notes=tuple(notes))
+    return Reading("debugfs", source, coverage, tuple(claims), notes=tuple(notes))
 
 
 def parse_bitmap(
@@ -127,15 +144,18 @@ def parse_bitmap(
     )
 
 
-def _area_name(directory: str, known: Collection[str], old: bool) -> str:
-    if directory in known or not old:
-        return directory
-    name = directory.removeprefix(_PREFIX)
-    if name not in known and len(directory) == _OLD_DIRECTORY_LENGTH:
-        candidates = [candidate for candidate in known if candidate.startswith(name)]
-        if len(candidates) == 1:
-            return candidates[0]
-    return name
+def _cut(directory: str) -> str:
+    return directory.removeprefix(_PREFIX)
+
+
+def _area_names(directory: str, known: Collection[str], old: bool) -> tuple[str, ...]:
+    """The areas that a directory may be of."""
+    if not old:
+        return (directory,)
+    names = tuple(dict.fromkeys(name for name in known if directory_of(name) == directory))
+    if directory in known and not names:
+        return (directory,)
+    return names or (_cut(directory),)
 
 
 def _area(

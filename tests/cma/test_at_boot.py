@@ -10,6 +10,7 @@ import pytest
 from harness.board import RAM_START
 from harness.guest.guest import AREA, Guest
 from harness.memory.counters import CmaCounters, parse_meminfo
+from harness.memory.debugfs import directory_of
 from harness.memory.devicetree import read_dtb
 from harness.memory.dmesg import parse_dmesg
 from harness.memory.iomem import parse_iomem
@@ -32,6 +33,8 @@ ATOMIC_POOL = AddressRange.from_size(DEFAULT_WHOLE.start, 256 << 10)
 """For coherent DMA in atomic context (arch/arm/mm/dma-mapping.c): the first that is allocated."""
 COUNTS_IN_ZONES = 5, 12
 """The first version whose ``/proc/zoneinfo`` has the pages of CMA in each zone."""
+CALLS_THEM_BY_NAME = 6, 1
+"""From here on (at the latest) an area's directory in debugfs is called as the area is."""
 LEVELS = ("PGD", "P4D", "PUD", "PMD", "PTE")
 VRAM = AddressRange.from_size(0x4C000000, 8 << 20)
 
@@ -55,6 +58,8 @@ class TestWitnesses:
             "sysfs": set(guest.run("ls /sys/kernel/mm/cma").text.split()),
             "iomem": {name for name, _ in _cma_lines(guest)},
         }
+        if version_of(guest.images) < CALLS_THEM_BY_NAME:
+            assert said.pop("debugfs") == {directory_of(name) for name in AREAS}
         assert said == dict.fromkeys(said, AREAS.keys())
 
     def test_the_log_has_each_base_as_debugfs_has_it(self, guest: Guest) -> None:

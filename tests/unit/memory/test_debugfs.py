@@ -58,6 +58,19 @@ def test_5_0_names_are_completed_from_the_other_witnesses() -> None:
     assert "BiscuitOS_c" in {area.name for area in parse_debugfs(files, known_names=two)}
 
 
+def test_of_areas_whose_cut_names_are_the_same_nothing_is_claimed_nor_missed() -> None:
+    files = files_of(capture("5.0", "debugfs"))
+    known = ["BiscuitOS_c", "BiscuitOS_cma", "linux,cma"]
+    areas = {area.name: area for area in parse_debugfs(files, known_names=known)}
+    assert areas["BiscuitOS_c"].may_be == ("BiscuitOS_c", "BiscuitOS_cma")
+    reading = debugfs_reading(areas.values())
+    assert reading.coverage is Coverage.SOME
+    assert [claim.name for claim in reading.claims] == ["linux,cma"]
+    assert reading.notes == (
+        "/sys/kernel/debug/cma/cma-BiscuitOS_c: the name is cut: BiscuitOS_c or BiscuitOS_cma",
+    )
+
+
 def test_an_area_called_cma_x_keeps_its_name_on_a_new_kernel() -> None:
     files = {path.replace("a/", "cma-a/"): text for path, text in AREA.items()}
     assert parse_debugfs(files, known_names=["cma-a"])[0].name == "cma-a"
