@@ -28,8 +28,8 @@ from harness.pytest_plugin.session import Session
 
 from .layout import Boot, ExpectedPlacement, Layout, layout_dtb, place
 from .layout.model import MIB
-from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET
-from .layout.table import BAD, GOOD, MEASURED, PORTABLE, layout
+from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET, command_line
+from .layout.table import BAD, GOOD, MEASURED, layout
 from .support import version_of
 
 pytestmark = pytest.mark.every_kernel
@@ -68,21 +68,17 @@ def boot(
             pytest.skip(
                 f"needs a kernel built with {row.variant}.config: one of ours, not a given one"
             )
-        series = ".".join(images.release.split(".")[:2])
-        if row.name not in PORTABLE:
-            if version_of(images) < MEASURED:
-                pytest.skip(
-                    f"needs Linux {MEASURED[0]}.{MEASURED[1]} or later for the layout {row.name}"
-                    f" ({row.about}): where an older kernel puts it was never measured, and this"
-                    f" is {series}"
-                )
-            if row.name == "no-default" and "agent" not in images.features:
-                pytest.skip(
-                    "needs CONFIG_CMA_SIZE_MBYTES, which a kernel that was given does not tell"
-                )
+        version = version_of(images)
+        if version < MEASURED:
+            pytest.skip(
+                f"needs Linux {MEASURED[0]}.{MEASURED[1]} or later: where an older kernel puts the"
+                f" areas was never measured, and this is {version[0]}.{version[1]}"
+            )
+        if row.name == "no-default" and "agent" not in images.features:
+            pytest.skip("needs CONFIG_CMA_SIZE_MBYTES, which a kernel that was given does not tell")
         dtb = tmp_path / f"{row.name}.dtb"
         dtb.write_bytes(layout_dtb(images.dtb.read_bytes(), row))
-        known = [item for item in row.known if item.holds(version_of(images))]
+        known = [item for item in row.known if item.holds(version)]
         for item in known:
             fails: tuple[type[Exception], ...]
             fails = (GuestCrash, GuestTimeout) if item.dies else (JudgementError, AssertionError)
@@ -94,7 +90,7 @@ def boot(
             # Without its card the ssh server does not start: it would only cost the boot time.
             dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"}),
             row.memory_mib,
-            f"{machine_config.append} {row.append}".strip(),
+            f"{machine_config.append} {command_line(row, version)}".strip(),
             # Time that jumps ahead makes a flood of what another's system does now and then.
             icount="agent" in images.features,
             trace=machine_config.trace,

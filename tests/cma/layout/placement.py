@@ -35,6 +35,10 @@ COMMAND_LINE_WINS = (5, 10)
 """From here on ``cma=`` has precedence over the tree's default; before, it counts only where the
 tree has none (rmem_cma_setup()).
 """
+VMALLOC_GAP = (5, 14)
+"""From here on low memory ends `VMALLOC_OFFSET` below what ``vmalloc=`` asks for; before, only
+where it asks for nothing (early_vmalloc()).
+"""
 KEEPS_NEIGHBOURS = (6, 6)
 """From here on a window that starts or ends at an area already placed is filled from there
 (__reserved_mem_alloc_in_range()).
@@ -50,6 +54,7 @@ BYPASSED_IS_FREE = (7, 1)
 
 _RANGE = re.compile(r"(?:^| )cma=(\d+)M?(?:@(0x[0-9a-f]+)(?:-(0x[0-9a-f]+))?)?")
 """``cma=SIZE``, ``cma=SIZE@BASE``, ``cma=SIZE@BASE-LIMIT`` (early_cma())."""
+_VMALLOC = re.compile(r"((?:^| )vmalloc=)(\d+)M")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +89,21 @@ def place(layout: Layout, boot: Boot) -> ExpectedPlacement:
     return _Placing(layout, boot).run()
 
 
+def command_line(layout: Layout, version: tuple[int, int]) -> str:
+    """The layout's words for the kernel's command line. Where ``vmalloc=`` still left no gap before
+    it, 8 MiB more of it put the end of low memory at the same place.
+    """
+    if version >= VMALLOC_GAP:
+        return layout.append
+    more = VMALLOC_OFFSET // MIB
+    return _VMALLOC.sub(lambda match: f"{match[1]}{int(match[2]) + more}M", layout.append)
+
+
 def lowmem_end(layout: Layout) -> int:
     """First address of high memory, or of nothing (adjust_lowmem_bounds())."""
     ram_end = RAM_START + layout.memory_mib * MIB
-    match = re.search(r"(?:^| )vmalloc=(\d+)M", layout.append)
-    size = int(match[1]) * MIB if match else 240 * MIB
+    match = _VMALLOC.search(layout.append)
+    size = int(match[2]) * MIB if match else 240 * MIB
     size = min(size, VMALLOC_END - (PAGE_OFFSET + 32 * MIB + VMALLOC_OFFSET))
     return min(ram_end, VMALLOC_END - size - VMALLOC_OFFSET - PAGE_OFFSET + RAM_START)
 

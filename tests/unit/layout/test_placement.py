@@ -11,8 +11,8 @@ import pytest
 from harness.memory.ranges import AddressRange
 from tests.cma.layout import Area, Boot, ExpectedPlacement, Layout, place
 from tests.cma.layout.model import MIB, KnownFailure, window
-from tests.cma.layout.placement import lowmem_end
-from tests.cma.layout.table import LAYOUTS, PORTABLE
+from tests.cma.layout.placement import command_line, lowmem_end
+from tests.cma.layout.table import LAYOUTS
 
 OLD = Boot((6, 1), 0x609BDA08, 2 * MIB)
 NEW = Boot((6, 12), 0x609BDA08, 2 * MIB)
@@ -219,8 +219,11 @@ def test_low_memory_ends_where_vmalloc_begins() -> None:
     assert lowmem_end(Layout("t", "", (), 256, "vmalloc=1200M")) == 0x70000000
 
 
-def test_the_portable_layouts_are_rows_of_the_table() -> None:
-    assert {row.name for row in LAYOUTS} >= PORTABLE
+def test_old_kernels_are_asked_for_more_and_put_the_border_at_the_same_place() -> None:
+    row = Layout("t", "", (), 512, "cma=8M vmalloc=1832M")
+    assert command_line(row, (5, 14)) == row.append
+    assert command_line(row, (5, 13)) == "cma=8M vmalloc=1840M"
+    assert command_line(Layout("t", "", (), 512, "cma=8M"), (5, 0)) == "cma=8M"
 
 
 def test_the_table_s_names_are_its_keys() -> None:
