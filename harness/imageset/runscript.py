@@ -77,10 +77,21 @@ def launch(text: str, path: Path) -> Launch:
             + "".join(f"\n  {line}" for line in said[:5])
             + f"{ends}\n  make it start the system when it is called without arguments"
         )
-    notes = [f"bash says: {line}" for line in said[:5]]
+    notes = _complaints(said)
     if any(call != linux[0] for call in linux[1:]):
         notes.append(f"it starts QEMU {len(linux)} times, in different ways: the first is taken")
     return _read(linux[0], path, notes)
+
+
+def _complaints(said: list[str]) -> list[str]:
+    """What was said, for people: bash's own words, and one line of what its commands said."""
+    own = [line for line in said if re.search(r": line \d+: ", line)]
+    others = [line for line in said if line not in own]
+    notes = [f"bash says: {line}" for line in own[:5]]
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        notes.append(f"a command of it says: {others[0]}{more}")
+    return notes
 
 
 def _calls(text: str, path: Path, as_root: bool = False) -> tuple[list[list[str]], list[str]]:

@@ -205,6 +205,12 @@ def test_what_bash_could_not_know_is_said() -> None:
     assert "rootdev: command not found" in found.notes[0]
 
 
+def test_what_the_script_s_commands_complain_of_is_one_line() -> None:
+    (note,) = ask(f"{HEAD}for n in 1 2 3; do cat /no/such/$n; done\n{RUN}").notes
+    assert note.startswith("a command of it says: cat: /no/such/1: No such file")
+    assert note.endswith(" (and 2 more)")
+
+
 def test_what_is_not_taken_over_is_said() -> None:
     found = ask(HEAD + RUN.replace("-nographic", "-nographic -smp 2 -cpu cortex-a15"))
     assert found.notes == ("not taken over: -smp 2", "not taken over: -cpu cortex-a15")
