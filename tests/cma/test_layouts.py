@@ -83,7 +83,7 @@ def boot(
             fails: tuple[type[Exception], ...]
             fails = (GuestCrash, GuestTimeout) if item.dies else (JudgementError, AssertionError)
             if item.warns:
-                fails = (JudgementError, GuestCrash)
+                fails = (JudgementError, AssertionError, GuestCrash)
             mark = pytest.mark.xfail(strict=True, raises=fails, reason=item.cause)
             request.node.add_marker(mark)
         config = MachineConfig(

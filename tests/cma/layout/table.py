@@ -363,6 +363,22 @@ BAD = (
             Area("behind", 4 * MIB, at=0x76000000),
         ),
         append="vmalloc=1832M",
+        known=(
+            KnownFailure(
+                (5, 0),
+                "cma_debugfs reads the bitmap that such an area does not have: whoever opens the"
+                " file is killed by the fault",
+                until=(5, 4),
+                dies=False,
+                warns=True,
+            ),
+            KnownFailure(
+                (5, 4),
+                "what cannot be activated is nobody's memory, and still counted in CmaTotal",
+                until=(5, 15),
+                dies=False,
+            ),
+        ),
     ),
     Layout(
         "cmdline-across-the-border",
