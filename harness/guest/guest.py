@@ -281,10 +281,17 @@ class Guest:
             self.run(NODES.format(name=name))
 
     def rmmod(self) -> None:
-        """Unloads it."""
+        """Unloads it. Raises `UserError` where this root image has no command that could: BusyBox
+        takes a module's name to end at its first dot.
+        """
         if self.by_heap:
             return
-        self.run(f"rmmod {self.module_name()}")
+        name = self.module_name()
+        done = self.run(f"rmmod {name}", check=False)
+        cut = name.partition(".")[0]
+        if done.status and cut != name and f"'{cut}'".encode() in done.stderr + done.stdout:
+            raise UserError(f"the guest's rmmod cuts {name} to {cut}: give it a name without dots")
+        done.check()
         if Feature.AGENT not in self.images.features:
             self.run(f"rm -f {DEVICE} {DEVICE}[0-9]")
 

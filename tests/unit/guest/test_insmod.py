@@ -13,6 +13,7 @@ from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
 from harness.host.project import IMAGES
 from harness.imageset.module import NO_WAY
+from harness.machine.channel import CommandResult
 from harness.machine.errors import CommandFailed
 
 
@@ -43,6 +44,27 @@ def test_a_kernel_that_has_no_way_for_a_driver_is_not_at_fault(
 ) -> None:
     with pytest.raises(expected):
         guest_that_logs(log, monkeypatch).insmod()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("rmmod: can't unload module 'CMA_area_module_0': No such file or directory", UserError),
+        ("rmmod: can't unload module 'CMA_area_module_0.0.1': Resource busy", CommandFailed),
+    ],
+)
+def test_a_module_whose_name_the_guest_s_rmmod_cuts_is_not_at_fault(
+    monkeypatch: pytest.MonkeyPatch, said: str, expected: type[HarnessError]
+) -> None:
+    def run(self: Guest, command: str, **options: Any) -> CommandResult:
+        return CommandResult(command, said.encode(), b"", 1, 0.1)
+
+    guest = guest_that_logs("", monkeypatch)
+    monkeypatch.setattr(Guest, "run", run)
+    monkeypatch.setattr(Guest, "module_name", lambda self: "CMA_area_module_0.0.1")
+    monkeypatch.setattr(Guest, "by_heap", False)
+    with pytest.raises(expected):
+        guest.rmmod()
 
 
 def test_the_driver_says_so_in_these_words() -> None:
