@@ -28,7 +28,7 @@ from harness.pytest_plugin.session import Session
 
 from .layout import Boot, ExpectedPlacement, Layout, layout_dtb, place
 from .layout.model import MIB
-from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET, command_line
+from .layout.placement import MIN_ALIGNMENT, PAGE_OFFSET, command_line, lowmem_end
 from .layout.table import BAD, GOOD, MEASURED, layout
 from .support import version_of
 
@@ -97,6 +97,9 @@ def boot(
         )
         dies = any(item.dies for item in known)
         guest = cold_if_it_lives(boots, config) if dies else boots.cold(config)
+        high = lowmem_end(row) < RAM_START + row.memory_mib * MIB
+        if high and "HighTotal:" not in guest.read_text("/proc/meminfo"):
+            pytest.skip(f"needs CONFIG_HIGHMEM=y for the layout {row.name} ({row.about})")
         return guest, place(row, conditions(guest, images, row.variant))
 
     return boot_layout

@@ -132,7 +132,7 @@ GOOD = (
             Area("linux,cma", windows=window(0x64000000, 8 * MIB), default=True),
             Area("BiscuitOS_cma", windows=window(0x78000000, 8 * MIB)),
         ),
-        append="vmalloc=1200M",
+        append="vmalloc=1700M",
         memory_mib=512,
     ),
     Layout(

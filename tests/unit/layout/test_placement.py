@@ -232,6 +232,14 @@ def test_the_table_s_names_are_its_keys() -> None:
     assert all(row.about for row in LAYOUTS)
 
 
+def test_the_layouts_of_high_memory_have_an_area_there() -> None:
+    for name in ("highmem", "highmem-above-low"):
+        row = next(row for row in LAYOUTS if row.name == name)
+        areas = place(row, OLD).areas
+        assert areas["BiscuitOS_cma"].start >= lowmem_end(row)
+        assert (areas["linux,cma"].start >= lowmem_end(row)) is (name == "highmem")
+
+
 def test_areas_of_one_layout_never_share_memory() -> None:
     for row in LAYOUTS:
         if row.name == "overlap":
