@@ -160,7 +160,10 @@ def running(
     options: str = "",
     kind: Callable[[Runs, int, int], AppScript] = AppScript,
 ) -> Iterator[AppScript]:
-    """An application that serves `device` until the block ends; its regions end with it."""
+    """An application that serves `device` until the block ends; its regions end with it.
+
+    Raises `CommandFailed` where there is no such device.
+    """
     number = next(_numbers)
     files = f"/tmp/script-{number}"
     app = guest.app_path()
@@ -168,7 +171,9 @@ def running(
     # nobody has open is lost.
     text = guest.run(
         f"mkfifo {files}.in {files}.out; {{ {app} --script --device {device} {options}"
-        f" <&3 >&4 2>{files}.err 3<&- 4>&- & }} 3<>{files}.in 4<>{files}.out; echo $!"
+        f" <&3 >&4 2>{files}.err 3<&- 4>&- & }} 3<>{files}.in 4<>{files}.out;"
+        f" if [ -e {device} ]; then echo $!;"
+        f" else wait $!; rm -f {files}.*; echo there is no {device}; false; fi"
     ).text
     script = kind(guest, number, int(text))
     try:
