@@ -3,74 +3,133 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TextIO
 
 from harness.builders.cache import Cache
 from harness.builders.kernel import make_words
 from harness.builders.patch_tree import PatchTree, open_patch_tree
 from harness.builders.process import first_error
-from harness.coverage.record import CoverageRecord, read
+from harness.coverage.record import RECORD, CoverageRecord, read
+from harness.engine.choose import ClusterChoice, open_engine
+from harness.engine.watch import watching
 from harness.errors import HarnessError, UserError
 from harness.gate.baseline import Baselines
 from harness.host import project
-from harness.host.output import claim
+from harness.host.output import claim, set_aside
 from harness.host.process import capture
 from harness.host.progress import LineProgress
 from harness.mutants.generated import Campaign, Choice, Source
+from harness.mutants.generated_parts import PartSettings, run_generated
 from harness.mutants.objects import Compiler
 from harness.mutants.operators import Change, changes
-from harness.mutants.score import Fate, Score, Sheet, line, table
+from harness.mutants.score import SHEET, Fate, Score, Sheet, line, table
 from harness.testrun.suite import Suite
 
-SHEET = "generated.json"
-"""Where the results are, in the directory of a run."""
 MAKE_JOBS = 2
 DRIVER = "images/module/cma.c"
 
 
-def run(
-    kernel: str,
-    wanted: Sequence[str],
-    sample: int | None,
-    seed: int,
-    coverage: Path | None,
-    place: Path,
-    jobs: int | None,
-    as_json: bool,
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be tested, and where."""
+
+    kernel: str
+    """Debian's version."""
+    files: tuple[str, ...]
+    """``FILE[:FUNCTION]``."""
+    only: tuple[str, ...] = ()
+    """Names of mutants, or globs of such; none: all."""
+    sample: int | None = None
+    seed: int = 0
+    coverage: Path | None = None
+    jobs: int | None = None
+    at_once: int = 1
+    """Mutants at once on this machine, where no cluster is given."""
+    cluster: ClusterChoice = dataclasses.field(default_factory=ClusterChoice)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether an engine runs them."""
+        return bool(self.cluster.address) or self.at_once > 1
+
+
+def run(wanted: Wanted, place: Path, as_json: bool) -> int:
     """Makes mutants of ``FILE[:FUNCTION]``, tests a sample of them, and prints the score.
 
     Returns 0, 1 where one survived, 3 where something is not known of one.
     """
     progress = LineProgress()
     cache = Cache(say=progress.say)
-    record = read(coverage) if coverage is not None else None
+    record = read(wanted.coverage) if wanted.coverage is not None else None
     claim(place)
     out = sys.stderr if as_json else sys.stdout
-    with open_patch_tree(cache, kernel, progress, MAKE_JOBS) as tree:
+    with open_patch_tree(cache, wanted.kernel, progress, MAKE_JOBS) as tree:
         tmp = place / "objects"
         shutil.rmtree(tmp, ignore_errors=True)
-        sources, made = _sources(tree, wanted, tmp)
-        suite = Suite(cache.root, tree.root / "cache", str(jobs) if jobs else None)
+        sources, made = _sources(tree, wanted.files, tmp)
+        made = matching(made, wanted.only)
+        suite = Suite(cache.root, tree.root / "cache", str(wanted.jobs) if wanted.jobs else None)
         release = tree.kernel.release
         sheet = Sheet.open(place / SHEET, release, {one.file: one.digest for one in sources})
         if record is None:
-            record = _recorded(cache, tree, place, jobs, progress)
+            record = _recorded(cache, tree, place, wanted.jobs, progress)
+        choice = Choice(record, list(record.tests))
         campaign = Campaign(
-            tree, suite, Choice(record, list(record.tests)), sheet, place, progress.say
+            tree, suite, choice, sheet, place, progress.say, tests=not wanted.in_parts
         )
-        campaign.prepare()
-        print(f"{len(made)} mutants, --seed {seed}, Linux {release}", file=out, flush=True)
-        for score in campaign.run(sources, made, sample, seed):
-            print(line(score), file=out, flush=True)
+        if not wanted.in_parts:
+            campaign.prepare()
+        print(f"{len(made)} mutants, --seed {wanted.seed}, Linux {release}", file=out, flush=True)
+        for score in campaign.run(sources, made, wanted.sample, wanted.seed):
+            if score.fate is not Fate.UNKNOWN or not wanted.in_parts:
+                print(line(score), file=out, flush=True)
+    if wanted.in_parts:
+        _in_parts(wanted, sheet, record, place, out)
     names = {change.name for change in made}
     scores = [score for score in sheet.scores.values() if score.name in names]
     print(json.dumps(sheet.as_json(), indent=1) if as_json else table(scores))
     return status(scores)
+
+
+def _in_parts(
+    wanted: Wanted, sheet: Sheet, record: CoverageRecord, place: Path, out: TextIO
+) -> None:
+    """Has an engine test what the sheet has as unknown."""
+    set_aside(place, ("part-*",))
+    record.write(place / RECORD)
+    coverage = (place / RECORD).read_bytes()
+    settings = PartSettings(wanted.kernel, wanted.files, coverage, wanted.jobs)
+    left = [score for score in sheet.scores.values() if score.fate is Fate.UNKNOWN]
+    with (
+        open_engine(wanted.cluster, wanted.at_once, shares=wanted.at_once) as engine,
+        watching(engine, len(left), out) as watch,
+    ):
+        for score in run_generated(engine, left, settings, place, watch):
+            sheet.add(score)
+            watch.done(score.fate in (Fate.SURVIVED, Fate.UNKNOWN))
+            print(line(score), file=out, flush=True)
+
+
+def matching(made: list[Change], only: Sequence[str]) -> list[Change]:
+    """Those of these names, or of names that these globs fit; all for none.
+
+    Raises `UserError` for one that fits none.
+    """
+    names = {change.name for change in made}
+    taken: set[str] = set()
+    for glob in only:
+        found = {glob} & names or {name for name in names if fnmatchcase(name, glob)}
+        if not found:
+            raise UserError(f"--only {glob}: no mutant of these files is called so")
+        taken |= found
+    return [change for change in made if not only or change.name in taken]
 
 
 def status(scores: Sequence[Score]) -> int:

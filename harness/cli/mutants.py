@@ -102,18 +102,12 @@ def command(
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
     version = resolve(NEWEST, Cache()).label if kernel == NEWEST else kernel or DEFAULT
     if generate:
-        if cluster.address or at_once > 1:
-            raise UserError("--generate tests one mutant after the other, on this machine")
-        return generated.run(
-            version,
-            generate,
-            sample,
-            seed or 0,
-            coverage,
-            (output or ARTIFACTS / "mutants" / f"generated-{version}").absolute(),
-            jobs,
-            as_json,
+        files = tuple(generate)
+        wanted = generated.Wanted(
+            version, files, only, sample, seed or 0, coverage, jobs, at_once, cluster
         )
+        default = ARTIFACTS / "mutants" / f"generated-{version}"
+        return generated.run(wanted, (output or default).absolute(), as_json)
     if coverage is not None:
         raise UserError("--coverage goes with --generate")
     seed = seed if seed is not None else random.randrange(1 << 16)

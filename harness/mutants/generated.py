@@ -109,7 +109,11 @@ class Campaign:
         sheet: Sheet,
         place: Path,
         say: Callable[[str], None],
+        *,
+        tests: bool = True,
     ) -> None:
+        """Without `tests` each mutant that is worth a test is left unknown."""
+        self._tests = tests
         self._patch_tree = patch_tree
         self._suite = suite
         self._choice = choice
@@ -158,6 +162,8 @@ class Campaign:
         rounds = self._choice.rounds(change)
         if not any(rounds):
             return dataclasses.replace(blank, fate=Fate.NOT_EXECUTED)
+        if not self._tests:
+            return blank
         score = self._tested(source, change, blank, rounds)
         return dataclasses.replace(score, seconds=round(time.monotonic() - begun, 1))
 

@@ -17,6 +17,8 @@ from harness.errors import UserError
 from harness.host.files import write_text
 
 SCHEMA = 1
+SHEET = "generated.json"
+"""Where the results are, in the directory of a run."""
 
 
 class Fate(enum.StrEnum):

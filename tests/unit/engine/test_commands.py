@@ -18,9 +18,11 @@ from harness.gate.commitjob import CommitJobs
 from harness.gate.queue import QueueSettings
 from harness.gate.result import Decision
 from harness.mutants import parts
+from harness.mutants.generated_parts import PartSettings, run_generated
 from harness.mutants.patchfile import Mutant
 from harness.mutants.report import as_json
 from harness.mutants.runner import MutantStatus
+from harness.mutants.score import Fate, Score
 from harness.nightly.commands import NightCommands
 from harness.nightly.job import JobStatus
 from harness.nightly.night import NightRunner
@@ -121,6 +123,38 @@ def test_parts_keep_harmless_changes_together_and_lose_none() -> None:
     assert sorted(map(len, made)) == [1, 2, 4, 4]
     assert {m.name for part in made for m in part} == {m.name for m in mutants}
     assert {m.name for m in made[0]} == {"h", "k"}
+
+
+GENERATED = """
+import json, pathlib, sys
+words = sys.argv[1:]
+to = pathlib.Path(words[words.index("--output") + 1])
+assert (to / "coverage.json").read_text() == "known"
+assert words[words.index("--coverage") + 1] == str(to / "coverage.json")
+names = [words[at + 1] for at, word in enumerate(words) if word == "--only"]
+rows = []
+for name in names:
+    fate = "unknown" if "host" in name and len(names) > 1 else "killed"
+    if "dies" not in name:
+        rows.append({"name": name, "file": "mm/cma.c", "function": "f", "operator": "o",
+                     "fate": fate, "test": "t", "seconds": 2.0})
+(to / "generated.json").write_text(json.dumps({"mutants": rows}))
+"""
+
+
+def test_generated_mutants_in_parts(engine: Engine, tmp_path: Path) -> None:
+    names = ["a", "b [1]", "`c * d`", "host", "dies", "f"]
+    scores = [Score(name, "mm/cma.c", "f", "o", Fate.UNKNOWN) for name in names]
+    stub = Stubbed(engine, GENERATED)
+    settings = PartSettings("6.1", ("mm/cma.c:f",), b"known", 2)
+    results = list(run_generated(stub, scores, settings, tmp_path / "out", Silent()))
+    assert sorted(result.name for result in results) == sorted(names)
+    assert {result.name for result in results if result.fate is Fate.KILLED} == {*names} - {"dies"}
+    assert {result.test for result in results} == {"t", ""}
+    assert len(stub.tasks) == 4, "what is unknown once more"
+    words = stub.tasks[0].argv
+    assert words[words.index("--generate") + 1] == "mm/cma.c:f"
+    assert words[-2:] == ("--jobs", "2")
 
 
 PYTEST = """

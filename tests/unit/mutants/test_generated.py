@@ -11,7 +11,7 @@ import pytest
 
 from harness.builders.patch_tree import PatchTree
 from harness.cli.app import main
-from harness.cli.generated import status
+from harness.cli.generated import matching, status
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, UserError
 from harness.gate.selection import GUARDS
@@ -82,7 +82,7 @@ class FakeSuite:
 
 
 def campaign(
-    tmp_path: Path, suite: FakeSuite, known: CoverageRecord | None = None
+    tmp_path: Path, suite: FakeSuite, known: CoverageRecord | None = None, tests: bool = True
 ) -> tuple[Campaign, Sheet, FakeTree]:
     tree = FakeTree()
     sheet = Sheet.open(tmp_path / "sheet.json", "6.1.0", {FILE: "text"})
@@ -93,8 +93,10 @@ def campaign(
         sheet,
         tmp_path,
         print,
+        tests=tests,
     )
-    made.prepare()
+    if tests:
+        made.prepare()
     return made, sheet, tree
 
 
@@ -116,6 +118,28 @@ def test_a_test_that_executes_the_place_kills_it(tmp_path: Path) -> None:
     assert "-\t\treturn 2;\n+\t\treturn 3;\n" in tree.done[0]
     assert tree.done[0].startswith("--- a/linux/mm/cma.c\n+++ b/linux/mm/cma.c\n")
     assert tree.done[1] == "restored"
+
+
+def test_those_for_an_engine_are_chosen_and_not_tested(tmp_path: Path) -> None:
+    runs, sheet, tree = campaign(tmp_path, suite := FakeSuite(red=[BROAD]), tests=False)
+    every = changes(TEXT, FILE)
+    fates = {score.fate for score in runs.run([source()], every, 2, 0)}
+    assert Fate.UNKNOWN in fates
+    assert fates <= {Fate.UNKNOWN, Fate.EQUIVALENT, Fate.DUPLICATE, Fate.DOES_NOT_BUILD}
+    left = [score for score in sheet.scores.values() if score.fate is Fate.UNKNOWN]
+    assert len(left) == 2
+    assert len({score.digest for score in left}) == 2
+    assert (suite.asked, tree.done) == ([], [])
+
+
+def test_only_those_of_a_name_or_a_glob() -> None:
+    made = changes(TEXT, FILE)
+    constant = next(change for change in made if change.operator == "constant")
+    assert matching(made, []) == made
+    assert matching(made, [constant.name]) == [constant]
+    assert set(matching(made, ["*constant*"])) == {c for c in made if c.operator == "constant"}
+    with pytest.raises(UserError, match="no mutant of these files is called so"):
+        matching(made, ["nothing"])
 
 
 def test_the_most_specific_test_is_first(tmp_path: Path) -> None:
