@@ -172,11 +172,17 @@ venv_is_good() {
 	[ -z "${PYTHON:-}" ] || [ "$base" = "$(readlink -f "$(command -v "$PYTHON")")" ]
 }
 
+writable() { [ -w "$1" ]; }
+
 # set_up_venv [LIST]
 set_up_venv() {
 	local python new list=${1:-$run_list}
 	venv_is_good "$list" && return
 	python=$(find_python) || fail 2 "Python 3.11 or later is needed; name it with PYTHON=..."
+	if ! writable "$root" || { [ -e "$root/.venv" ] && ! writable "$root/.venv"; }; then
+		fail 2 "this checkout is another user's, and its Python environment does not serve you:" \
+			"clone it, and run the scripts of the clone (git clone $root)"
+	fi
 	say "installing Python packages into .venv"
 	rm -rf "$root/.venv"
 	"$python" -m venv "$root/.venv"

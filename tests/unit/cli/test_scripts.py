@@ -281,6 +281,19 @@ def test_an_interrupted_environment_is_not_taken_for_good(machine: Machine) -> N
     assert machine.run("venv_is_good").returncode == 0
 
 
+def test_another_user_s_checkout_is_left_alone(machine: Machine) -> None:
+    machine.program("mypython", PYTHON)
+    machine.run("set_up_venv", PYTHON="mypython")
+    kept = machine.checkout / ".venv" / "stamp"
+    kept.write_text("older\n")
+    done = machine.run("writable() { false; }; set_up_venv", PYTHON="mypython")
+    assert done.returncode == 2
+    assert (
+        f"clone it, and run the scripts of the clone (git clone {machine.checkout})" in done.stderr
+    )
+    assert kept.exists()
+
+
 def test_an_environment_whose_python_is_gone(machine: Machine) -> None:
     machine.program("mypython", PYTHON)
     machine.run("set_up_venv", PYTHON="mypython")
