@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +21,8 @@ OWN = ROOT / "tests" / "qemu"
 """Tests of this harness: a skip there says nothing about the system under test."""
 ATTRIBUTE = "skipped_on_system"
 """Of a report: why a test of the system under test was skipped, or would have been."""
+_LACKS = re.compile(r"; (?=needs )")
+"""Between what one test lacks, see `reason`."""
 
 
 def reason(images: ImageSet, missing: Collection[Feature]) -> str:
@@ -72,12 +75,14 @@ def note(item: pytest.Item, report: pytest.TestReport) -> None:
 def summary(terminal: pytest.TerminalReporter) -> None:
     """Says loudly how many tests of the system did not run, and why."""
     reports = [report for found in terminal.stats.values() for report in found]
-    whys = Counter(why for report in reports if (why := getattr(report, ATTRIBUTE, None)))
+    whys = [why for report in reports if (why := getattr(report, ATTRIBUTE, None))]
     if not whys:
         return
     called = (report for report in reports if getattr(report, "when", "") == "call")
     ran = {report.nodeid for report in called if not hasattr(report, ATTRIBUTE)}
-    count = whys.total()
-    terminal.section(f"{count} tests of the system did NOT run, {len(ran)} did", yellow=True)
-    for why, number in whys.most_common():
-        terminal.line(f"{number:4}  {why}")
+    terminal.section(f"{len(whys)} tests of the system did NOT run, {len(ran)} did", yellow=True)
+    lacks = Counter(lack for why in whys for lack in _LACKS.split(why))
+    for lack, number in lacks.most_common():
+        terminal.line(f"{number:4}  {lack}")
+    if lacks.total() > len(whys):
+        terminal.line("      (a test that lacks several of these is counted for each)")
