@@ -7,17 +7,19 @@ import dataclasses
 import shlex
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.builders.cache import Cache
 from harness.coverage.changed import judged
+from harness.coverage.record import merged
 from harness.coverage.record import read as read_record
 from harness.errors import HarnessError, UserError, Verdict
 from harness.gate import verdicts
 from harness.gate.baseline import Baselines, Results, compare, run_settled
+from harness.gate.enough import Failures
 from harness.gate.events import Chosen, Watch
-from harness.gate.options import CANARIES, MOST_FAILURES, Options
+from harness.gate.options import CANARIES, Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.gate.selection import PatchChange
@@ -26,6 +28,7 @@ from harness.host.files import write_text
 from harness.host.progress import Progress
 from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
+from harness.plaintext import counted
 from harness.pytest_plugin.selection import name_without_kernel, read_selection
 from harness.testrun.result import SuiteResult
 from harness.testrun.suite import Suite, coverage_of
@@ -59,6 +62,7 @@ class SuiteStage(GateRecord):
         suite = Suite(self._cache.root, out / "cache", str(options.workers), traced, self._case)
         with self._stage("suite of the base") as others:
             chosen, known = self._choose(suite, base, others)
+        excused = frozenset(test for test, case in known.items() if case.failed)
         with self._stage("suite") as others:
             run = run_settled(
                 suite,
@@ -66,13 +70,15 @@ class SuiteStage(GateRecord):
                 out / "suite" / "patched",
                 self._note,
                 chosen,
-                stop_after=MOST_FAILURES,
                 at_once=(Verdict.CRASH,),
                 enough=CANARIES,
+                ends=lambda: Failures(excused),
+                excused=excused,
             )
             others.append(min(run.seconds, run.busy / options.workers))
         failing = self._compare(known, run)
-        self._cover(coverage_of(out / "suite" / "patched"))
+        parts = sorted((out / "suite").glob("patched-part-?"))
+        self._cover([coverage_of(part) for part in (out / "suite" / "patched", *parts)])
         with self._stage("canary") as others:
             begun = time.monotonic()
             asked = [change.test for change in failing if change.case.known][:CANARIES]
@@ -123,12 +129,12 @@ class SuiteStage(GateRecord):
         others.append(seconds)
         return select, known
 
-    def _cover(self, path: Path) -> None:
+    def _cover(self, paths: Sequence[Path]) -> None:
         """Enters who executed the changed lines, where the run says it."""
         if not self._result.changed:
             return
         try:
-            record = read_record(path)
+            record = merged([read_record(path) for path in paths])
         except UserError:
             self._add(changed=())
             self._note("which changed lines were executed is not known")
@@ -138,10 +144,10 @@ class SuiteStage(GateRecord):
     def _compare(self, known: Results, run: SuiteResult) -> list[TestChange]:
         """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
         ran = [case for case in run.cases if case.ran]
-        cut = len(run.failures) >= MOST_FAILURES
-        changes = compare(known, run.by_test, not cut)
-        if cut:
-            self._note(f"the suite was ended after {MOST_FAILURES} failing tests")
+        changes = compare(known, run.by_test, not run.cut)
+        if run.cut:
+            count = counted(len(run.failures), "failing test")
+            self._note(f"the suite was ended after {count}")
         self._add(
             cases=run.cases,
             tests=changes,
@@ -158,7 +164,7 @@ class SuiteStage(GateRecord):
         unknown = sum(case.test not in known for case in ran)
         if unknown:
             self._note(f"of {unknown} tests nothing is known on the base: they judge nothing")
-        if not cut:
+        if not run.cut:
             self._found(*verdicts.without_result(known, run.by_test))
         return failing
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""``--qemu-results FILE``: each test's result as a line of JSON, when it is there.
+"""``--qemu-results FILE``: each test's result as a line of JSON, when it is there. The run ends
+early once there is a `stop_file` beside it.
 
 Keys are those of `harness.testrun.result.CaseResult`, without its transcript.
 """
@@ -16,13 +17,18 @@ import pytest
 from harness.errors import UserError, Verdict
 from harness.host.output import check_file
 from harness.pytest_plugin.ktap_file import outcome_of, reason_of
-from harness.testrun.result import CaseResult
+from harness.testrun.result import CaseResult, stop_file
+
+ENOUGH = "stopping after what is known is enough"
 
 
 class LiveResults:
     """Writes a line at the end of each test: its worst report."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: pytest.Config) -> None:
+        self._config = config
+        self._stop = stop_file(path)
+        self._stop.unlink(missing_ok=True)
         self._file: IO[str] = path.open("w", encoding="utf-8")
         self._open: dict[str, CaseResult] = {}
 
@@ -53,6 +59,17 @@ class LiveResults:
             row.pop("artifact")
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
+            if self._stop.exists():
+                self._end()
+
+    def _end(self) -> None:
+        """Has no further test begin, as ``--maxfail`` does."""
+        manager = self._config.pluginmanager
+        xdist = manager.get_plugin("dsession")
+        if xdist is not None:
+            xdist.shouldstop = ENOUGH
+        else:
+            manager.get_plugin("session").shouldfail = ENOUGH  # type: ignore[union-attr]
 
     def pytest_sessionfinish(self) -> None:
         """Ends the file."""
@@ -78,4 +95,4 @@ def register(config: pytest.Config, path: Path | None) -> None:
             check_file(path, ["{"])
         except UserError as error:
             raise pytest.UsageError(f"--qemu-results: {error}") from None
-        config.pluginmanager.register(LiveResults(path), "harness-live-results")
+        config.pluginmanager.register(LiveResults(path, config), "harness-live-results")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""``--qemu-select FILE``: runs the tests that a file names, a line each, and no others."""
+"""``--qemu-select FILE``: runs the tests that a file names, a line each, and no others.
+
+A line ``!NAME`` leaves a test out; where a file has only such lines, all others are run.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ import pytest
 
 from harness.errors import UserError
 from harness.pytest_plugin.session import GIVEN
+
+LEFT_OUT = "!"
+"""Begins the line of a test that is not run."""
 
 
 def numbered(path: Path) -> dict[str, int]:
@@ -31,8 +37,8 @@ def numbered(path: Path) -> dict[str, int]:
 
 
 def read_selection(path: Path) -> set[str]:
-    """The names in a file. Raises as `numbered`."""
-    return set(numbered(path))
+    """The names of the tests to run in a file. Raises as `numbered`."""
+    return {name for name in numbered(path) if not name.startswith(LEFT_OUT)}
 
 
 def name_of(item: pytest.Item) -> str:
@@ -75,12 +81,15 @@ def select(config: pytest.Config, items: list[pytest.Item], path: Path) -> None:
         raise pytest.UsageError(str(error)) from None
     if not names:
         raise pytest.UsageError(f"--qemu-select {path}: it names no test")
+    out = {name.removeprefix(LEFT_OUT) for name in names if name.startswith(LEFT_OUT)}
+    names = {name: at for name, at in names.items() if not name.startswith(LEFT_OUT)}
     groups: Sequence[list[pytest.Item]] = ([], [])
     known: set[str] = set()
     for item in items:
         name = name_of(item)
         known.add(name)
-        groups[name in names].append(item)
+        wanted = (name in names or not names) and not {name, item.nodeid} & out
+        groups[wanted].append(item)
     problems = [
         f"--qemu-select {path}:{number}: {problem}"
         for name, number in names.items()
@@ -89,4 +98,4 @@ def select(config: pytest.Config, items: list[pytest.Item], path: Path) -> None:
     if problems:
         raise pytest.UsageError("\n".join(problems))
     config.hook.pytest_deselected(items=groups[False])
-    items[:] = sorted(groups[True], key=lambda item: names[name_of(item)])
+    items[:] = sorted(groups[True], key=lambda item: names.get(name_of(item), 0))

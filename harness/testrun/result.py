@@ -17,6 +17,8 @@ Outcome = Literal["passed", "failed", "skipped", "xfailed"]
 PASSED, FAILED, NOTHING = 0, 1, 5
 """pytest's exit statuses that say something about the system."""
 INTERRUPTED = 2
+STRICT = "[XPASS(strict)]"
+"""How pytest reports a test that passed though it was marked as failing."""
 _SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}
 
 
@@ -70,6 +72,8 @@ class SuiteResult:
     """Every test of which the run left a result, each once."""
     seconds: float
     log: Path
+    cut: bool = False
+    """Whether it was ended before all tests had their turn."""
 
     @functools.cached_property
     def by_test(self) -> Mapping[str, CaseResult]:
@@ -107,6 +111,18 @@ class SuiteResult:
     def infrastructure(self) -> bool:
         """Nothing is known of the system: no test failed by its fault, and they did not pass."""
         return self.caught is None and self.status not in (PASSED, NOTHING)
+
+
+def joined(one: SuiteResult, other: SuiteResult) -> SuiteResult:
+    """Two runs of different tests as one; it was cut short where the other was."""
+    status = one.status if other.status in (PASSED, NOTHING) else other.status
+    cases = (*one.cases, *other.cases)
+    return SuiteResult(status, cases, one.seconds + other.seconds, other.log, other.cut)
+
+
+def stop_file(results: Path) -> Path:
+    """Beside a file of results that grows: once it is there, no further test begins."""
+    return results.with_name(f"{results.name}.stop")
 
 
 def lost(run: SuiteResult) -> str:

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from harness.host.process import kill_group
 from harness.host.project import PYTHON_PATH, ROOT
 from harness.imageset.model import ImageSet
 from harness.testrun.junit import read_cases, transcript_of
-from harness.testrun.result import FAILED, INTERRUPTED, CaseResult, SuiteResult
+from harness.testrun.result import FAILED, INTERRUPTED, CaseResult, SuiteResult, stop_file
 
 SYSTEM = ("tests/cma",)
 """The tests of the system; those below ``tests/qemu`` are the harness's own."""
@@ -30,15 +31,20 @@ LAST_WORDS = 30.0
 """Seconds for a run whose time is over to end its guests and to write its results."""
 LIVE = "results.jsonl"
 """Where it writes them one by one."""
+Enough = Callable[[CaseResult], bool]
+"""Takes each test's result when it is there; whether enough is known then."""
 _LOOK = 0.1
 """Seconds between two looks at these."""
+_STOPPED = re.compile(r"(?:^!+ |xdist\.dsession\.Interrupted: )stopping after ", re.MULTILINE)
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
 
 
 def stopped_early(log: str) -> bool:
-    """Whether pytest ended at ``--maxfail``: with xdist that has the status of an interruption."""
-    return "xdist.dsession.Interrupted: stopping after" in log[-2000:]
+    """Whether pytest ended before all tests had their turn, since enough is known: at
+    ``--maxfail``, or where it was told so. With xdist that has the status of an interruption.
+    """
+    return _STOPPED.search(log[-2000:]) is not None
 
 
 def pytest_command(to: Path) -> list[str]:
@@ -113,9 +119,10 @@ class Suite:
         stop_after: int = 1,
         timeout: float = 1800,
         select: Path | None = None,
+        enough: Enough | None = None,
     ) -> SuiteResult:
         """Runs the tests that `expression` (``-k``) and the file `select` choose; logs and results
-        go to `to`.
+        go to `to`. `enough` is asked with each result whether the others may be left out.
         """
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
@@ -125,14 +132,15 @@ class Suite:
         argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
         # One test at a time to each worker, so that they begin in the order that was chosen.
         argv += ["-n", self._workers, "--maxschedchunk=1"] if self._workers else []
-        argv += ["--qemu-results", str(to / LIVE)] if self._on_case else []
+        argv += ["--qemu-results", str(to / LIVE)] if self._on_case or enough else []
         argv += ["-k", expression] if expression else []
         argv += ["--qemu-select", str(select)] if select else []
         if self._traced:
             argv += ["--qemu-coverage", "--qemu-coverage-files", " ".join(self._traced)]
         begun = time.monotonic()
-        status = self._run([*argv, *targets], log, to / "tmp", timeout)
-        if status == INTERRUPTED and stopped_early(log.read_text(errors="replace")):
+        status = self._run([*argv, *targets], log, to / "tmp", timeout, enough)
+        cut = stopped_early(log.read_text(errors="replace"))
+        if status == INTERRUPTED and cut:
             status = FAILED
         shutil.rmtree(self._private / "templates", ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -146,11 +154,17 @@ class Suite:
             else case
             for case in cases
         )
-        return SuiteResult(status, kept, time.monotonic() - begun, log)
+        return SuiteResult(status, kept, time.monotonic() - begun, log, cut)
 
-    def _wait(self, process: subprocess.Popen[bytes], results: Path, timeout: float) -> int:
+    def _wait(
+        self,
+        process: subprocess.Popen[bytes],
+        results: Path,
+        timeout: float,
+        enough: Enough | None = None,
+    ) -> int:
         """Waits for the run, and tells of results meanwhile. Raises `subprocess.TimeoutExpired`."""
-        if self._on_case is None:
+        if self._on_case is None and enough is None:
             return process.wait(timeout)
         read = 0
         end = time.monotonic() + timeout
@@ -164,13 +178,24 @@ class Suite:
             for row in rows:
                 if row.endswith(b"\n"):
                     read += len(row)
-                    self._on_case(CaseResult(**json.loads(row)))
+                    case = CaseResult(**json.loads(row))
+                    if self._on_case is not None:
+                        self._on_case(case)
+                    if enough is not None and enough(case):
+                        stop_file(results).touch()
             if status is not None:
                 return status
             if time.monotonic() >= end:
                 raise subprocess.TimeoutExpired(process.args, timeout)
 
-    def _run(self, argv: Sequence[str], log: Path, tmp: Path, timeout: float) -> int:
+    def _run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        tmp: Path,
+        timeout: float,
+        enough: Enough | None,
+    ) -> int:
         tmp.mkdir()
         environment = {
             "HARNESS_CACHE": str(self._private),
@@ -179,7 +204,7 @@ class Suite:
         with log.open("wb") as output:
             process = start(argv, output, environment)
             try:
-                return self._wait(process, tmp.with_name(LIVE), timeout)
+                return self._wait(process, tmp.with_name(LIVE), timeout, enough)
             except subprocess.TimeoutExpired:
                 output.write(f"\nended after {timeout:.0f} s\n".encode())
                 # Gently: what it knows so far is written down then.

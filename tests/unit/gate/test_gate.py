@@ -40,7 +40,7 @@ from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuD
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
 from harness.testrun.result import CaseResult, SuiteResult
-from harness.testrun.suite import coverage_of
+from harness.testrun.suite import Enough, coverage_of
 
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
 CHANGED = ChangedCode({"mm/cma.o": CodeChange(frozenset({"cma_alloc"}))})
@@ -127,6 +127,7 @@ class World:
         select: Path | None = None,
         targets: Sequence[str] = (),
         stop_after: int = 0,
+        ends: Enough | None = None,
     ) -> SuiteResult:
         self.done.append(f"suite {to.name}")
         if to.name == "patched" and select is not None:
@@ -143,7 +144,11 @@ class World:
             self.last = self.after.pop(0)
             if self.executed is not None:
                 self.executed.write(coverage_of(to))
-            return run(self.last)
+            return until(self.last, ends)
+        if to.name.startswith("patched-part-") and "again" not in to.name:
+            assert select is not None
+            out = {line[1:] for line in select.read_text().splitlines() if line[:1] == "!"}
+            return until({test: r for test, r in self.last.items() if test not in out}, ends)
         side, again, _number = to.name.partition("-again-")
         if not again:
             return run(self.canary)
@@ -193,6 +198,15 @@ class FakeShop:
         if self._world.apply is not None:
             raise self._world.apply
         return list(self._world.files)
+
+
+def until(results: Mapping[str, str], ends: Enough | None) -> SuiteResult:
+    """As `run`, as far as it gets."""
+    whole = run(results)
+    for number, case in enumerate(whole.cases, 1):
+        if ends is not None and ends(case) and number < len(whole.cases):
+            return dataclasses.replace(whole, cases=whole.cases[:number], cut=True)
+    return whole
 
 
 def run(results: Mapping[str, str]) -> SuiteResult:
@@ -664,6 +678,35 @@ class TestSuite:
         world.after = [{"a": "passed", "b": "skipped"}]
         changes = world.judge().tests
         assert [(change.test, change.change) for change in changes] == [("b", ResultChange.GONE)]
+
+    def test_failures_that_pass_again_leave_no_test_out(self, world: World) -> None:
+        names = [f"t{number}" for number in range(9)]
+        world.before = dict.fromkeys(names, "passed")
+        world.after = [{**dict.fromkeys(names, "timeout"), "t8": "crash"}]
+        world.patched_again = [dict.fromkeys(names, "passed")] * 9
+        world.canary = dict.fromkeys(names, "passed")
+        result = world.judge()
+        assert result.decision is Decision.REJECTED
+        assert [change.test for change in result.tests if change.case.system_at_fault] == ["t8"]
+        assert "the other tests are run" in " ".join(result.notes)
+
+    def test_what_the_base_fails_too_ends_no_run(self, world: World) -> None:
+        names = [f"t{number}" for number in range(6)]
+        world.before = {**dict.fromkeys(names, "product"), "t9": "passed"}
+        world.after = [{**dict.fromkeys(names, "product"), "t9": "crash"}]
+        world.base_again = [world.before]
+        world.canary = {"t9": "passed"}
+        assert world.judge().decision is Decision.REJECTED
+        assert not [step for step in world.done if "part" in step]
+
+    def test_tests_that_are_never_had_are_nobody_s_fault(self, world: World) -> None:
+        names = [f"t{number}" for number in range(30)]
+        world.before = dict.fromkeys(names, "passed")
+        world.after = [dict.fromkeys(names, "timeout")]
+        world.patched_again = [dict.fromkeys(names, "passed")] * 30
+        result = world.judge()
+        assert result.decision is Decision.INFRASTRUCTURE
+        assert "ended early 4 times" in result.reason
 
     def test_a_failure_that_does_not_come_again_says_nothing(self, world: World) -> None:
         world.after, world.patched_again = [{"a": "timeout"}], [{"a": "passed"}] * 2

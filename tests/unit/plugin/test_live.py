@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.testrun.result import CaseResult
-from harness.testrun.suite import LIVE, Suite
+from harness.testrun.suite import LIVE, Suite, stopped_early
 from tests.unit.plugin.conftest import WORKER
 
 pytest_plugins = ["pytester"]
+STOP = "live.jsonl.stop"
 
 TEST = """
 import pytest
@@ -64,6 +65,27 @@ def test_each_result_is_a_line(pytester: pytest.Pytester, workers: str) -> None:
     assert cases["test_bad"].message.startswith("assert 1 == 2")
     assert "QEMU died" in cases["test_lost"].message.partition("\n")[0]
     assert len(rows) == len(cases)
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=WORKER)])
+def test_a_run_ends_once_enough_is_known(pytester: pytest.Pytester, workers: str) -> None:
+    pytester.makeini("[pytest]\n")
+    pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
+    tests = "".join(f"def test_{number}(): assert False\n" for number in range(9))
+    stop = f"import pathlib\ndef test_stop(): pathlib.Path({STOP!r}).touch()\n"
+    pytester.makepyfile(test_it=f"{stop}{tests}")
+    (pytester.path / STOP).touch()  # left by an earlier run
+    result = pytester.runpytest_inprocess(
+        "--qemu-results", "live.jsonl", "-n", workers, "--maxschedchunk=1"
+    )
+    rows = (pytester.path / "live.jsonl").read_text().splitlines()
+    assert 1 <= len(rows) < 6
+    assert stopped_early(result.stdout.str())
+
+
+def test_a_run_that_had_all_tests_was_not_ended() -> None:
+    assert not stopped_early("1 failed\nE   stopping after 3 failures\n")
+    assert stopped_early("!!!!!!! stopping after 3 failures !!!!!\n")
 
 
 def _case(row: str) -> CaseResult:

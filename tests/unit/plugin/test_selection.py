@@ -48,6 +48,21 @@ def test_every_guard_of_the_gate_exists_and_tests_run_in_the_order_of_the_file(
     assert "deselected" in said
 
 
+def test_a_line_that_begins_with_a_mark_leaves_one_out_and_no_other(
+    collected: Collected, tmp_path: Path
+) -> None:
+    every, _ = collected()
+    file = tmp_path / "select.txt"
+    out = every[3].replace("[", "[6.1-") if "[" in every[3] else every[3]
+    file.write_text(f"!{out}\n!{GUARDS[0]}\n!tests/cma/none.py::test_gone\n")
+    assert collected("--qemu-select", str(file))[0] == [
+        name for name in every if name not in (every[3], GUARDS[0])
+    ]
+    file.write_text(f"{GUARDS[1]}\n{GUARDS[0]}\n!{GUARDS[0]}\n")
+    assert collected("--qemu-select", str(file))[0] == [GUARDS[1]]
+    assert read_selection(file) == {GUARDS[0], GUARDS[1]}
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [("# nothing\n", "it names no test"), (None, "there is no file")]
 )
