@@ -148,7 +148,9 @@ def _whole(evidence: Evidence, reached: _Reached, why: str) -> Selection:
     first = evidence.ordered(reached.tests)
     if reached.boot:
         # What the boot executes, each test that boots by itself executes too, and takes long for.
-        first = [*guards, *first]
+        # What the boot did is judged by tests that share one machine.
+        of_boot = [test for test in evidence.functions.tests if test.startswith(f"{_AT_BOOT}::")]
+        first = [*guards, *of_boot, *first]
     tests = tuple(dict.fromkeys([*first, *guards, *evidence.tests, *sorted(evidence.blind)]))
     return Selection(tests, f"all tests: {why}", frozenset(reached.tests), whole=True)
 

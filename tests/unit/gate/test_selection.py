@@ -92,6 +92,14 @@ def test_a_line_that_the_boot_executes_takes_all_tests() -> None:
     assert found.why == "all tests: the boot executes what it changes (alloc)"
 
 
+def test_what_the_boot_did_is_judged_before_others_boot() -> None:
+    accounts = "tests/cma/test_at_boot.py::TestAccounts::test_it"
+    tests = {**EVIDENCE.functions.tests, accounts: frozenset({"printk"})}
+    evidence = Evidence(EVIDENCE.lines, FunctionMap(EVIDENCE.functions.boot, tests))
+    found = chosen(5, evidence=evidence, mm_cma=functions("alloc"))
+    assert found.tests[:3] == (GUARD, accounts, "wide")
+
+
 def test_changed_data_is_judged_by_whoever_executes_a_function_beside_it() -> None:
     part = CodeChange(data=frozenset({"table"}), every=frozenset({"kfree", "x"}))
     assert chosen(mm_slab=part).executing == {"other", "wide", GUARD}
