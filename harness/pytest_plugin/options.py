@@ -32,6 +32,8 @@ class Option:
         return f"qemu_{self.name.replace('-', '_')}"
 
 
+DEFAULT_KERNEL = "default"
+"""In place of a version: the default one, or the next one that apt has."""
 VALUES = (
     Option("image-set", "", "FILE", "manifest of an image set: nothing is built (ImageSet.write)"),
     Option("biscuitos", "", "DIR", "BiscuitOS output tree to test as it is: nothing is built"),
@@ -52,7 +54,8 @@ VALUES = (
         "kernel-version",
         "6.1 6.12",
         "VERSIONS",
-        "Debian kernels to build: the first for all tests, the others for those on every kernel",
+        "Debian kernels to build: the first for all tests, the others for those on every kernel;"
+        " default is 6.1, or the next one that apt has here",
     ),
     Option("select", "", "FILE", "run only the tests that this file names (gates name them so)"),
     Option("ktap-timeout", "240", "SECONDS", "time for each command of --qemu-ktap"),

@@ -19,7 +19,7 @@ from harness.imageset import preflight
 from harness.imageset.biscuitos import find
 from harness.imageset.model import ImageSet
 from harness.pytest_plugin.clones import Clones
-from harness.pytest_plugin.options import Settings
+from harness.pytest_plugin.options import DEFAULT_KERNEL, Settings
 
 if TYPE_CHECKING:
     from harness.builders.own import Builds
@@ -63,14 +63,21 @@ class Session:
 
     def leave_out(self) -> list[str]:
         """Leaves out the kernels that apt does not have here, where nobody asked for them by their
-        number; one line for each. Where none is left it is the one that apt has.
+        number; one line for each. Where none is left it is the one that apt has; so is `default`.
         """
-        if not self.settings.default_versions or self.versions != self.settings.versions:
+        asked = not self.settings.default_versions or self.versions != self.settings.versions
+        if asked and DEFAULT_KERNEL not in self.versions:
             return []
         from harness.builders.cache import Cache
         from harness.builders.kernel_source import resolve
 
-        cache, said = Cache(), []
+        said: list[str] = []
+        if asked:
+            default = resolve(None, Cache(say=said.append)).version
+            named = (default if name == DEFAULT_KERNEL else name for name in self.versions)
+            self.versions = tuple(dict.fromkeys(named))
+            return said
+        cache = Cache()
         found: list[str] = []
         for version in self.versions:
             try:

@@ -31,7 +31,7 @@ def distribution(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> 
         return KernelSource(version, version, lambda tools, tree: None, version)
 
     monkeypatch.setattr("harness.builders.kernel_source.resolve", resolve)
-    monkeypatch.setattr("harness.builders.cache.Cache", lambda: None)
+    monkeypatch.setattr("harness.builders.cache.Cache", lambda **_: None)
     monkeypatch.setattr(Session, "image_set", lambda self, version: None)
     monkeypatch.setattr("harness.pytest_plugin.variants", list)
     pytester.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
@@ -62,6 +62,16 @@ def test_the_tests_run_on_those_that_apt_has_and_the_others_are_named(
     for version in left_out:
         assert f"not tested on Linux {version}: apt has no linux-source-{version}" in said
     assert ("the tests run on Linux" in said) == bool(left_out)
+
+
+@pytest.mark.parametrize(("there", "run"), [({"6.1", "6.12"}, "6.1"), ({"7.2"}, "7.2")])
+def test_the_default_is_asked_for_by_that_name(
+    pytester: pytest.Pytester, distribution: set[str], there: set[str], run: str
+) -> None:
+    distribution |= there
+    result = pytester.runpytest_inprocess("--qemu", "-s", "--qemu-kernel-version=default")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"*on {run}*"])
 
 
 def test_what_was_asked_for_is_not_replaced(
