@@ -44,6 +44,12 @@ def version_of(images: ImageSet) -> tuple[int, int]:
     return int(major), int(minor.partition("-")[0])
 
 
+def counted(guest: Guest) -> CmaState:
+    """As `Guest.cma`, with what the processor has counted and not yet told."""
+    guest.run("echo 1 > /proc/sys/vm/stat_refresh")
+    return guest.cma()
+
+
 def assert_calls(guest: Guest, after: CmaState, before: CmaState | None, *counts: int) -> None:
     """How many calls of the allocator have succeeded and failed, where this kernel counts them."""
     if version_of(guest.images) < COUNTS_CALLS:

@@ -26,6 +26,7 @@ from .support import (
     assert_all_is_free,
     assert_calls,
     assert_held,
+    counted,
     error_name,
     log_lines,
     no_growth,
@@ -257,11 +258,11 @@ class TestCounters:
         with guest.script() as app:
             for _ in range(2):
                 regions = alloc_many(app, [MIB] * 8)
-                state = guest.cma()
+                state = counted(guest)
                 assert state.meminfo.free == 8 * MIB - state.used("linux,cma")
                 release_many(app, regions)
             app.alloc(WHOLE.size)
-            assert guest.cma().meminfo == state.meminfo
+            assert counted(guest).meminfo == state.meminfo
 
 
 @pytest.mark.needs("debugfs")

@@ -16,7 +16,7 @@ from harness.memory.dmesg import parse_dmesg
 from harness.memory.iomem import parse_iomem
 from harness.memory.ranges import AddressRange, merged
 
-from .support import DEFAULT_WHOLE, PAGE, WHOLE, assert_calls, needs_no_display, version_of
+from .support import DEFAULT_WHOLE, PAGE, WHOLE, assert_calls, counted, needs_no_display, version_of
 
 pytestmark = [
     pytest.mark.every_kernel,
@@ -115,9 +115,7 @@ class TestAccounts:
 
     @pytest.mark.needs("debugfs")
     def test_all_that_is_not_allocated_is_free(self, guest: Guest) -> None:
-        # What the processor has counted and not yet told.
-        guest.run("echo 1 > /proc/sys/vm/stat_refresh")
-        state = guest.cma()
+        state = counted(guest)
         used = sum(state.used(name) for name in AREAS)
         assert state.meminfo.free == state.meminfo.total - used
         assert state.vmstat["nr_free_cma"] * PAGE == state.meminfo.free

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 
 from harness.guest.application import AppScript
-from harness.guest.cma_state import CmaState
 from harness.guest.guest import AREA, Guest
 from harness.machine.config import MachineConfig
 from harness.machine.machine import Machine
@@ -28,6 +27,7 @@ from .support import (
     alloc_many,
     answered_range,
     assert_calls,
+    counted,
     pages,
 )
 
@@ -248,12 +248,6 @@ class TestPinned:
 
             user.command("unpin")
             assert answered_range(app.ask([f"alloc {BLOCK}"])[0]) == block
-
-
-def counted(guest: Guest) -> CmaState:
-    """As `Guest.cma`, with what the processor has counted and not yet told."""
-    guest.run("echo 1 > /proc/sys/vm/stat_refresh")
-    return guest.cma()
 
 
 def cma_blocks(guest: Guest) -> int:
