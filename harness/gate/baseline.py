@@ -196,6 +196,13 @@ class Baselines:
                 _keep_evidence(found, path)
         return found, run.seconds
 
+    def seconds(self, images: ImageSet) -> dict[str, float]:
+        """How long each test took on a system, by its name without a kernel, as far as results are
+        kept.
+        """
+        kept, _ = _read(self._path(images, suite_digest()))
+        return {name_without_kernel(test): case.seconds for test, case in kept.items()}
+
     def results(
         self, suite: Suite, images: ImageSet, tests: Collection[str] | None, to: Path
     ) -> tuple[Results, float]:

@@ -21,6 +21,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
 
 from harness.builders.changed_code import DRIVER, ChangedCode
 from harness.coverage.functions import FunctionMap
@@ -35,6 +36,8 @@ _JOB = "tests/cma/test_main_job.py"
 _AT_BOOT = "tests/cma/test_at_boot.py"
 FEW = 30
 """Tests that end soon in whatever order they run."""
+SPECIFIC = 12
+"""Of more: how many are run first for what they alone execute."""
 _TEXTS = (".rst", ".txt", ".md", "MAINTAINERS")
 GUARDS = (
     f"{_JOB}::TestApplication::test_what_it_gets_is_the_start_of_the_area",
@@ -57,6 +60,8 @@ class Evidence:
     """Of the whole kernel, and the driver."""
     blind: frozenset[str] = frozenset()
     """Tests that ran, and of which nobody knows what their guests executed."""
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """How long they took there."""
 
     @property
     def every(self) -> frozenset[str]:
@@ -69,8 +74,9 @@ class Evidence:
         return self.ordered(self.functions.tests)
 
     def ordered(self, tests: Collection[str]) -> list[str]:
-        """The most specific first: those that execute fewest functions; of more than `FEW` those
-        that execute what few of the others do.
+        """The most specific first: those that execute fewest functions. Of more than `FEW` first
+        some that execute what few of the others do; then the others, which tell little apart, by
+        what they cost: those of one class share machines, and stay together.
         """
         executed = {test: self.functions.tests.get(test, frozenset()) for test in tests}
         many = Counter(function for part in executed.values() for function in part)
@@ -80,7 +86,17 @@ class Evidence:
             rare = sum(1 / many[function] for function in part)
             return rare / math.sqrt(len(part) or 1) if len(executed) > FEW else 0.0
 
-        return sorted(tests, key=lambda test: (-weight(test), len(executed[test]), test))
+        found = sorted(tests, key=lambda test: (-weight(test), len(executed[test]), test))
+        if len(found) <= FEW:
+            return found
+        groups: dict[str, list[str]] = {}
+        for test in sorted(found[SPECIFIC:]):
+            groups.setdefault(test.rpartition("::")[0], []).append(test)
+        cheap = sorted(groups.values(), key=lambda group: fmean(map(self._cost, group)))
+        return [*found[:SPECIFIC], *(test for group in cheap for test in group)]
+
+    def _cost(self, test: str) -> float:
+        return self.seconds.get(test, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

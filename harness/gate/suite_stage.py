@@ -120,7 +120,8 @@ class SuiteStage(GateRecord):
             if evidence is None:
                 self._add(selection="all tests: what each executes is not known on the base")
             else:
-                chosen = choose(evidence, self._change)
+                took = baselines.seconds(base)
+                chosen = choose(dataclasses.replace(evidence, seconds=took), self._change)
                 self._add(selection=chosen.why, tests_of=len(evidence.every))
                 self._watch(Chosen(chosen))
                 select, tests = options.output / SELECTED, chosen.tests

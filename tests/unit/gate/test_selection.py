@@ -11,7 +11,7 @@ from harness.builders.changed_code import DRIVER, ChangedCode, changed_code
 from harness.coverage.functions import FunctionMap, read
 from harness.coverage.record import CoverageRecord
 from harness.errors import UserError
-from harness.gate.selection import GUARDS, Evidence, PatchChange, Selection, select
+from harness.gate.selection import GUARDS, SPECIFIC, Evidence, PatchChange, Selection, select
 from harness.guest.executed import UNPLACED, in_driver
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
@@ -71,6 +71,20 @@ def test_of_many_tests_those_that_execute_what_others_do_not_are_first() -> None
     tests = {f"t{number:02d}": common for number in range(40)} | {"odd": common | {"rare"}}
     evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests))
     assert evidence.tests[:2] == ["odd", "t00"]
+
+
+def test_of_many_alike_the_cheap_classes_are_first_and_none_is_torn_apart() -> None:
+    common = frozenset(f"f{number}" for number in range(20))
+    names = [f"a.py::{kind}::t{n}" for n in range(20) for kind in ("Dear", "Cheap", "Middle")]
+    seconds = {name: {"D": 3.0, "C": 0.1, "M": 0.9}[name.split("::")[1][0]] for name in names}
+    seconds["a.py::Middle::t3"] = 2.9
+    tests = dict.fromkeys(names, common) | {"odd": common | {"rare"}}
+    evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests), seconds=seconds)
+    found = evidence.tests
+    assert found[0] == "odd"
+    rest = [name.split("::")[1] for name in found[SPECIFIC:]]
+    assert rest == sorted(rest, key=["Cheap", "Middle", "Dear"].index)
+    assert set(found) == tests.keys()
 
 
 def test_where_lines_do_not_tell_functions_do() -> None:
