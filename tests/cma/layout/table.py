@@ -287,7 +287,7 @@ BAD = (
         ),
         known=(
             KnownFailure(
-                (7, 3),
+                (7, 2),
                 "of_flat_dt_get_addr_size_prop() gives nothing for it, which is taken for a node"
                 " without windows: the area is anywhere",
                 dies=False,
