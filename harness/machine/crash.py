@@ -17,10 +17,12 @@ from harness.machine.transcript import Stream, readable
 __all__ = ["STAMP", "Crash", "CrashKind", "CrashWatcher"]
 
 QUIET = 0.4
-"""Seconds without a line after which a trace counts as complete (a panic that reboots prints no
-end).
-"""
-LONGEST = 3.0
+"""Seconds without a line after which a trace counts as complete."""
+STALLED = 2.0
+"""The same for what ends with a mark, or with the machine: it is the host that stands still."""
+_MARKED = (CrashKind.PANIC, CrashKind.OOPS, CrashKind.UNDEFINED_INSTRUCTION, CrashKind.WARNING)
+_MARKED_BUG = ("kernel BUG at ", "Internal error: ")
+LONGEST = 6.0
 """Seconds after which a trace is taken as it is, however much the guest still prints."""
 
 
@@ -113,18 +115,22 @@ class CrashWatcher:
     def take(self) -> Crash:
         """Waits for the end of the trace that has begun; the crash is then no longer pending.
 
-        The end is the kernel's end mark, the end of the log, or `QUIET` seconds without output.
+        The end is the kernel's end mark, the end of the log, or `QUIET` seconds without output;
+        `STALLED` of a report that always has an end mark.
         Of several threads at once, all get the same crash.
         """
         with self._taking:
             if not self._heads and self._taken is not None:
                 return self._taken
-            start, head = self._heads[0].start, self._heads[0].text
+            head = self._heads[0]
+            start = head.start
+        marked = head.kind in _MARKED or head.text.startswith(_MARKED_BUG)
+        quietest = STALLED if marked else QUIET
         until = time.monotonic() + LONGEST
         while True:
             size = len(self._log)
             ended = END.search(self._log.text(start, start + TRACE_MAX)) is not None
-            quiet = 0.05 if ended else QUIET
+            quiet = 0.05 if ended else quietest
             left = min(self._last + quiet, until) - time.monotonic()
             if left <= 0 or self._log.closed:
                 break
@@ -139,6 +145,6 @@ class CrashWatcher:
             if self._heads:
                 kinds = tuple(head.kind for head in self._heads)
                 self._heads = []
-                self._taken = Crash(kinds, head, trace, start)
+                self._taken = Crash(kinds, head.text, trace, start)
             assert self._taken is not None
             return self._taken

@@ -234,6 +234,29 @@ def test_a_trace_without_an_end_does_not_hang_the_watcher() -> None:
     assert "kernel BUG" in watcher.take().trace
 
 
+@pytest.mark.parametrize(
+    ("head", "whole"),
+    [
+        ("Kernel panic - not syncing: dumptest", True),
+        ("kernel BUG at mm/cma.c:1!", True),
+        ("BUG: scheduling while atomic: sh/50/0x00000002", False),
+    ],
+)
+def test_what_ends_with_a_mark_is_had_whole_from_a_host_that_stands_still(
+    head: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.machine.crash.STALLED", 30.0)
+    monkeypatch.setattr("harness.machine.crash.LONGEST", 30.0)
+    monkeypatch.setattr("harness.machine.crash.QUIET", 0.01)
+    stream = Stream("ttyAMA0")
+    watcher = CrashWatcher(stream)
+    stream.append(f"{BOOT}{CUT}[    5.000001] {head}\n".encode())
+    later = threading.Timer(0.2, stream.append, [END.encode()])
+    later.start()
+    assert ("end trace" in watcher.take().trace) is whole
+    later.join()
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_how_the_log_is_cut_into_pieces_makes_no_difference(cuts: list[int]) -> None:
