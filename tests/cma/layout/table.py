@@ -75,6 +75,16 @@ GOOD = (
         (DEFAULT, Area("BiscuitOS_cma", windows=window(0x69800000, 64 * MIB))),
     ),
     Layout(
+        "wide-windows-before-a-neighbour",
+        "a wide window that ends at a neighbour is filled from there, and so is one between two",
+        (
+            DEFAULT,
+            Area("BiscuitOS_cma", windows=window(0x65000000, 64 * MIB)),
+            Area("upper", windows=window(0x70000000, 8 * MIB)),
+            Area("between", windows=(AddressRange(0x69800000, 0x70000000),)),
+        ),
+    ),
+    Layout(
         "windows",
         "a wide window: its highest place; of two windows the one that is large enough; an"
         " alignment of one cell (75f1f311d883): 16 MiB in a window that starts at 4 MiB more",
