@@ -13,6 +13,7 @@ from harness.engine.watch import Watch
 from harness.host.retry import ATTEMPTS
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,3 +59,30 @@ def run_batch(
             engine.submit(more.task, more.directory, first=True)
     finally:
         engine.cancel()
+
+
+def run_groups(
+    engine: Engine,
+    items: Sequence[Item[T]],
+    watch: Watch,
+    read: Callable[[T, Done], list[R]],
+    unknown: Callable[[R], bool],
+    rest: Callable[[Item[T], list[R]], Item[T]],
+) -> Iterator[R]:
+    """Items with several results each, which `read` finds: each result once, as they come.
+
+    Those that are `unknown` are run once more, as the item that `rest` makes of them. Directories
+    must differ.
+    """
+    known: dict[Path, list[R]] = {item.directory: [] for item in items}
+
+    def again(item: Item[T], done: Done) -> Item[T] | None:
+        results = read(item.subject, done)
+        left = [result for result in results if unknown(result)]
+        if not left:
+            return None
+        known[item.directory] = [result for result in results if not unknown(result)]
+        return rest(item, left)
+
+    for item, done in run_batch(engine, items, watch, again):
+        yield from (*known[item.directory], *read(item.subject, done))

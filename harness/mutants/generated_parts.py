@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.coverage.record import RECORD
-from harness.engine.batch import Item, run_batch
+from harness.engine.batch import Item, run_groups
 from harness.engine.task import HERE, PYTHON, Done, Engine, Task
 from harness.engine.watch import Watch
 from harness.mutants.score import SHEET, Fate, Score
@@ -48,19 +48,11 @@ def run_generated(
     items = [
         _item(part, settings, place / f"part-{number}") for number, part in enumerate(groups, 1)
     ]
-    known: dict[str, list[Score]] = {item.directory.name: [] for item in items}
 
-    def again(item: Item[Part], done: Done) -> Item[Part] | None:
-        found = _read(item.subject, done)
-        left = {score.name for score in found if score.fate is Fate.UNKNOWN}
-        if not left:
-            return None
-        known[item.directory.name] = [score for score in found if score.name not in left]
-        part = tuple(score for score in item.subject if score.name in left)
-        return _item(part, settings, item.directory)
+    def rest(item: Item[Part], left: list[Score]) -> Item[Part]:
+        return _item(tuple(left), settings, item.directory)
 
-    for item, done in run_batch(engine, items, watch, again):
-        yield from (*known[item.directory.name], *_read(item.subject, done))
+    yield from run_groups(engine, items, watch, _read, lambda s: s.fate is Fate.UNKNOWN, rest)
 
 
 def _item(part: Part, settings: PartSettings, directory: Path) -> Item[Part]:

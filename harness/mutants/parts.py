@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.engine.batch import Item, run_batch
+from harness.engine.batch import Item, run_groups
 from harness.engine.task import HERE, PYTHON, Done, Engine, Task
 from harness.engine.watch import Watch
 from harness.mutants.patchfile import Mutant
@@ -55,18 +55,11 @@ def run_parts(
         _item(part, kernel, place / f"part-{number}", workers)
         for number, part in enumerate(parts(fitting), 1)
     ]
-    known: dict[str, list[Result]] = {item.directory.name: [] for item in items}
 
-    def again(item: Item[Part], done: Done) -> Item[Part] | None:
-        results = _read(item.subject, done)
-        left = tuple(result.mutant for result in results if result.status in _UNKNOWN)
-        if not left:
-            return None
-        known[item.directory.name] = [r for r in results if r.status not in _UNKNOWN]
-        return _item(left, kernel, item.directory, workers)
+    def rest(item: Item[Part], left: list[Result]) -> Item[Part]:
+        return _item(tuple(result.mutant for result in left), kernel, item.directory, workers)
 
-    for item, done in run_batch(engine, items, watch, again):
-        yield from (*known[item.directory.name], *_read(item.subject, done))
+    yield from run_groups(engine, items, watch, _read, lambda r: r.status in _UNKNOWN, rest)
 
 
 def _item(part: Part, kernel: str, directory: Path, workers: int | None) -> Item[Part]:
