@@ -135,19 +135,24 @@ def run_settled(
         return run
 
     run = one(select, to)
-    for number in range(2, MOST_PARTS + 2):
-        if not run.cut or any(
-            case.system_at_fault and case.test not in excused for case in run.cases
-        ):
-            return run
-        if number > MOST_PARTS:
+    for number in range(2, MOST_PARTS + 1):
+        if _tells(run, excused):
             break
         note(f"{to.name}: what ended the run is not its fault: the other tests are run")
         rest = to.with_name(f"{to.name}-rest.txt")
         wanted = select.read_text() if select is not None else ""
         write_text(rest, wanted + "".join(f"\n{LEFT_OUT}{case.test}" for case in run.cases))
         run = joined(run, one(rest, to.with_name(f"{to.name}-part-{number}")))
-    raise HarnessError(f"the tests ended early {MOST_PARTS} times, by no fault of the system's")
+    if not _tells(run, excused):
+        raise HarnessError(f"the tests ended early {MOST_PARTS} times, by no fault of the system's")
+    return run
+
+
+def _tells(run: SuiteResult, excused: Collection[str]) -> bool:
+    """Whether all tests had their turn, or one failed by the system's fault and is not excused."""
+    return not run.cut or any(
+        case.system_at_fault and case.test not in excused for case in run.cases
+    )
 
 
 def _judged(case: CaseResult) -> CaseResult:
