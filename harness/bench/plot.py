@@ -10,6 +10,17 @@ COLOURS = {"here": "#1b7f4b", "labgrid": "#b8562a", "pexpect": "#6c7a89"}
 WIDTH, LEFT, BAR, GAP = 760, 90, 18, 34
 
 
+def shown(row: str, value: float) -> str:
+    """A figure with its unit."""
+    if row == "memory":
+        return f"{value / 2**20:.0f} MiB"
+    if row == "record":
+        return f"{value / 1000:.1f} kB"
+    if row == "coverage":
+        return f"{value:+.1%}"
+    return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
 def plot(results: Mapping[str, Mapping[str, float | None]], titles: Mapping[str, str]) -> str:
     """SVG text; each row has its own scale, and its figures beside the bars."""
     parts = []
@@ -25,7 +36,7 @@ def plot(results: Mapping[str, Mapping[str, float | None]], titles: Mapping[str,
             if value is None:
                 continue
             length = max(1.5, (WIDTH - LEFT - 110) * value / most)
-            figure = f"{value / 2**20:.0f} MiB" if row == "memory" else f"{value:.4g} s"
+            figure = shown(row, value)
             parts.append(
                 f'<text x="{LEFT - 8}" y="{y + 13}" class="p">{peer}</text>'
                 f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 4}" rx="2"'

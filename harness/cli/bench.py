@@ -11,6 +11,7 @@ import click
 from harness.bench.plot import plot
 from harness.bench.run import ROWS, measure, table, titles
 from harness.cli import options
+from harness.errors import UserError
 from harness.host.output import check_file, save
 from harness.host.programs import check_installed
 
@@ -48,11 +49,24 @@ def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> l
     callback=_rows,
     help=f"Which of {', '.join(ROWS)} (default: all).",
 )
+@click.option(
+    "--tree",
+    metavar="DIR",
+    type=options.PATH,
+    help="A git tree of Linux, for the row watch; it is cloned, and only read.",
+)
 @click.option("--svg", metavar="FILE", type=options.OUTPUT, help="Write the plot there.")
 @options.as_json("Print the figures as JSON.")
 @options.unconfined
 @options.debug
-def command(rounds: int, tests: int, rows: list[str], svg: Path | None, as_json: bool) -> int:
+def command(
+    rounds: int,
+    tests: int,
+    rows: list[str],
+    tree: Path | None,
+    svg: Path | None,
+    as_json: bool,
+) -> int:
     """Measure against labgrid and ten lines of pexpect, on the same images, in one run.
 
     Medians and ratios; a peer that cannot do a row has none.
@@ -60,7 +74,11 @@ def command(rounds: int, tests: int, rows: list[str], svg: Path | None, as_json:
     check_installed()
     if svg:
         check_file(svg, SVG)
-    results = measure(rows, rounds, tests)
+    if tree is None:
+        rows = [row for row in rows if row != "watch"]
+        if not rows:
+            raise UserError("the row watch needs --tree DIR, a git tree of Linux")
+    results = measure(rows, rounds, tests, tree)
     print(json.dumps(results, indent=2) if as_json else table(results, tests))
     if svg:
         save(svg, plot(results, titles(tests)), SVG)

@@ -23,11 +23,11 @@ from harness.builders.kernel_source import at_commit
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import enforced
 from harness.errors import BuildError, HarnessError, UserError, Verdict
-from harness.gate.baseline import run_settled
 from harness.gate.findings import without_log
 from harness.gate.inputs import commit_of, difference, git
 from harness.gate.options import BOOT_TIMEOUT, DEFAULT_LIMITS
 from harness.gate.probe import probe
+from harness.gate.settled import Ending, run_settled
 from harness.host.output import claim, set_aside
 from harness.host.progress import Progress
 from harness.host.retry import retried
@@ -145,8 +145,7 @@ class Tester:
             place / "suite",
             self._progress.say,
             targets=list(targets) or SYSTEM,
-            stop_after=max(3, len(targets)),
-            at_once=(Verdict.CRASH,),
+            ending=Ending(stop_after=max(3, len(targets)), at_once=(Verdict.CRASH,)),
         )
         failed = [case for case in run.cases if case.system_at_fault]
         if not run.cases or (run.infrastructure and not failed):

@@ -16,7 +16,8 @@ from harness.coverage.record import merged
 from harness.coverage.record import read as read_record
 from harness.errors import HarnessError, UserError, Verdict
 from harness.gate import verdicts
-from harness.gate.baseline import Baselines, Results, compare, run_settled
+from harness.gate.baseline import Baselines, Results, compare
+from harness.gate.canary import Canary
 from harness.gate.enough import Failures
 from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, Options
@@ -24,6 +25,7 @@ from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.gate.selection import PatchChange
 from harness.gate.selection import select as choose
+from harness.gate.settled import Ending, run_settled
 from harness.host.files import write_text
 from harness.host.progress import Progress
 from harness.imageset.linetable import TRACED
@@ -63,29 +65,26 @@ class SuiteStage(GateRecord):
         with self._stage("suite of the base") as others:
             chosen, known = self._choose(suite, base, others)
         excused = frozenset(test for test, case in known.items() if case.failed)
-        with self._stage("suite") as others:
-            run = run_settled(
-                suite,
-                patched,
-                out / "suite" / "patched",
-                self._note,
-                chosen,
-                at_once=(Verdict.CRASH,),
-                enough=CANARIES,
-                ends=lambda: Failures(excused),
-                excused=excused,
-            )
-            others.append(min(run.seconds, run.busy / options.workers))
-        failing = self._compare(known, run)
-        parts = sorted((out / "suite").glob("patched-part-?"))
-        self._cover([coverage_of(part) for part in (out / "suite" / "patched", *parts)])
-        with self._stage("canary") as others:
-            begun = time.monotonic()
-            asked = [change.test for change in failing if change.case.known][:CANARIES]
-            place = out / "suite" / "canary"
-            now = verdicts.canary(suite, base, place, asked, self._note) if asked else {}
-            self._found(*map(self._repeatable, verdicts.findings(failing, known, now)))
-            others.append(time.monotonic() - begun)
+        with Canary(self._cache.root, base, out, self._note) as canary:
+            with self._stage("suite") as others:
+                ending = Ending(
+                    ends=lambda: Failures(excused),
+                    excused=excused,
+                    at_once=(Verdict.CRASH,),
+                    enough=CANARIES,
+                    meanwhile=canary.ask,
+                )
+                place = out / "suite" / "patched"
+                run = run_settled(suite, patched, place, self._note, chosen, ending=ending)
+                others.append(min(run.seconds, run.busy / options.workers))
+            failing = self._compare(known, run)
+            parts = sorted((out / "suite").glob("patched-part-?"))
+            self._cover([coverage_of(part) for part in (place, *parts)])
+            with self._stage("canary") as others:
+                begun = time.monotonic()
+                now = canary.results([item.test for item in failing if item.case.known])
+                self._found(*map(self._repeatable, verdicts.findings(failing, known, now)))
+                others.append(time.monotonic() - begun)
         shutil.rmtree(out / "cache", ignore_errors=True)
 
     def _repeatable(self, finding: Finding) -> Finding:

@@ -3,38 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from harness.gate.baseline import run_suite
 from harness.gate.causes import by_cause
 from harness.gate.findings import failure, short_name
 from harness.gate.result import Finding, FindingKind, TestChange
-from harness.host.retry import retried
-from harness.imageset.model import ImageSet
-from harness.testrun.result import CaseResult, lost
-from harness.testrun.suite import Suite
+from harness.testrun.result import CaseResult
 
 Results = Mapping[str, CaseResult]
 """By the tests' names."""
-
-
-def canary(
-    suite: Suite,
-    base: ImageSet,
-    place: Path,
-    tests: Sequence[str],
-    note: Callable[[str], object],
-) -> Results:
-    """The results of some tests on the base, here and now, as far as they are known."""
-    run = retried(lambda: run_suite(suite, base, place, targets=tests), unknown=lost)
-    passed = [short_name(case.test) for case in run.cases if case.outcome == "passed"]
-    if passed:
-        note(f"canary: the base passes {', '.join(passed)} here and now")
-    asked = {case.test: case for case in run.cases if case.known}
-    if len(asked) < len(tests):
-        note(f"the canary could not be asked all: {run.log}")
-    return asked
 
 
 def findings(failing: Sequence[TestChange], stored: Results, now: Results) -> list[Finding]:

@@ -97,6 +97,7 @@ class Suite:
         self._traced = traced
         self._private = private
         self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
         shutil.rmtree(private, ignore_errors=True)
         private.mkdir(parents=True)
         # A cache in which all is the cache's, but the templates: they are many and used once.
@@ -156,6 +157,11 @@ class Suite:
         )
         return SuiteResult(status, kept, time.monotonic() - begun, log, cut)
 
+    def end(self) -> None:
+        """Ends the run that is under way in another thread, if there is one."""
+        if self._process is not None:
+            kill_group(self._process)
+
     def _wait(
         self,
         process: subprocess.Popen[bytes],
@@ -202,7 +208,7 @@ class Suite:
             "PYTEST_DEBUG_TEMPROOT": str(tmp),
         }
         with log.open("wb") as output:
-            process = start(argv, output, environment)
+            self._process = process = start(argv, output, environment)
             try:
                 return self._wait(process, tmp.with_name(LIVE), timeout, enough)
             except subprocess.TimeoutExpired:

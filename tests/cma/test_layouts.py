@@ -46,6 +46,9 @@ HANG = 2.0
 DEAD = re.compile(r"the processor is at ffff00[01][0-9a-f]\b")
 """In the exception vectors, where nothing is mapped yet: each fault there is the next."""
 
+OVERLAPS = re.compile(r"(\S+) \(0x[0-9a-f]+--0x[0-9a-f]+\) overlaps with (\S+) \(")
+"""The second line of what ``__rmem_check_for_overlap()`` says."""
+
 Boot_ = Callable[[Layout], tuple[Guest, ExpectedPlacement]]
 
 
@@ -146,7 +149,9 @@ def test_the_areas_are_where_the_table_says_and_serve_their_memory(
     check_service(guest, expected)
     # What early_cma() returns has no other trace.
     words = ["Malformed early option 'cma'"] if "cma" in row.append.split() else []
-    assert re.findall("Malformed early option 'cma'", guest.run("dmesg").text) == words
+    log = guest.run("dmesg").text
+    assert re.findall("Malformed early option 'cma'", log) == words
+    assert OVERLAPS.findall(log) == expected.overlaps
 
 
 @pytest.mark.parametrize("row", BAD, ids=ids(BAD))

@@ -9,6 +9,7 @@ fits).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 
 from harness.board import RAM_START
@@ -82,6 +83,8 @@ class ExpectedPlacement:
     default: AddressRange | None = None
     total: int = 0
     """Bytes of all areas that were made and activated: ``CmaTotal``."""
+    overlaps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """Neighbouring static regions that share memory, the lower first: the kernel warns of them."""
 
 
 def place(layout: Layout, boot: Boot) -> ExpectedPlacement:
@@ -132,6 +135,7 @@ class _Placing:
             self._refuse(area.name, f"its {area.malformed} is malformed")
         static = [area for area in nodes if area.at is not None]
         dynamic = [area for area in nodes if area.at is None]
+        self._result.overlaps = _overlaps(static)
         for area in static:
             for range_ in (AddressRange.from_size(area.at or 0, area.size or 1), *area.more):
                 self._reserved.append(range_)
@@ -243,8 +247,7 @@ class _Placing:
             return
         size = -(-size // self._alignment) * self._alignment
         if match is None or not match[2]:
-            # dma_contiguous_reserve() is given the end of low memory as the limit.
-            found = self._find(size, self._alignment, AddressRange(RAM_START, self._low_end))
+            found = self._between(size, RAM_START, self._ram.end)
         elif not match[3] or int(match[3], 16) == int(match[2], 16) + int(match[1]) * MIB:
             found = self._fixed(AddressRange.from_size(int(match[2], 16), size))
         else:
@@ -277,12 +280,18 @@ class _Placing:
         return wanted if self._clash(wanted.start, wanted.size) is None else None
 
     def _between(self, size: int, base: int, limit: int) -> AddressRange | None:
-        """``cma=SIZE@BASE-LIMIT``: the highest place in it (cma_declare_contiguous_nid())."""
+        """The highest place in a range: where the border of low memory is in it, above that, else
+        below (cma_declare_contiguous_nid(), cma_alloc_mem()).
+        """
         start = -(-base // self._alignment) * self._alignment
-        end = min(limit, self._low_end) // self._alignment * self._alignment
+        end = min(limit, self._ram.end) // self._alignment * self._alignment
         if start + size > end:
             return None
-        return self._find(size, self._alignment, AddressRange(start, end))
+        parts = [(start, end)]
+        if start < self._low_end < end:
+            parts = [(self._low_end, end), (start, self._low_end)]
+        places = (self._find(size, self._alignment, AddressRange(*part)) for part in parts)
+        return next((place for place in places if place is not None), None)
 
     def _refuse(self, name: str, why: str) -> None:
         self._result.refused[name] = why
@@ -295,3 +304,13 @@ class _Placing:
                 self._result.total -= place.size
                 self._refuse(name, "it is in two zones")
         return self._result
+
+
+def _overlaps(static: list[Area]) -> list[tuple[str, str]]:
+    """By base, then by size, each with the next one (__rmem_check_for_overlap())."""
+    inorder = sorted(static, key=lambda area: (area.at or 0, area.size))
+    return [
+        (low.name, high.name)
+        for low, high in itertools.pairwise(inorder)
+        if (low.at or 0) + low.size > (high.at or 0)
+    ]

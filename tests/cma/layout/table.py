@@ -26,6 +26,11 @@ def _row(start: int, count: int, size: int = 4 * MIB) -> tuple[Area, ...]:
     return tuple(Area(f"row{n}", size, at=start + n * size) for n in range(count))
 
 
+def _region(name: str, at: int, size: int = 8 * MIB) -> Area:
+    """Reserved memory that is no CMA area."""
+    return Area(name, size, at=at, reusable=False, compatible="")
+
+
 GOOD = (
     Layout("biscuitos", "as the article has it", (DEFAULT, BISCUITOS)),
     Layout(
@@ -166,6 +171,30 @@ GOOD = (
         ),
     ),
     Layout(
+        "overlapping-regions",
+        "reserved regions that share memory with each other and with an area: warned of, no more;"
+        " the nodes are not in the order of their places",
+        (
+            DEFAULT,
+            _region("upper", 0x6E400000),
+            _region("apart", 0x70000000),
+            Area("BiscuitOS_cma", at=0x6A000000),
+            _region("lower", 0x6E000000),
+            _region("inside", 0x6A400000, MIB),
+            _region("beside", 0x6EC00000),
+            _region("as-low", 0x6E000000, 4 * MIB),
+        ),
+        known=(
+            KnownFailure(
+                (5, 0),
+                "__rmem_cmp() tells regions of one base not apart: which overlaps which depends on"
+                " the order of the nodes",
+                until=(5, 4),
+                dies=False,
+            ),
+        ),
+    ),
+    Layout(
         "no-default",
         "no default area in the tree: Kbuild makes one (CONFIG_CMA_SIZE_MBYTES)",
         (BISCUITOS,),
@@ -196,6 +225,24 @@ GOOD = (
         append="cma=8M@0x70000000-0xa0000000",
     ),
     Layout(
+        "cmdline-highmem",
+        "cma= where there is high memory: the top of that",
+        (BISCUITOS,),
+        append="cma=8M vmalloc=1832M",
+    ),
+    Layout(
+        "cmdline-range-over-the-border",
+        "cma=SIZE@BASE-LIMIT over the border of low memory: above it",
+        (BISCUITOS,),
+        append="cma=8M@0x6a000000-0x6e000000 vmalloc=1832M",
+    ),
+    Layout(
+        "cmdline-range-less-above-the-border",
+        "cma=SIZE@BASE-LIMIT with too little room above the border of low memory: below it",
+        (BISCUITOS,),
+        append="cma=24M@0x6a000000-0x6d000000 vmalloc=1832M",
+    ),
+    Layout(
         "cmdline-without-a-value",
         "cma without a size: said, and passed over",
         (DEFAULT, BISCUITOS),
@@ -205,7 +252,7 @@ GOOD = (
         "not-aligned-by-luck",
         "the highest place is no multiple of 4 MiB: in RAM, in a window, for cma=",
         (
-            Area("top", MIB, at=0x7FF00000, reusable=False, compatible=""),
+            _region("top", 0x7FF00000, MIB),
             Area("BiscuitOS_cma", windows=window(0x6B100000, 14 * MIB)),
             Area("anywhere", 16 * MIB),
         ),

@@ -238,8 +238,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     full = Confinement(Means.NAMESPACES, 1, filtered=True, asked=True, landlock=0)
     monkeypatch.setattr("harness.builders.sandbox.check", lambda: full)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
-    monkeypatch.setattr("harness.gate.verdicts.run_suite", made.run_suite)
-    monkeypatch.setattr("harness.gate.baseline.run_suite", made.run_suite)
+    monkeypatch.setattr("harness.gate.canary.run_suite", made.run_suite)
+    monkeypatch.setattr("harness.gate.settled.run_suite", made.run_suite)
     return made
 
 
