@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from harness.builders.cache import cache_root
 from harness.builders.kernel import make_words
@@ -82,7 +82,7 @@ def watching(tree: Path, output: Path) -> Iterator[Callable[[Callable[[], None]]
             kill_group(process)
 
 
-def _await(lines: IO[str], wanted: str) -> None:
+def _await(lines: Iterable[str], wanted: str) -> None:
     said = []
     for line in lines:
         said.append(line)
