@@ -7,6 +7,7 @@
  * gives the answer to the last one:
  *
  *   alloc AREA COUNT ORDER    page frame number, or "null"
+ *   warned AREA COUNT ORDER   the same, and a failure is to be logged
  *   release AREA PFN COUNT    "true" or "false"; PFN 0 is no page at all
  *   take NODE INDEX           the device gets the area that the node names: 0 or -errno
  *   give                      and gives it back
@@ -41,12 +42,12 @@ static struct {
 } coherent;
 
 static void call_alloc(struct device *dev, const char *name, unsigned long count,
-		       unsigned int order)
+		       unsigned int order, bool no_warn)
 {
 	struct page *page;
 
 	dev->cma_area = access.find(dev, name);
-	page = dev->cma_area ? access.alloc(dev, count, order, true) : NULL;
+	page = dev->cma_area ? access.alloc(dev, count, order, no_warn) : NULL;
 	dev->cma_area = NULL;
 	if (page)
 		scnprintf(last_answer, sizeof(last_answer), "%#lx", page_to_pfn(page));
@@ -111,7 +112,9 @@ static int call_set(const char *text, const struct kernel_param *param)
 	char name[64];
 
 	if (sscanf(text, "alloc " NAME_FORMAT " %li %li", name, &one, &two) == 3)
-		call_alloc(dev, name, one, two);
+		call_alloc(dev, name, one, two, true);
+	else if (sscanf(text, "warned " NAME_FORMAT " %li %li", name, &one, &two) == 3)
+		call_alloc(dev, name, one, two, false);
 	else if (sscanf(text, "release " NAME_FORMAT " %li %li", name, &one, &two) == 3)
 		call_release(dev, name, one, two);
 	else if (sscanf(text, "take " NAME_FORMAT " %li", name, &one) == 2)

@@ -8,6 +8,7 @@ A test module makes the calls (``images/module/cma_calls.c``).
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import fdt
@@ -36,7 +37,10 @@ pytestmark = [
 DEFAULT = "linux,cma"
 FIRST = WHOLE.start // PAGE
 """Page frame number of the first page of BiscuitOS_cma."""
-NO_DEVICE = -19
+NO_DEVICE, NO_MEMORY, BUSY = -19, -12, -16
+OF_RANGES = (6, 15)
+"""From here on an area can be of several ranges; one that has no room in any is busy."""
+FAILED = re.compile(r"alloc failed, req-size: (\d+) pages, ret: (-?\d+)")
 COUNTS = (7, 3)
 """From here on, at the latest, pages behind an area's end are refused (find_cma_memrange())."""
 
@@ -115,6 +119,19 @@ class TestAlloc:
     def test_what_cannot_be_had_is_not_given(self, guest: Guest, calls: Calls, count: int) -> None:
         assert calls(f"alloc {AREA} {count} 0") == "null"
         assert allocated(guest) == ()
+
+    def test_a_failure_is_logged_for_those_who_want_that(self, guest: Guest, calls: Calls) -> None:
+        guest.run("dmesg -c >/dev/null")
+        assert calls.alloc(PAGES) == FIRST
+        assert calls(f"alloc {AREA} 3 0") == "null"
+        assert FAILED.findall(guest.run("dmesg").text) == []
+        assert calls(f"warned {AREA} 3 0") == "null"
+        (logged,) = FAILED.findall(guest.run("dmesg -c").text)
+        error = BUSY if version_of(guest.images) >= OF_RANGES else NO_MEMORY
+        assert logged == ("3", str(error))
+        assert calls(f"release {AREA} {FIRST:#x} 5") == "true"
+        assert calls(f"warned {AREA} 3 0") == f"{FIRST:#x}"
+        assert FAILED.findall(guest.run("dmesg").text) == []
 
     @pytest.mark.parametrize(("order", "first"), [(0, 1), (1, 2), (3, 8), (8, 256), (12, 256)])
     def test_the_alignment_is_that_which_was_asked_for_up_to_1_mib(

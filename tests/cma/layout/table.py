@@ -393,6 +393,12 @@ BAD = (
         (DEFAULT, BISCUITOS, *_row(0x70000000, 7)),
     ),
     Layout(
+        "cmdline-too-many",
+        "cma= and as many areas as there are slots: who comes last gets none",
+        (BISCUITOS, *_row(0x70000000, 7)),
+        append="cma=8M",
+    ),
+    Layout(
         "name-clash",
         "an area called as the kernel calls that of the command line",
         (BISCUITOS, Area("reserved", windows=window(0x6B000000, 8 * MIB))),
