@@ -13,6 +13,8 @@
  *   give                      and gives it back
  *   coherent SIZE             bus address of coherent memory for the device, or "null"
  *   free                      gives that memory back
+ *   pages SIZE                bus address of pages for the device (from 5.10 on), or "null"
+ *   put                       gives these back
  *   lookup NODE               base and size of the reserved memory of a node, or "null"
  *
  * Numbers are as C has them.
@@ -28,6 +30,7 @@
 #include <linux/of_reserved_mem.h>
 #include <linux/platform_device.h>
 #include <linux/string.h>
+#include <linux/version.h>
 
 #include "access.h"
 
@@ -93,6 +96,44 @@ static void call_free(struct device *dev)
 	strscpy(last_answer, "ok", sizeof(last_answer));
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 10, 0)
+static struct {
+	size_t size;
+	struct page *first;
+	dma_addr_t handle;
+} pages;
+
+static int call_pages(struct device *dev, size_t size)
+{
+	pages.first = dma_alloc_pages(dev, size, &pages.handle, DMA_BIDIRECTIONAL, GFP_KERNEL);
+	pages.size = size;
+	if (pages.first)
+		scnprintf(last_answer, sizeof(last_answer), "%pad", &pages.handle);
+	else
+		strscpy(last_answer, "null", sizeof(last_answer));
+	return 0;
+}
+
+static int call_put(struct device *dev)
+{
+	if (pages.first)
+		dma_free_pages(dev, pages.size, pages.first, pages.handle, DMA_BIDIRECTIONAL);
+	pages.first = NULL;
+	strscpy(last_answer, "ok", sizeof(last_answer));
+	return 0;
+}
+#else
+static int call_pages(struct device *dev, size_t size)
+{
+	return -EOPNOTSUPP;
+}
+
+static int call_put(struct device *dev)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 static void call_lookup(const char *path)
 {
 	struct device_node *node = of_find_node_by_path(path);
@@ -121,6 +162,10 @@ static int call_set(const char *text, const struct kernel_param *param)
 		call_take(dev, name, one);
 	else if (sscanf(text, "coherent %li", &one) == 1)
 		call_coherent(dev, one);
+	else if (sscanf(text, "pages %li", &one) == 1)
+		return call_pages(dev, one);
+	else if (sysfs_streq(text, "put"))
+		return call_put(dev);
 	else if (sscanf(text, "lookup " NAME_FORMAT, name) == 1)
 		call_lookup(name);
 	else if (sysfs_streq(text, "free"))

@@ -7,8 +7,10 @@ A test module makes the calls (``images/module/cma_calls.c``).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import fdt
@@ -16,7 +18,7 @@ import pytest
 
 from harness.guest.guest import AREA, Guest
 from harness.machine.config import MachineConfig
-from harness.memory.ranges import AddressRange
+from harness.memory.ranges import AddressRange, merged
 from harness.pytest_plugin.boots import Boots
 
 from .support import (
@@ -38,6 +40,8 @@ DEFAULT = "linux,cma"
 FIRST = WHOLE.start // PAGE
 """Page frame number of the first page of BiscuitOS_cma."""
 NO_DEVICE, NO_MEMORY, BUSY = -19, -12, -16
+DMA_PAGES = (5, 10)
+"""The first version that has dma_alloc_pages()."""
 OF_RANGES = (6, 15)
 """From here on an area can be of several ranges; one that has no room in any is busy."""
 FAILED = re.compile(r"alloc failed, req-size: (\d+) pages, ret: (-?\d+)")
@@ -66,6 +70,12 @@ class Calls:
         found = AddressRange.from_size(int(self(f"coherent {size}"), 16), size)
         assert self("free") == "ok"
         return found
+
+    @contextlib.contextmanager
+    def pages(self, size: int) -> Iterator[AddressRange]:
+        """Pages for the module's device, by dma_alloc_pages()."""
+        yield AddressRange.from_size(int(self(f"pages {size}"), 16), size)
+        assert self("put") == "ok"
 
 
 @pytest.fixture
@@ -142,6 +152,50 @@ class TestAlloc:
         assert calls.alloc(2) == FIRST + (1 if first > 2 else 3 if first == 2 else 2)
 
 
+class TestPages:
+    """dma_alloc_pages(): dma_alloc_contiguous() and dma_free_contiguous(), which ARM's own code for
+    coherent memory does not call.
+    """
+
+    @pytest.fixture(autouse=True)
+    def there(self, guest: Guest) -> None:
+        if version_of(guest.images) < DMA_PAGES:
+            pytest.skip("this kernel has no dma_alloc_pages()")
+
+    @pytest.mark.parametrize("count", [2, 3, 256])
+    def test_more_than_a_page_is_of_the_default_area(
+        self, guest: Guest, calls: Calls, count: int
+    ) -> None:
+        taken = guest.allocated(DEFAULT)
+        with calls.pages(count * PAGE) as found:
+            assert found in DEFAULT_WHOLE
+            assert merged(guest.allocated(DEFAULT)) == merged((*taken, found))
+        assert guest.allocated(DEFAULT) == taken
+        assert_all_is_free(guest)
+
+    def test_a_single_page_is_of_no_area(self, guest: Guest, calls: Calls) -> None:
+        taken = guest.allocated(DEFAULT)
+        with calls.pages(PAGE) as found:
+            assert not found.overlaps(DEFAULT_WHOLE)
+            assert not found.overlaps(WHOLE)
+            assert guest.allocated(DEFAULT) == taken
+        assert_all_is_free(guest)
+
+    def test_what_the_default_area_has_not_is_had_elsewhere_and_freed_there(
+        self, guest: Guest, calls: Calls
+    ) -> None:
+        taken = guest.allocated(DEFAULT)
+        left = DEFAULT_WHOLE.size - sum(held.size for held in taken)
+        debug = guest.debug_dir(DEFAULT)
+        guest.run(f"echo {left // PAGE} >{debug}/alloc")
+        with calls.pages(4 * PAGE) as found:
+            assert not found.overlaps(DEFAULT_WHOLE)
+            assert not found.overlaps(WHOLE)
+        assert guest.allocated(DEFAULT) == (DEFAULT_WHOLE,)
+        guest.run(f"echo {left // PAGE} >{debug}/free")
+        assert guest.allocated(DEFAULT) == taken
+
+
 class TestDevice:
     """A device that has an area by its node, as most drivers have."""
 
@@ -172,6 +226,9 @@ class TestDevice:
         for count in (1, 3, 256):
             found = calls.coherent(count * PAGE)
             assert found == pages(0, count)
+            if version_of(booted.images) >= DMA_PAGES:
+                with calls.pages(count * PAGE) as found:
+                    assert found == pages(0, count)
         assert_all_is_free(booted)
         calls("give")
         assert calls.coherent(16 * PAGE) in DEFAULT_WHOLE
