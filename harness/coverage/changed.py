@@ -8,6 +8,7 @@ import enum
 import re
 from collections.abc import Iterable, Mapping
 
+from harness.coverage.hunks import hunks, is_code
 from harness.coverage.record import CoverageRecord
 
 _FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
@@ -27,17 +28,23 @@ class LineFate(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class ChangedLine:
-    """An added or changed line of the patched tree."""
+    """An added or changed line of the patched tree, or a removed one of the base."""
 
     file: str
     line: int
-    """From 1, in the patched file."""
+    """From 1, in the patched file; of a removed line in the base's."""
     text: str
     fate: LineFate = LineFate.NOT_CODE
     tests: tuple[str, ...] = ()
     """The tests that executed it, the most specific first."""
+    removed: bool = False
+    """It is one of the base, and nothing takes its place: the rest is said of the base."""
 
     def __str__(self) -> str:
+        return f"removed, on the base {self._said}" if self.removed else self._said
+
+    @property
+    def _said(self) -> str:
         if self.fate is LineFate.TESTS:
             count = len(self.tests)
             return f"executed by {count} test{'' if count == 1 else 's'}"
@@ -91,8 +98,18 @@ def added_lines(diff: str) -> list[ChangedLine]:
     return [ChangedLine(row.file, row.line, row.text) for row in diff_rows(diff) if row.kind == "+"]
 
 
+def removed_lines(diff: str) -> list[ChangedLine]:
+    """The lines that a unified diff takes out without putting code in their place."""
+    return [
+        ChangedLine(hunk.file, hunk.at + number, text, removed=True)
+        for hunk in hunks(diff)
+        if not any(map(is_code, hunk.added))
+        for number, text in enumerate(hunk.removed)
+    ]
+
+
 def judged(lines: Iterable[ChangedLine], record: CoverageRecord) -> list[ChangedLine]:
-    """The same with their fates; `record` is of the patched kernel."""
+    """The same with their fates; `record` is of the patched kernel (for removed ones: the base)."""
     return [_judged(line, record) for line in lines]
 
 

@@ -44,6 +44,11 @@ class Hunk:
     added: tuple[str, ...]
 
 
+def is_code(text: str) -> bool:
+    """Whether a line may have instructions: more than a comment, blanks and braces."""
+    return _NEUTRAL.match(text) is None
+
+
 def hunks(diff: str) -> Iterator[Hunk]:
     """The changes of a unified diff in its order, without context."""
     file, at, old, new = "", 0, 0, 0

@@ -17,7 +17,7 @@ from harness.builders.manifest import few
 from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
 from harness.builders.sandbox import Contained
 from harness.builders.watch import Limits
-from harness.coverage.changed import LineFate, added_lines, counts
+from harness.coverage.changed import LineFate, added_lines, counts, removed_lines
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
 from harness.gate.change import change_in
@@ -159,8 +159,13 @@ class Gate(SuiteStage):
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
         self._change = change_in(shop, base, patched)
-        lines = tuple(added_lines(self._change.diff))
-        self._add(release=patched.release, changed=lines, diff=shop.diff(CONTEXT))
+        diff = self._change.diff
+        self._add(
+            release=patched.release,
+            changed=tuple(added_lines(diff)),
+            removed=tuple(removed_lines(diff)),
+            diff=shop.diff(CONTEXT),
+        )
         return base, patched, self._compiler_warnings(shop)
 
     def _apply(self, shop: PatchTree, inputs: Sequence[Input]) -> list[str]:
@@ -319,8 +324,9 @@ class Gate(SuiteStage):
                 title = f"{measure.name}: {measure.ratio:.2f} times the base's"
                 self._found(Finding(FindingKind.REGRESSION, title))
         judging = self._result.tests_judged
-        idle = counts(self._result.changed)[LineFate.NONE]
-        code = sum(line.fate is not LineFate.NOT_CODE for line in self._result.changed)
+        fates = counts((*self._result.changed, *self._result.removed))
+        idle = fates[LineFate.NONE]
+        code = sum(fates.values()) - fates[LineFate.NOT_CODE]
         said = f"{idle} of {counted(code, 'changed line')} were executed by no test" if idle else ""
         if said and self._options.require_coverage:
             self._found(Finding(FindingKind.COVERAGE, said))

@@ -199,6 +199,8 @@ class GateResult:
     changed: tuple[ChangedLine, ...] = ()
     """The lines that the patches add, in the patched tree, and who executed them; empty where that
     is not known."""
+    removed: tuple[ChangedLine, ...] = ()
+    """The lines that they take out and put no code for, and who executed them on the base."""
     diff: str = ""
     """What the patches change in the tree, unified, with context."""
     warnings_gone: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.builders.cache import Cache
 from harness.coverage.changed import judged
-from harness.coverage.record import merged
+from harness.coverage.record import CoverageRecord, merged
 from harness.coverage.record import read as read_record
 from harness.errors import HarnessError, UserError, Verdict
 from harness.gate import verdicts
@@ -53,6 +53,8 @@ class SuiteStage(GateRecord):
         watch: Watch,
     ) -> None:
         super().__init__(blank, watch)
+        self._base_lines: CoverageRecord | None = None
+        """Who executes what on the base, where that is known."""
         self._options = options
         self._cache = cache
         self._progress = progress
@@ -102,6 +104,8 @@ class SuiteStage(GateRecord):
         """
         options, place = self._options, self._options.output / "suite" / "base"
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
+        stored = baselines.stored(base) if self._result.removed else None
+        self._base_lines = stored.lines if stored else None
         select: Path | None = None
         tests: Collection[str] | None = None
         if options.select is not None:
@@ -116,6 +120,7 @@ class SuiteStage(GateRecord):
         else:
             evidence, seconds = baselines.evidence(suite, base, place)
             others.append(seconds)
+            self._base_lines = evidence.lines if evidence else None
             if evidence is None:
                 self._add(selection="all tests: what each executes is not known on the base")
             else:
@@ -130,7 +135,11 @@ class SuiteStage(GateRecord):
         return select, known
 
     def _cover(self, paths: Sequence[Path]) -> None:
-        """Enters who executed the changed lines, where the run says it."""
+        """Enters who executed the changed lines, where the run says it, and who the removed ones
+        on the base.
+        """
+        if self._base_lines is not None:
+            self._add(removed=tuple(judged(self._result.removed, self._base_lines)))
         if not self._result.changed:
             return
         try:

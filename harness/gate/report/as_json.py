@@ -24,7 +24,8 @@ bytes that were no UTF-8 are shown as ``\\x80``.
     whole suite), ``selection`` (which were chosen, and why) and ``changes``: list of ``test``,
     ``change`` (a value of `harness.gate.result.Change`), ``verdict``, ``message``
 ``changed_lines``
-    list of ``file``, ``line`` (in the patched tree), ``text``, ``executed_by`` (a value of
+    list of ``file``, ``line`` (in the patched tree; in the base's where it is ``removed`` and
+    no code put in its place), ``text``, ``removed``, ``executed_by`` (a value of
     `harness.coverage.changed.LineFate`), ``tests`` (the most specific first)
 ``warnings_gone``, ``transcript_diff``, ``notes``
     lists of lines
@@ -81,10 +82,11 @@ def as_json(result: GateResult) -> dict[str, Any]:
                 "file": encodable(item.file),
                 "line": item.line,
                 "text": encodable(item.text),
+                "removed": item.removed,
                 "executed_by": item.fate.value,
                 "tests": _plain(item.tests),
             }
-            for item in result.changed
+            for item in (*result.changed, *result.removed)
         ],
         "warnings_gone": _plain(result.warnings_gone),
         "measures": [_measure(measure) for measure in result.measures],

@@ -63,7 +63,8 @@ def headline(result: GateResult) -> str:
 
 def changed_code(result: GateResult) -> list[ChangedLine]:
     """The changed lines that are code; what executed a line is known of these."""
-    return [item for item in result.changed if item.fate is not LineFate.NOT_CODE]
+    lines = (*result.changed, *result.removed)
+    return [item for item in lines if item.fate is not LineFate.NOT_CODE]
 
 
 def changed_line(result: GateResult) -> str:

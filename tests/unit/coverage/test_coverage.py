@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.coverage import summary
-from harness.coverage.changed import LineFate, added_lines, counts, judged
+from harness.coverage.changed import LineFate, added_lines, counts, judged, removed_lines
 from harness.coverage.formats import cobertura, lcov
 from harness.coverage.lines import packed, union, unpacked
 from harness.coverage.record import CoverageRecord, merged, read
@@ -165,3 +165,35 @@ def test_a_trace_is_read_whatever_is_between() -> None:
     assert parse_trace(LOG) == {0x801B0A10, 0x801B0A14, 0x7F000024}
     assert parse_trace(b"") == frozenset()
     assert trace_filter([(0x1000, 0x1010), (0x2000, 0x2004)]) == "0x1000+0x10,0x2000+0x4"
+
+
+TAKEN_OUT = """\
+--- a/mm/cma.c
++++ b/mm/cma.c
+@@ -10,2 +10 @@
+-gone();
+-gone_too();
++	/* nothing */
+@@ -20 +19 @@
+-before();
++after();
+@@ -30,3 +29,2 @@
+ context();
+-last();
+ context();
+--- a/mm/old.c
++++ /dev/null
+@@ -1 +0,0 @@
+-all();
+"""
+
+
+def test_lines_are_removed_where_no_code_takes_their_place() -> None:
+    found = removed_lines(TAKEN_OUT)
+    assert [(line.file, line.line, line.text) for line in found] == [
+        ("mm/cma.c", 10, "gone();"),
+        ("mm/cma.c", 11, "gone_too();"),
+        ("mm/cma.c", 31, "last();"),
+        ("mm/old.c", 1, "all();"),
+    ]
+    assert all(line.removed for line in found)

@@ -28,6 +28,7 @@ from harness.gate.gate import Gate
 from harness.gate.inputs import Input
 from harness.gate.options import Options
 from harness.gate.probe import Probe, difference
+from harness.gate.report import text
 from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
 from harness.host.confine import Confinement, Means
@@ -80,6 +81,10 @@ class World:
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     diff: str = ""
     """What the patch changes in the tree."""
+    base_lines: CoverageRecord = dataclasses.field(
+        default_factory=lambda: CoverageRecord({}, (), {}, {})
+    )
+    """What the base's run says of executed lines."""
     executed: CoverageRecord | None = None
     """What the patched run says of executed lines."""
     functions: Mapping[str, frozenset[str]] | None = None
@@ -135,7 +140,7 @@ class World:
         if to.name == "base":
             self.base_selected.append(read_selection(select) if select else None)
             if not self.no_map:
-                CoverageRecord({}, (), {}, {}).write(coverage_of(to))
+                self.base_lines.write(coverage_of(to))
                 every = dict.fromkeys(self.before, frozenset({"cma_alloc"}))
                 made = FunctionMap(self.boot, self.functions or every)
                 made.write(coverage_of(to).with_name(FUNCTIONS))
@@ -250,6 +255,13 @@ DIFF = """\
 +/* a comment */
 +executed();
 +idle();
+"""
+REMOVES = """\
+--- a/mm/cma.c
++++ b/mm/cma.c
+@@ -2,2 +1,0 @@
+-executed();
+-idle();
 """
 
 
@@ -622,6 +634,18 @@ class TestCoverage:
 
     def test_all_that_is_executed_takes_no_word(self, world: World) -> None:
         world.diff, world.executed = DIFF, executed(2, 3)
+        assert world.judge().reason == "1 tests pass as they do on the base"
+
+    def test_a_line_that_is_taken_out_is_judged_by_the_base(self, world: World) -> None:
+        world.diff, world.base_lines = REMOVES, executed(2)
+        result = world.judge()
+        assert result.reason.startswith("but 1 of 2 changed lines were executed by no test; 1 test")
+        fates = [(line.line, line.fate, line.tests) for line in result.removed]
+        assert fates == [(2, LineFate.TESTS, ("a",)), (3, LineFate.NONE, ())]
+        assert "mm/cma.c:3: removed, on the base executed by none: idle();" in text.render(result)
+
+    def test_what_no_one_knows_of_a_line_that_is_taken_out_is_not_said(self, world: World) -> None:
+        world.diff, world.no_map = REMOVES, True
         assert world.judge().reason == "1 tests pass as they do on the base"
 
     def test_it_can_be_required(self, world: World) -> None:
