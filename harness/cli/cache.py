@@ -27,7 +27,7 @@ def command() -> None:
 def ls_command() -> int:
     """List what is there."""
     from harness.builders.cache import Cache
-    from harness.builders.patch_tree import kept_trees
+    from harness.builders.kept_trees import kept_trees
 
     cache = Cache()
     entries = cache.ls()
@@ -66,7 +66,7 @@ def prune_command(older_than: float | None, everything: bool, keep_current: bool
     if everything and older_than is not None:
         raise click.UsageError("--all and --older-than: give one of them")
     from harness.builders.cache import Cache
-    from harness.builders.patch_tree import kept_trees, remove_tree
+    from harness.builders.kept_trees import kept_trees, remove_tree
 
     cache = Cache()
     keep: set[str] = set()

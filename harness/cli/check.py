@@ -15,7 +15,7 @@ from harness.cli import options
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.builders.patch_tree import Base
+    from harness.builders.kept_trees import Base
     from harness.gate.inputs import Input
     from harness.host.progress import Advance, Progress
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.builders.cache import Cache
+from harness.builders.kept_trees import open_patch_tree
 from harness.builders.kernel import make_words
-from harness.builders.patch_tree import PatchTree, open_patch_tree
+from harness.builders.patch_tree import PatchTree
 from harness.builders.process import first_error
 from harness.coverage.record import RECORD, CoverageRecord, read
 from harness.engine.choose import ClusterChoice, open_engine

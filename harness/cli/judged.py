@@ -12,7 +12,7 @@ import click
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.builders.patch_tree import Base
+    from harness.builders.kept_trees import Base
     from harness.builders.repository import Repository
     from harness.gate.inputs import Input
     from harness.gate.own_tree import Change

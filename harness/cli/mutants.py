@@ -14,8 +14,8 @@ from typing import TextIO
 import click
 
 from harness.builders.cache import Cache
+from harness.builders.kept_trees import open_patch_tree
 from harness.builders.kernel_source import DEFAULT, NEWEST, resolve
-from harness.builders.patch_tree import open_patch_tree
 from harness.cli import generated, options
 from harness.engine.choose import ClusterChoice, open_engine
 from harness.engine.watch import watching

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from harness.builders.patch_tree import TREES
+from harness.builders.kept_trees import TREES
 from harness.engine.process import TaskProcess
 from harness.engine.task import Done, State, Task
 

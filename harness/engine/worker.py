@@ -22,9 +22,9 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 from harness.builders.cache import BuildDirectory, Cache
+from harness.builders.kept_trees import TREES
 from harness.builders.key import Key
 from harness.builders.manifest import read_manifest
-from harness.builders.patch_tree import TREES
 from harness.engine import buildjob, peers
 from harness.engine.identity import identity
 from harness.engine.member import WORKER_NAME, Takes

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from harness.builders.cache import Cache
 from harness.builders.imageset import build_image_set
+from harness.builders.kept_trees import open_patch_tree
 from harness.builders.kernel_source import at_commit
-from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
+from harness.builders.patch_tree import PatchError, PatchTree
 from harness.builders.sandbox import enforced
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate.findings import without_log

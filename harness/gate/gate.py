@@ -13,8 +13,9 @@ from pathlib import Path
 
 from harness.builders import sandbox
 from harness.builders.cache import Cache
+from harness.builders.kept_trees import open_patch_tree
 from harness.builders.manifest import few
-from harness.builders.patch_tree import PatchError, PatchTree, open_patch_tree
+from harness.builders.patch_tree import PatchError, PatchTree
 from harness.builders.sandbox import Contained
 from harness.builders.watch import Limits
 from harness.coverage.changed import LineFate, added_lines, counts, removed_lines

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.builders.patch_tree import Base
+from harness.builders.kept_trees import Base
 from harness.builders.watch import Limits
 
 BOOT_TIMEOUT = 30.0

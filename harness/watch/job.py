@@ -16,8 +16,9 @@ from pathlib import Path
 
 from harness.builders import overlay, sandbox
 from harness.builders.cache import Cache
+from harness.builders.kept_trees import open_patch_tree
 from harness.builders.own_tree import CommitTree
-from harness.builders.patch_tree import PatchTree, open_patch_tree
+from harness.builders.patch_tree import PatchTree
 from harness.builders.repository import Repository
 from harness.errors import BuildError
 from harness.gate.baseline import Baselines

@@ -10,7 +10,7 @@ import pytest
 
 from harness.builders.apt import _pin_path, pinned, pinned_version
 from harness.builders.cache import Cache
-from harness.builders.patch_tree import kept_trees
+from harness.builders.kept_trees import kept_trees
 from harness.cli.settings import read as read_settings
 from harness.coverage.record import read as read_coverage
 from harness.errors import UserError

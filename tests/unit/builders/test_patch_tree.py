@@ -10,9 +10,10 @@ import pytest
 from harness.builders import patch_tree
 from harness.builders.cache import Cache, Key
 from harness.builders.dtb import NAME
+from harness.builders.kept_trees import kept_trees, remove_tree
 from harness.builders.kernel import KernelTree
 from harness.builders.overlay import FileContent
-from harness.builders.patch_tree import PatchError, PatchTree, kept_trees, remove_tree
+from harness.builders.patch_tree import PatchError, PatchTree
 from harness.errors import BuildError, UserError
 from harness.host import project
 from harness.host.locking import FileLock

@@ -83,7 +83,7 @@ def nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "builders.imageset.build_unpatched",
         "builders.kernel_source.resolve",
         "builders.apt.PrivateApt",
-        "builders.patch_tree.open_patch_tree",
+        "builders.kept_trees.open_patch_tree",
         "cli.mutants.open_patch_tree",
         "cli.bench.measure",
         "machine.machine.Machine.start",
