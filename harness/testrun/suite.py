@@ -131,8 +131,11 @@ class Suite:
         log = to / "pytest.log"
         argv = pytest_command(to)
         argv += ["--qemu-image-set", str(to / "images.json"), f"--maxfail={stop_after}"]
-        # One test at a time to each worker, so that they begin in the order that was chosen.
-        argv += ["-n", self._workers, "--maxschedchunk=1"] if self._workers else []
+        # One test needs no worker, which takes a second to start. Of more each worker gets one at a
+        # time, so that they begin in the order that was chosen.
+        alone = len(targets) == 1 and "::" in targets[0]
+        if self._workers and not alone:
+            argv += ["-n", self._workers, "--maxschedchunk=1"]
         argv += ["--qemu-results", str(to / LIVE)] if self._on_case or enough else []
         argv += ["-k", expression] if expression else []
         argv += ["--qemu-select", str(select)] if select else []

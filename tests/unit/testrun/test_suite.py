@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.errors import HarnessError
+from harness.imageset.model import ImageSet
+from harness.testrun import suite as module
 from harness.testrun.junit import directory_name, node_of, read_cases
 from harness.testrun.result import FAILED, NOTHING, PASSED, CaseResult, SuiteResult, lost
-from harness.testrun.suite import stopped_early
+from harness.testrun.suite import Suite, stopped_early
 
 CASE = '<testcase classname="tests.qemu.test_a.TestB" name="test_c{}" time="1.5">{}</testcase>'
 VERDICT = '<properties><property name="verdict" value="{}"/></properties>'
@@ -141,3 +145,30 @@ def test_with_xdist_the_stop_at_the_first_failure_is_a_failure() -> None:
     log = "!!!! xdist.dsession.Interrupted: stopping after 1 failures !!!!\n1 failed in 4.32s\n"
     assert stopped_early(log)
     assert not stopped_early("!!!! KeyboardInterrupt !!!!\n")
+
+
+@pytest.mark.parametrize(
+    ("targets", "workers"),
+    [
+        (("tests/cma",), True),
+        (("tests/cma/test_a.py::test_b", "tests/cma/test_a.py::test_c"), True),
+        (("tests/cma/test_a.py::test_b[given]",), False),
+    ],
+    ids=["all", "two", "one"],
+)
+def test_one_test_needs_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: tuple[str, ...], workers: bool
+) -> None:
+    started: list[list[str]] = []
+
+    def start(argv: list[str], *_: Any) -> subprocess.Popen[bytes]:
+        started.append(argv)
+        return subprocess.Popen(["true"], process_group=0)
+
+    monkeypatch.setattr(module, "start", start)
+    (tmp_path / "cache").mkdir()
+    kernel = tmp_path / "zImage"
+    suite = Suite(tmp_path / "cache", tmp_path / "private", "2")
+    suite.run(ImageSet(kernel, kernel), tmp_path / "out", targets=targets)
+    assert ("-n" in started[0]) == workers
+    assert started[0][-len(targets) :] == list(targets)
