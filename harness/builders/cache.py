@@ -37,12 +37,32 @@ from harness.host.integrity import damage
 from harness.host.locking import FileLock
 
 ENVIRONMENT = "HARNESS_CACHE"
-DEBRIS = ("apt", "apt-native", "ccache", "logs", "pins", "steps", "baselines", "blobs")
+DEBRIS = (
+    "apt",
+    "apt-native",
+    "ccache",
+    "logs",
+    "pins",
+    "steps",
+    "baselines",
+    "blobs",
+    "pycache",
+    "sequences",
+)
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # What the vexpress-a9 CMA harness builds. See https://bford.info/cachedir/
 """
-NAMES = frozenset(DEBRIS) | {"entries", "locks", "tmp", "templates", "trees", "bench", TAG}
+NAMES = frozenset(DEBRIS) | {
+    "entries",
+    "locks",
+    "tmp",
+    "templates",
+    "trees",
+    "bench",
+    "sequences",
+    TAG,
+}
 """What there may be in a cache of ours."""
 _SLUG = re.compile(r"[\w.+-]+-[0-9a-f]{16}\.\w+")
 """A directory of work in progress."""

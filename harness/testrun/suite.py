@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from harness.builders.cache import cache_root
 from harness.errors import HarnessError
 from harness.host.process import kill_group
 from harness.host.project import PYTHON_PATH, ROOT
@@ -50,6 +51,8 @@ def stopped_early(log: str) -> bool:
 def pytest_command(to: Path) -> list[str]:
     """A run of pytest with QEMU that leaves its results in `to`: the first words of it."""
     argv = [sys.executable, "-m", "pytest", "--qemu", "-p", "no:cacheprovider", "--color=no", "-q"]
+    # Its plugin imports all of Hypothesis in each process; who needs that imports it.
+    argv += ["-p", "no:hypothesispytest"]
     return [*argv, f"--junitxml={to / JUNIT}", "--qemu-artifacts", str(to / "tests")]
 
 
@@ -62,13 +65,20 @@ def start(
     """
     setpriv = shutil.which("setpriv")
     prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    python = {
+        "PYTHONPATH": str(PYTHON_PATH),
+        # Where compiled modules are not kept, as in many containers, each process takes a second
+        # more to start.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": sys.pycache_prefix or str(cache_root() / "pycache"),
+    }
     return subprocess.Popen(
         [*prefix, *argv],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(PYTHON_PATH), **(environment or {})},
+        env={**os.environ, **python, **(environment or {})},
         process_group=0,
     )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.explore.campaign import explore
 from harness.explore.guests import Difference, Explorer
 from harness.explore.model import PAGE, Model, Operation
 from harness.explore.sequence import read
@@ -36,6 +35,9 @@ def test_what_was_found_once(explorer: Explorer, path: Path) -> None:
 
 
 def test_random_sequences_are_answered_as_the_model_says(explorer: Explorer) -> None:
+    # Here, since Hypothesis takes half a second of each process that imports this file.
+    from harness.explore.campaign import explore
+
     found = explore(explorer.run, seconds=0, seed=1, examples=6, shorten=5)
     if found is not None:
         sequence, error = found

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,16 @@ def test_one_test_needs_no_worker(
     suite.run(ImageSet(kernel, kernel), tmp_path / "out", targets=targets)
     assert ("-n" in started[0]) == workers
     assert started[0][-len(targets) :] == list(targets)
+
+
+def test_what_is_started_finds_its_modules_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    with (tmp_path / "log").open("wb") as log:
+        process = module.start([sys.executable, "-c", "import harness.plaintext"], log)
+        assert process.wait(30) == 0
+    compiled = (tmp_path / "cache" / "pycache").rglob("plaintext.*.pyc")
+    assert len(list(compiled)) == 1
