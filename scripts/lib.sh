@@ -186,7 +186,8 @@ set_up_venv() {
 	say "installing Python packages into .venv"
 	rm -rf "$root/.venv"
 	"$python" -m venv "$root/.venv"
-	"$root/.venv/bin/python" -m pip install -qq --no-cache-dir --disable-pip-version-check \
+	# What is imported is compiled then; of most packages that is little.
+	"$root/.venv/bin/python" -m pip install -qq --no-cache-dir --no-compile --disable-pip-version-check \
 		--no-input --only-binary :all: --require-hashes -r "$root/$list" ||
 		fail 3 "pip could not install the packages of $list"
 	# Nothing is fetched: the build backend is among the packages.

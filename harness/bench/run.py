@@ -150,7 +150,9 @@ def worker(peer: str, python: str, given: dict[str, Any]) -> Iterator[Any]:
 def environment() -> dict[str, str]:
     """The environment of a worker: our packages are importable."""
     paths = [str(HERE.parents[1]), str(HERE)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    # As on any machine, compiled modules are kept: not in our sources, though.
+    compiled = {"PYTHONPYCACHEPREFIX": str(cache_root() / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
+    return {**os.environ, **compiled, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def suite(peer: str, python: str, given: dict[str, Any]) -> float:
