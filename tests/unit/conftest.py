@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How many examples Hypothesis tries: fewer with ``--hypothesis-profile=check``."""
+"""How many examples Hypothesis tries: fewer with ``HYPOTHESIS_PROFILE=check``.
+
+Its plugin, which has an option for that, is off (``pytest.ini``).
+"""
 
 from __future__ import annotations
 
@@ -12,3 +15,5 @@ from hypothesis import settings
 
 # Tests that want more or less take a share of the profile's number: `settings().max_examples`.
 settings.register_profile("check", max_examples=25)
+if profile := os.environ.get("HYPOTHESIS_PROFILE"):
+    settings.load_profile(profile)
