@@ -68,15 +68,10 @@ class Evidence:
         """All tests that ran."""
         return self.blind | self.functions.tests.keys()
 
-    @property
-    def tests(self) -> list[str]:
-        """All tests of which something is known, the most specific first."""
-        return self.ordered(self.functions.tests)
-
     def ordered(self, tests: Collection[str]) -> list[str]:
         """The most specific first: those that execute fewest functions. Of more than `FEW` first
         some that execute what few of the others do; then the others, which tell little apart, by
-        what they cost: those of one class share machines, and stay together.
+        what they cost.
         """
         executed = {test: self.functions.tests.get(test, frozenset()) for test in tests}
         many = Counter(function for part in executed.values() for function in part)
@@ -89,11 +84,15 @@ class Evidence:
         found = sorted(tests, key=lambda test: (-weight(test), len(executed[test]), test))
         if len(found) <= FEW:
             return found
+        return [*found[:SPECIFIC], *self.cheapest(found[SPECIFIC:])]
+
+    def cheapest(self, tests: Collection[str]) -> list[str]:
+        """By what they cost; those of one class share machines, and stay together."""
         groups: dict[str, list[str]] = {}
-        for test in sorted(found[SPECIFIC:]):
+        for test in sorted(tests):
             groups.setdefault(test.rpartition("::")[0], []).append(test)
         cheap = sorted(groups.values(), key=lambda group: fmean(map(self._cost, group)))
-        return [*found[:SPECIFIC], *(test for group in cheap for test in group)]
+        return [test for group in cheap for test in group]
 
     def _cost(self, test: str) -> float:
         return self.seconds.get(test, 1.0)
@@ -167,7 +166,9 @@ def _whole(evidence: Evidence, reached: _Reached, why: str) -> Selection:
         # What the boot did is judged by tests that share one machine.
         of_boot = [test for test in evidence.functions.tests if test.startswith(f"{_AT_BOOT}::")]
         first = [*guards, *of_boot, *first]
-    tests = tuple(dict.fromkeys([*first, *guards, *evidence.tests, *sorted(evidence.blind)]))
+    # Nothing tells one of the others from another here but what it costs.
+    rest = evidence.cheapest(evidence.functions.tests)
+    tests = tuple(dict.fromkeys([*first, *guards, *rest, *sorted(evidence.blind)]))
     return Selection(tests, f"all tests: {why}", frozenset(reached.tests), whole=True)
 
 

@@ -70,7 +70,7 @@ def test_of_many_tests_those_that_execute_what_others_do_not_are_first() -> None
     common = frozenset(f"f{number}" for number in range(20))
     tests = {f"t{number:02d}": common for number in range(40)} | {"odd": common | {"rare"}}
     evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests))
-    assert evidence.tests[:2] == ["odd", "t00"]
+    assert evidence.ordered(tests)[:2] == ["odd", "t00"]
 
 
 def test_of_many_alike_the_cheap_classes_are_first_and_none_is_torn_apart() -> None:
@@ -80,7 +80,7 @@ def test_of_many_alike_the_cheap_classes_are_first_and_none_is_torn_apart() -> N
     seconds["a.py::Middle::t3"] = 2.9
     tests = dict.fromkeys(names, common) | {"odd": common | {"rare"}}
     evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests), seconds=seconds)
-    found = evidence.tests
+    found = evidence.ordered(tests)
     assert found[0] == "odd"
     rest = [name.split("::")[1] for name in found[SPECIFIC:]]
     assert rest == sorted(rest, key=["Cheap", "Middle", "Dear"].index)
@@ -204,3 +204,15 @@ class TestChangedCode:
         for number, one in enumerate(images):
             (one.dtb.parent / "mm" / "cma.o").write_bytes(b"%d" % number)
         assert self.judged(images, "mm/cma.o").startswith("what cannot be compared (")
+
+
+def test_where_nothing_tells_tests_apart_the_cheap_ones_are_first() -> None:
+    names = [f"a.py::{kind}::t{n}" for n in range(20) for kind in ("Dear", "Cheap")]
+    tests = {name: frozenset({"f", name}) for name in names}
+    seconds = {name: 3.0 if "Dear" in name else 0.1 for name in names}
+    evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests), seconds=seconds)
+    change = PatchChange("", ChangedCode({}, "the application"))
+    found = select(evidence, change)
+    assert found.whole
+    assert len(found.tests) == 40
+    assert all("Cheap" in name for name in found.tests[:20])
