@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Failing tests on the base, here and now, beside their second run on the patched system."""
+"""Failing tests on the base, here and now: the first one while the suite still runs."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Canary:
         self._pool.shutdown(cancel_futures=True)
         shutil.rmtree(self._private, ignore_errors=True)
 
-    def ask(self, tests: Sequence[str]) -> None:
-        """Begins to run the first few of some tests, where they were not asked yet."""
-        new = [test for test in tests[:CANARIES] if test not in self._asked]
+    def ask(self, *tests: str) -> None:
+        """Begins to run some tests, where they were not asked yet."""
+        new = [test for test in tests if test not in self._asked]
         if new:
             self._asked.update(new)
             self._runs.append(self._pool.submit(self._run, new, len(self._runs)))
@@ -65,17 +65,17 @@ class Canary:
         )
 
     def results(self, tests: Sequence[str]) -> Mapping[str, CaseResult]:
-        """What is known of the first few of some tests, by their names, once that is so."""
-        wanted = tests[:CANARIES]
-        self.ask(wanted)
-        if not wanted:
-            return {}
+        """What is known of failing tests, by their names, once that is so: of those that were
+        asked for, and where none of these is among them, of the first few.
+        """
+        if not self._asked.intersection(tests):
+            self.ask(*tests[:CANARIES])
         runs = [run.result() for run in self._runs]
-        cases = [case for run in runs for case in run.cases if case.test in wanted]
+        cases = [case for run in runs for case in run.cases if case.test in tests]
         passed = [short_name(case.test) for case in cases if case.outcome == "passed"]
         if passed:
             self._note(f"canary: the base passes {', '.join(passed)} here and now")
         known = {case.test: case for case in cases if case.known}
-        if len(known) < len(wanted):
-            self._note(f"the canary could not be asked all: {runs[-1].log}")
+        if tests and not known:
+            self._note(f"the canary could not be asked: {runs[-1].log}")
         return known

@@ -14,9 +14,15 @@ class Failures:
     """Asked with each result: whether the failing tests are enough for a judgement."""
 
     def __init__(
-        self, excused: Collection[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        excused: Collection[str] = (),
+        first: Callable[[str], object] = lambda test: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`excused` are tests that the base fails too; `clock` gives seconds."""
+        """`excused` are tests that the base fails too; `first` is called with the first test that
+        fails by the system's fault; `clock` gives seconds.
+        """
+        self._first = first
         self._excused = excused
         self._clock = clock
         self._count = 0
@@ -28,5 +34,6 @@ class Failures:
             self._count += 1
             if case.system_at_fault and self._end is None:
                 self._end = self._clock() + GRACE
+                self._first(case.test)
         ended = self._end is not None and self._clock() >= self._end
         return ended or self._count >= MOST_FAILURES

@@ -16,7 +16,7 @@ MOST_FAILURES = 4
 GRACE = 3.0
 """Seconds that the suite runs on after the first failing test: others may say why more simply."""
 CANARIES = 3
-"""Failing tests that are looked at on the base too."""
+"""Failing tests that are looked at on the base too, where the first one says nothing."""
 DEFAULT_LIMITS = Limits()
 
 

@@ -38,8 +38,6 @@ class Ending:
     """A failure with one of these verdicts is not seen again before it counts."""
     enough: int | None = None
     """Confirmed failures after which the others are not looked at again."""
-    meanwhile: Callable[[Sequence[str]], object] | None = None
-    """Called with the failing tests, the first time before they are run again."""
 
 
 _WHOLE = Ending()
@@ -74,7 +72,6 @@ def run_settled(
     A run that was ended early goes on with the others where none of its failures is the system's
     fault after all, or all are excused. Raises `HarnessError` where that happens too often.
     """
-    besides = [ending.meanwhile] if ending.meanwhile is not None else []
 
     def lost_once(why: str) -> None:
         note(f"the suite was run again, after {why}")
@@ -93,8 +90,6 @@ def run_settled(
         rounds = itertools.count(1)
 
         def again(tests: Sequence[str]) -> SuiteResult:
-            if besides:
-                besides.pop()(tests)
             place = to.with_name(f"{to.name}-again-{next(rounds)}")
             return run_suite(suite, images, place, targets=tests, stop_after=ending.enough or MANY)
 

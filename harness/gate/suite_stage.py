@@ -70,11 +70,10 @@ class SuiteStage(GateRecord):
         with Canary(self._cache.root, base, out, self._note) as canary:
             with self._stage("suite") as others:
                 ending = Ending(
-                    ends=lambda: Failures(excused),
+                    ends=lambda: Failures(excused, canary.ask),
                     excused=excused,
                     at_once=(Verdict.CRASH,),
                     enough=CANARIES,
-                    meanwhile=canary.ask,
                 )
                 place = out / "suite" / "patched"
                 run = run_settled(suite, patched, place, self._note, chosen, ending=ending)

@@ -41,7 +41,7 @@ def test_so_many_are_enough_at_once() -> None:
 
 def test_what_says_nothing_of_the_patch_starts_no_clock() -> None:
     clock = Clock()
-    enough = Failures({"known"}, clock)
+    enough = Failures({"known"}, clock=clock)
     for case in (
         failed("known"),
         failed("mended", message=f"{STRICT} an old fault"),
@@ -50,3 +50,17 @@ def test_what_says_nothing_of_the_patch_starts_no_clock() -> None:
         assert not enough(case)
         clock.now += 10 * GRACE
     assert not enough(PASSED)
+
+
+def test_the_first_failure_that_counts_is_told_once() -> None:
+    told: list[str] = []
+    enough = Failures({"known"}, told.append, Clock())
+    for case in (
+        PASSED,
+        failed("known"),
+        failed("host", "infrastructure"),
+        failed("a"),
+        failed("b"),
+    ):
+        enough(case)
+    assert told == ["a"]
