@@ -328,7 +328,10 @@ class Gate(SuiteStage):
         fates = counts((*self._result.changed, *self._result.removed))
         idle = fates[LineFate.NONE]
         code = sum(fates.values()) - fates[LineFate.NOT_CODE]
-        said = f"{idle} of {counted(code, 'changed line')} were executed by no test" if idle else ""
+        was = "was" if idle == 1 else "were"
+        said = (
+            f"{idle} of {counted(code, 'changed line')} {was} executed by no test" if idle else ""
+        )
         if said and self._options.require_coverage:
             self._found(Finding(FindingKind.COVERAGE, said))
         if not judging and not self._result.findings:

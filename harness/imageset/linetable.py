@@ -167,7 +167,7 @@ def _read(elf: Any, wanted: Sequence[str]) -> dict[str, LineTable]:
         if program is None:
             continue
         files = _files(program, wanted)
-        for section, row in _rows(program, files, wanted, sections):
+        for section, row in _rows(program, files, wanted, sections, _Entries.of(top)):
             rows.setdefault(section, []).append(row)
         functions |= set(_functions(top, files, wanted))
     found = {
@@ -214,8 +214,45 @@ def _sections_of_sequences(elf: Any) -> list[str]:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class _Entries:
+    """Where the functions of a unit begin."""
+
+    lines: Mapping[int, tuple[int, int]]
+    """The numbers of their files, and their lines, by address."""
+    ordered: Sequence[tuple[int, int]]
+    """All of these, and of functions that have no address of their own."""
+
+    @classmethod
+    def of(cls, top: Any) -> _Entries:
+        """Those of the unit with this DIE."""
+        lines, ordered = {}, []
+        for die in top.iter_children():
+            if die.tag == "DW_TAG_subprogram" and "DW_AT_decl_line" in die.attributes:
+                place = (die.attributes[f"DW_AT_decl_{part}"].value for part in ("file", "line"))
+                ordered.append(tuple(place))
+                if start := die.attributes.get("DW_AT_low_pc"):
+                    lines[start.value] = ordered[-1]
+        return cls(lines, sorted(ordered))
+
+    def own(self, pending: list[Any]) -> list[Any]:
+        """Of lines that begin at one address, those of the function that begins there, if one does:
+        what comes before its first line is the end of another that never returns.
+        """
+        entry = self.lines.get(pending[0].address)
+        for index, state in enumerate(pending):
+            at = bisect.bisect_right(self.ordered, (state.file, state.line))
+            if entry is not None and at and self.ordered[at - 1] == entry:
+                return pending[index:]
+        return pending
+
+
 def _rows(
-    program: Any, files: Mapping[int, str], wanted: Sequence[str], sections: list[str]
+    program: Any,
+    files: Mapping[int, str],
+    wanted: Sequence[str],
+    sections: list[str],
+    entries: _Entries,
 ) -> Iterator[tuple[str, Row]]:
     """Rows with their sections; takes from `sections` one for each sequence."""
     # Several lines may begin at one address: statements of which only the last has an instruction
@@ -229,7 +266,7 @@ def _rows(
         if state is None:
             continue
         if pending and state.address > pending[0].address:
-            for before in pending:
+            for before in entries.own(pending):
                 file = files.get(before.file, "")
                 if before.line and _is_wanted(file, wanted):
                     yield section, Row(before.address, state.address, file, before.line)

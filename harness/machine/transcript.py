@@ -58,9 +58,11 @@ class Stream:
     def __init__(self, name: str, changed: Changes | None = None, framed: bool = False) -> None:
         self.name = name
         self.framed = framed
-        """Whether it carries frames, which are no text for a person."""
+        """Whether it carries frames, which are no text for a person, and end with a line feed."""
         self.closed = False
         self._data = bytearray()
+        self._told = 0
+        """Up to where the listeners were called."""
         self._changed = changed or Changes()
         self._listeners: list[Callable[[bytes, float], None]] = []
         self._closers: list[Callable[[], None]] = []
@@ -69,7 +71,9 @@ class Stream:
         return len(self._data)
 
     def listen(self, listener: Callable[[bytes, float], None]) -> None:
-        """Calls `listener(data, monotonic_time)` on each piece that comes in from now on."""
+        """Calls `listener(data, monotonic_time)` on each piece that comes in from now on; of frames
+        on whole lines.
+        """
         self._listeners.append(listener)
 
     def on_close(self, listener: Callable[[], None]) -> None:
@@ -77,13 +81,22 @@ class Stream:
         self._closers.append(listener)
 
     def append(self, data: bytes) -> None:
-        """Adds what was read from the source just now."""
+        """Adds what was read from the source just now. A serial line comes byte by byte; with part
+        of a frame nobody can do anything, so whoever waits for more is woken by a line feed.
+        """
         now = time.monotonic()
         with self._changed:
             self._data += data
+            if self.framed and b"\n" not in data:
+                return
             self._changed.notify_all()
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        piece = bytes(self._data[self._told :])
+        self._told += len(piece)
         for listener in self._listeners:
-            listener(data, now)
+            listener(piece, now)
 
     def close(self) -> None:
         """Marks the end of the source; waits for more than there is end with `pexpect.EOF`."""
@@ -92,6 +105,8 @@ class Stream:
                 return
             self.closed = True
             self._changed.notify_all()
+        if self._told < len(self._data):
+            self._tell(time.monotonic())
         for listener in self._closers:
             listener()
 

@@ -10,6 +10,7 @@
  *   warned AREA COUNT ORDER   the same, and a failure is to be logged
  *   release AREA PFN COUNT    "true" or "false"; PFN 0 is no page at all
  *   take NODE INDEX           the device gets the area that the node names: 0 or -errno
+ *   named NODE NAME           the same by a name in memory-region-names
  *   give                      and gives it back
  *   coherent SIZE             bus address of coherent memory for the device, or "null"
  *   free                      gives that memory back
@@ -73,6 +74,15 @@ static void call_take(struct device *dev, const char *path, int index)
 {
 	struct device_node *node = of_find_node_by_path(path);
 	int ret = node ? of_reserved_mem_device_init_by_idx(dev, node, index) : -ENOENT;
+
+	of_node_put(node);
+	scnprintf(last_answer, sizeof(last_answer), "%d", ret);
+}
+
+static void call_named(struct device *dev, const char *path, const char *name)
+{
+	struct device_node *node = of_find_node_by_path(path);
+	int ret = node ? of_reserved_mem_device_init_by_name(dev, node, name) : -ENOENT;
 
 	of_node_put(node);
 	scnprintf(last_answer, sizeof(last_answer), "%d", ret);
@@ -150,7 +160,7 @@ static int call_set(const char *text, const struct kernel_param *param)
 {
 	struct device *dev = &pdev->dev;
 	unsigned long one, two;
-	char name[64];
+	char name[64], other[64];
 
 	if (sscanf(text, "alloc " NAME_FORMAT " %li %li", name, &one, &two) == 3)
 		call_alloc(dev, name, one, two, true);
@@ -160,6 +170,8 @@ static int call_set(const char *text, const struct kernel_param *param)
 		call_release(dev, name, one, two);
 	else if (sscanf(text, "take " NAME_FORMAT " %li", name, &one) == 2)
 		call_take(dev, name, one);
+	else if (sscanf(text, "named " NAME_FORMAT " " NAME_FORMAT, name, other) == 2)
+		call_named(dev, name, other);
 	else if (sscanf(text, "coherent %li", &one) == 1)
 		call_coherent(dev, one);
 	else if (sscanf(text, "pages %li", &one) == 1)

@@ -199,20 +199,28 @@ class TestPages:
 class TestDevice:
     """A device that has an area by its node, as most drivers have."""
 
-    NODE, OTHER = "/cma-calls", "/cma-calls-without"
+    NODE, OTHER, NAMED = "/cma-calls", "/cma-calls-without", "/cma-calls-named"
 
     @pytest.fixture
     def booted(self, boots: Boots, machine_config: MachineConfig, tmp_path: Path) -> Guest:
-        """A guest whose tree has two such nodes; one names BiscuitOS_cma."""
+        """A guest whose tree has such nodes: with BiscuitOS_cma, with none, with two that have
+        names.
+        """
         images = machine_config.images
         tree = fdt.parse_dtb(images.dtb.read_bytes())
-        area = tree.get_node(f"/reserved-memory/{AREA}")
-        if not area.exist_property("phandle"):
-            area.append(fdt.PropWords("phandle", 0x4343))
-        for path, words in ((self.NODE, area.get_property("phandle").data), (self.OTHER, ())):
+        handles = []
+        for number, name in enumerate((AREA, DEFAULT)):
+            area = tree.get_node(f"/reserved-memory/{name}")
+            if not area.exist_property("phandle"):
+                area.append(fdt.PropWords("phandle", 0x4343 + number))
+            handles += area.get_property("phandle").data
+        own, default = handles
+        for path, regions in ((self.NODE, (own,)), (self.OTHER, ()), (self.NAMED, (default, own))):
             node = fdt.Node(path[1:])
-            if words:
-                node.append(fdt.PropWords("memory-region", *words))
+            if regions:
+                node.append(fdt.PropWords("memory-region", *regions))
+            if len(regions) > 1:
+                node.append(fdt.PropStrings("memory-region-names", "other", "buffer"))
             tree.get_node("/").append(node)
         dtb = tmp_path / "calls.dtb"
         dtb.write_bytes(tree.to_dtb(version=17))
@@ -243,6 +251,16 @@ class TestDevice:
             assert int(calls(f"take {node} {index}")) == NO_DEVICE
         calls("give")
         assert calls.coherent(PAGE) in DEFAULT_WHOLE
+
+    def test_an_area_can_be_taken_by_the_name_that_the_node_gives_it(self, booted: Guest) -> None:
+        calls = Calls(booted)
+        assert calls(f"named {self.NAMED} buffer") == "0"
+        assert calls.coherent(16 * PAGE) == pages(0, 16)
+        calls("give")
+        assert calls.coherent(16 * PAGE) in DEFAULT_WHOLE
+        for node, name in ((self.NAMED, "none-such"), (self.NODE, "buffer")):
+            assert int(calls(f"named {node} {name}")) < 0
+            assert calls.coherent(16 * PAGE) in DEFAULT_WHOLE
 
     def test_reserved_memory_is_found_by_its_node(self, booted: Guest) -> None:
         calls = Calls(booted)

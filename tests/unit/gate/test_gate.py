@@ -624,7 +624,7 @@ class TestCoverage:
         world.diff, world.executed = DIFF, executed(2)
         result = world.judge()
         assert result.decision is Decision.ACCEPTED
-        assert result.reason.startswith("but 1 of 2 changed lines were executed by no test; 1 test")
+        assert result.reason.startswith("but 1 of 2 changed lines was executed by no test; 1 test")
         fates = [(line.line, line.fate, line.tests) for line in result.changed]
         assert fates == [
             (1, LineFate.NOT_CODE, ()),
@@ -639,7 +639,7 @@ class TestCoverage:
     def test_a_line_that_is_taken_out_is_judged_by_the_base(self, world: World) -> None:
         world.diff, world.base_lines = REMOVES, executed(2)
         result = world.judge()
-        assert result.reason.startswith("but 1 of 2 changed lines were executed by no test; 1 test")
+        assert result.reason.startswith("but 1 of 2 changed lines was executed by no test; 1 test")
         fates = [(line.line, line.fate, line.tests) for line in result.removed]
         assert fates == [(2, LineFate.TESTS, ("a",)), (3, LineFate.NONE, ())]
         assert "mm/cma.c:3: removed, on the base executed by none: idle();" in text.render(result)

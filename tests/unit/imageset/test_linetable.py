@@ -39,11 +39,11 @@ int never(void)
 """
 
 
-def compiled(place: Path, *options: str) -> Path:
+def compiled(place: Path, *options: str, source: str = SOURCE) -> Path:
     """An object of ``mm/cma.c``, as an out-of-tree build of a kernel compiles it."""
     (place / "mm").mkdir()
     (place / "obj").mkdir()
-    (place / "mm" / "cma.c").write_text(SOURCE)
+    (place / "mm" / "cma.c").write_text(source)
     words = [f"{CROSS}gcc", "-O2", "-marm", "-c", *options, "../mm/cma.c", "-o", "cma.o"]
     subprocess.run(words, cwd=place / "obj", check=True)
     return place / "obj" / "cma.o"
@@ -63,6 +63,38 @@ def test_each_line_with_code_has_its_instructions(tmp_path: Path, version: str) 
     ((start, end),) = table.ranges()
     assert table.lines(range(start, end, 4)) == table.code
     assert table.lines([end, end + 4]) == {}
+
+
+DIES = """\
+int after(int a)
+{
+\treturn a + 1;
+}
+
+void dies(void)
+{
+\tasm volatile("udf #0");
+\t__builtin_unreachable();
+}
+"""
+
+
+@pytest.mark.parametrize("order", ["-fno-toplevel-reorder", "-ftoplevel-reorder"])
+def test_the_end_of_a_function_that_never_returns_is_not_the_next_one_s(
+    tmp_path: Path, order: str
+) -> None:
+    halves = DIES.partition("\n\n")
+    for number, source in enumerate((DIES, "\n".join([halves[2], halves[0], ""]))):
+        place = tmp_path / str(number)
+        place.mkdir()
+        words = ["-gdwarf-5", order, *LINE_FLAGS]
+        table = read_line_tables(compiled(place, *words, source=source), ["mm/cma*.c"])[".text"]
+        dead = 1 + source.split("\n").index('\tasm volatile("udf #0");')
+        alive = 1 + source.split("\n").index("\treturn a + 1;")
+        places = {row.line: row.start for row in table.rows}
+        together = table.lines([places[alive]])["mm/cma.c"]
+        assert alive in together
+        assert not {dead, dead + 1} & together
 
 
 def test_some_functions_of_a_file(tmp_path: Path) -> None:

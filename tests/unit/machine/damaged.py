@@ -50,9 +50,9 @@ class Damage:
 class Wire(Line):
     """The harness's end of a pty; what goes over it is damaged as it was armed to be."""
 
-    def __init__(self, master: int, slave: int) -> None:
+    def __init__(self, master: int, slave: int, framed: bool) -> None:
         self.transcript = Transcript(None)
-        super().__init__(master, self.transcript.stream("line", framed=True), self.transcript)
+        super().__init__(master, self.transcript.stream("line", framed), self.transcript)
         self._slave = slave
         self._passed = {TO_GUEST: 0, TO_HOST: 0}
         self._damages: list[Damage] = []
@@ -124,7 +124,8 @@ class Wire(Line):
 @contextlib.contextmanager
 def wire(argv: list[str], env: dict[str, str]) -> Iterator[Wire]:
     """A program at the other end of a wire. A ``TTY`` in its arguments is the line's name; where
-    there is none, the line is its standard input and output, and a terminal with an echo.
+    there is none, the line is its standard input and output, and a terminal with an echo; with one
+    it carries frames.
     """
     master, slave = os.openpty()
     if "TTY" in argv:
@@ -139,7 +140,7 @@ def wire(argv: list[str], env: dict[str, str]) -> Iterator[Wire]:
         env=env,
         start_new_session=True,
     )
-    line = Wire(master, slave)
+    line = Wire(master, slave, framed=on_line is None)
     try:
         yield line
     finally:
