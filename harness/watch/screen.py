@@ -50,7 +50,8 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._last = ""
+        self._last: tuple[str, ...] = ()
+        self._note = ""
 
     def show(self, shown: Shown, now: float) -> None:
         """Writes what is new."""
@@ -60,10 +61,10 @@ class Lines:
         elif shown.outcome is None:
             self._say(f"run {event.run}: {_doing(event)}")
         else:
-            for line in verdict(shown, now):
-                self._say(line)
-        if shown.note:
-            self._say(shown.note)
+            self._say(*verdict(shown, now))
+        if shown.note != self._note:
+            self._note = shown.note
+            self._print(shown.note)
 
     def pause(self) -> None:
         """Nothing is drawn."""
@@ -71,10 +72,16 @@ class Lines:
     def resume(self) -> None:
         """Nothing is drawn."""
 
-    def _say(self, text: str) -> None:
-        if text != self._last:
-            self._last = text
-            print(clean(text), file=self._stream, flush=True)
+    def _say(self, *rows: str) -> None:
+        """Says what belongs together, once: the state is shown twice a second."""
+        if rows != self._last:
+            self._last = rows
+            self._print(*rows)
+
+    def _print(self, *rows: str) -> None:
+        for row in rows:
+            if row:
+                print(clean(row), file=self._stream, flush=True)
 
 
 def _doing(event: Event) -> str:

@@ -84,6 +84,10 @@ def test_a_pipe_gets_plain_lines_and_none_twice() -> None:
     for name in ("nothing yet", "ordered", "building", "building", "testing", "failed"):
         lines.show(STATES[name], 105.0)
     said = stream.getvalue().splitlines()
+    assert len(said) > 5, "the verdict has several lines"
+    for later in range(3):
+        lines.show(STATES["failed"], 106.0 + later)
+    assert stream.getvalue().splitlines() == said
     assert said[:4] == [
         "watching linux",
         "run 1: saved",
