@@ -67,14 +67,19 @@ class Executed:
 
 def executed(machine: Machine) -> Executed:
     """What a machine executed so far; of a clone without the boot before it."""
-    note_module(machine)
-    return _executed(machine, parse_trace(machine.trace()))
+    return _placed(machine, machine.trace())
 
 
 def executed_at_boot(machine: Machine) -> Executed:
     """What a clone's boot executed before it was frozen, and what was done to it then."""
-    note_module(machine)
-    return _executed(machine, parse_trace(machine.boot_trace))
+    return _placed(machine, machine.boot_trace)
+
+
+def _placed(machine: Machine, log: bytes) -> Executed:
+    addresses = parse_trace(log)
+    if any(MODULES[0] <= address < MODULES[1] for address in addresses):
+        note_module(machine)  # else there is nothing to ask for, and that takes its time
+    return _executed(machine, addresses)
 
 
 def code_lines(
