@@ -172,7 +172,9 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="harness-watch.") as place:
             images = self._tree.unlaid(Path(place))
             baselines = Baselines(self._cache.directory("baselines"), self._say)
-            self._evidence = baselines.stored(images)
+            stored = baselines.stored(images)
+            took = baselines.seconds(images)
+            self._evidence = stored and dataclasses.replace(stored, seconds=took)
         return self._tree
 
     def _test(self, event: Event, images: ImageSet, place: Path) -> Event:
