@@ -21,7 +21,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.builders import cpio, git_apply, userland
@@ -59,6 +59,8 @@ KERNEL_FILES = (
 )
 """What is taken from a built kernel, from its build directory."""
 MODULE = "cma.ko"
+SYMVERS = "Module.symvers"
+"""What the kernel exports (``scripts/mod/modpost.c``)."""
 PATCHABLE = ("module", "app", "dts")
 """Directories of ``images/`` that patches may change."""
 KERNEL = "linux"
@@ -131,6 +133,8 @@ class PatchTree:
         self.on_step: Callable[[str], None] = lambda step: None
         """Called with each step of a build."""
         self._laid: Overlay = {}
+        self._driver: bytes | None = None
+        """What the kernel exported when the driver was made; None where that has to be made."""
 
     @property
     def origin(self) -> Path:
@@ -239,7 +243,12 @@ class PatchTree:
         self._mirror.lend()
         self._laid = overlay
         self._touched = {f"{KERNEL}/{path}" for path in touched}
-        return self._layer.lay(overlay)
+        return self._changing(self._layer.lay(overlay))
+
+    def _changing(self, paths: list[str]) -> list[str]:
+        if not all(path.endswith(".c") for path in paths):
+            self._driver = None  # a header, or how things are built
+        return paths
 
     # Patches
 
@@ -292,7 +301,7 @@ class PatchTree:
             if not said:
                 raise PatchError(str(error)) from error
             self.said.append(said)
-        self._touched |= set(paths)
+        self._touched |= set(self._changing(paths))
         return paths
 
     def restore(self) -> None:
@@ -305,6 +314,7 @@ class PatchTree:
     def clean(self) -> None:
         """Restores every file to what the built kernel has."""
         self._mirror.restore()
+        self._driver = None
         self._layer.forget()
         self._reset_images()
         self.said.clear()
@@ -330,7 +340,7 @@ class PatchTree:
             if kernel or self._laid:
                 self._make_kernel()
             if kernel or self._laid or "module" in changed:
-                files["module"] = self._make_module(to)
+                files["module"] = self._driver_for(to, changed)
                 files["calls"] = take(self.root, f"images/module/{CALLS}", to)
             for name in KERNEL_FILES:
                 take(self.kernel.obj, name, to)
@@ -429,6 +439,20 @@ class PatchTree:
         said = list(self.warnings)
         self.restore()
         return said
+
+    def _driver_for(self, to: Path, changed: Collection[str]) -> Path:
+        """The driver; made again unless only sources of the kernel differ since it was, and what
+        that exports does not.
+        """
+        exported = None
+        with contextlib.suppress(BuildError):
+            exported = plain_file(self.kernel.obj, SYMVERS).read_bytes()
+        if exported is not None and self._driver == exported and not changed:
+            return take(self.root, f"images/module/{MODULE}", to)
+        self._driver = None
+        made = self._make_module(to)
+        self._driver = exported
+        return made
 
     def _make_module(self, to: Path) -> Path:
         self._mirror.lend()

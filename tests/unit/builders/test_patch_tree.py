@@ -332,3 +332,36 @@ def test_one_tree_after_the_other_is_laid_and_made(bench: Bench) -> None:
         assert bench.build(shop) == text
         assert shop.made_of_source
     assert bench.makes() == 3, "what is edited is not kept"
+
+
+def test_the_driver_is_made_again_where_what_it_is_made_of_may_differ(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = bench.open()
+    made: list[str] = []
+    make = shop._make_module
+
+    def counted(to: Path) -> Path:
+        made.append("driver")
+        return make(to)
+
+    monkeypatch.setattr(shop, "_make_module", counted)
+
+    def after(text: str, exported: str, *more: str) -> int:
+        more_files = {path: FileContent(b"", 0o644) for path in more}
+        shop.lay({**laid(text), **more_files}, ["mm/cma.c"])
+        (shop.kernel.obj / patch_tree.SYMVERS).write_text(exported)
+        bench.build(shop)
+        return len(made)
+
+    assert after("one\n", "cma_alloc") == 1
+    assert after("two\n", "cma_alloc") == 1, "a source of the kernel alone"
+    assert after("three\n", "") == 2, "what it exports"
+    assert after("three\n", "", "mm/cma.h") == 3
+    assert after("four\n", "", "mm/cma.h") == 3
+    assert after("four\n", "") == 4, "the header is gone again"
+    shop.apply(patch(tmp_path, "images/module/cma.c", "bad"))
+    assert bench.build(shop)
+    assert len(made) == 5
+    shop.restore()
+    assert after("four\n", "") == 6, "the tree was made good"
