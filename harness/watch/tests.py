@@ -18,7 +18,7 @@ FEW = 10
 _ALLOCATION = "tests/cma/test_allocation.py"
 _INTERFACE = "tests/cma/test_driver_interface.py"
 FIRST = (
-    *GUARDS[:3],
+    GUARDS[0],
     f"{_ALLOCATION}::TestPlace::test_a_region_of_any_size_is_at_the_start_and_not_a_page_more",
     f"{_ALLOCATION}::TestExhaustion::test_a_full_area_refuses_without_a_word_and_without_a_leak",
     f"{_ALLOCATION}::TestPlace::test_a_release_between_neighbours_frees_that_region_alone",
@@ -26,9 +26,10 @@ FIRST = (
     f"{_ALLOCATION}::TestCounters::test_vmstat_counts_calls_and_sysfs_counts_pages",
     f"{_INTERFACE}::TestMmap::test_a_part_of_a_region_is_mapped_where_it_is",
     f"{_INTERFACE}::TestOpeners::test_two_openers_share_the_area_and_nothing_else",
+    *GUARDS[1:3],
 )
-"""The tests where nobody knows what each executes. They share two machines: a new kernel has to be
-booted for each.
+"""The tests where nobody knows what each executes. They share two machines, for each of which a new
+kernel has to be booted; the first two tests need one each, so that both boot at once.
 """
 CHEAP = 1.5
 """Seconds of a test that is not put off for others."""
