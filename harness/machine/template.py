@@ -40,6 +40,10 @@ TRACE = "trace.log"
 """What the boot executed, where that is logged."""
 
 
+class TemplateGone(MachineError):
+    """Somebody else has removed a template, since a clone of his gave no answer."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Template:
     """A frozen machine on disk: ``ram``, ``state``, ``meta.json``, what its console said, and an
@@ -58,7 +62,8 @@ class Template:
     ) -> Machine:
         """Starts a pristine copy, gives it a nonce of its own and probes it.
 
-        Raises a `HarnessError` where the clone gives no answer.
+        Raises a `HarnessError` where the clone gives no answer, `TemplateGone` where another
+        process removes the template meanwhile.
         """
         meta = self._meta()
         storage = Storage(
@@ -84,6 +89,9 @@ class Template:
                     "the clone took no fresh randomness: its /dev/urandom gives what every other"
                     " clone's gives"
                 )
+        except FileNotFoundError as error:
+            machine.close()
+            raise TemplateGone(f"the template {self.directory} was removed: {error}") from error
         except BaseException:
             machine.close()
             raise
@@ -94,6 +102,8 @@ class Template:
         try:
             content = json.loads(path.read_text())
             return Meta(content["stamped"], Abilities(**content["abilities"]))
+        except FileNotFoundError as error:
+            raise TemplateGone(f"the template {self.directory} was removed") from error
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise MachineError(f"the template {self.directory} is damaged: {error}") from error
 

@@ -15,7 +15,7 @@ from harness.host.output import own
 from harness.imageset.features import Feature
 from harness.machine.config import MachineConfig
 from harness.machine.machine import BOOT_TIMEOUT, Machine
-from harness.machine.template import Prepare, Template, TemplateStore
+from harness.machine.template import Prepare, Template, TemplateGone, TemplateStore
 from harness.pytest_plugin.session import Session
 
 
@@ -89,11 +89,13 @@ class Boots:
         session = self._session
         try:
             return template.clone(self._place(), session.live, gdb=session.gdb)
+        except TemplateGone:
+            pass  # who has removed it makes it again, or we do
         except HarnessError:
             # Again, from a new template: this one may be damaged, or of an older format.
             self.templates.discard(template)
-            template = self._template(config, point, prepare)
-            return template.clone(self._place(), session.live, gdb=session.gdb)
+        template = self._template(config, point, prepare)
+        return template.clone(self._place(), session.live, gdb=session.gdb)
 
     def _template(self, config: MachineConfig, point: str, prepare: Prepare | None) -> Template:
         directory = own(self._session.settings.artifacts / "templates")
