@@ -30,7 +30,7 @@ from harness.builders.imageset import build_image_set
 from harness.errors import HarnessError
 from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
-from harness.testrun.suite import Suite, coverage_of
+from harness.testrun.suite import Suite, coverage_of, keeping_compiled
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("here", "labgrid", "pexpect")
@@ -150,9 +150,7 @@ def worker(peer: str, python: str, given: dict[str, Any]) -> Iterator[Any]:
 def environment() -> dict[str, str]:
     """The environment of a worker: our packages are importable."""
     paths = [str(HERE.parents[1]), str(HERE)]
-    # As on any machine, compiled modules are kept: not in our sources, though.
-    compiled = {"PYTHONPYCACHEPREFIX": str(cache_root() / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
-    return {**os.environ, **compiled, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **keeping_compiled(), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def suite(peer: str, python: str, given: dict[str, Any]) -> float:

@@ -47,7 +47,6 @@ DEBRIS = (
     "baselines",
     "blobs",
     "pycache",
-    "sequences",
 )
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55

@@ -134,17 +134,17 @@ def _of_hunk(hunk: Hunk, extents: list[tuple[int, int]], code: list[int]) -> set
     changed = (*hunk.removed, *hunk.added)
     if all(map(_COMMENT.match, changed)):
         return set()
-    neutral = all(map(_NEUTRAL.match, changed))
+    neutral = not any(map(is_code, changed))
     if index < 0 or last >= extents[index][1] or first < extents[index][0]:
         return set() if neutral else None
     body, end = extents[index]
     if hunk.removed and first == body:
         return None
     inside = code[bisect.bisect_left(code, body) : bisect.bisect_right(code, end)]
-    if any(_WIDE.match(text) for text in changed if not _NEUTRAL.match(text)):
+    if any(map(_WIDE.match, filter(is_code, changed))):
         return set(inside)
     lines = {number for number in inside if hunk.removed and first <= number <= last}
-    told = sum(not _NEUTRAL.match(text) for text in hunk.removed)
+    told = sum(map(is_code, hunk.removed))
     if len(lines) < max(told, 1) or neutral:
         before = [number for number in inside if number < first + (not hunk.removed)]
         after = [number for number in inside if number > last]

@@ -56,7 +56,6 @@ class Canary:
 
     def _run(self, tests: Sequence[str], number: int) -> SuiteResult:
         place = self._place / (f"canary-{number}" if number else "canary")
-
         suite = Suite(self._cache, self._private)
         self._suites.append(suite)
         return retried(

@@ -23,7 +23,7 @@ from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
-from harness.gate.selection import PatchChange
+from harness.gate.selection import Evidence, PatchChange
 from harness.gate.selection import select as choose
 from harness.gate.settled import Ending, run_settled
 from harness.host.files import write_text
@@ -103,8 +103,7 @@ class SuiteStage(GateRecord):
         """
         options, place = self._options, self._options.output / "suite" / "base"
         baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
-        stored = baselines.stored(base) if self._result.removed else None
-        self._base_lines = stored.lines if stored else None
+        evidence: Evidence | None = None
         select: Path | None = None
         tests: Collection[str] | None = None
         if options.select is not None:
@@ -119,7 +118,6 @@ class SuiteStage(GateRecord):
         else:
             evidence, seconds = baselines.evidence(suite, base, place)
             others.append(seconds)
-            self._base_lines = evidence.lines if evidence else None
             if evidence is None:
                 self._add(selection="all tests: what each executes is not known on the base")
             else:
@@ -129,6 +127,9 @@ class SuiteStage(GateRecord):
                 self._watch(Chosen(chosen))
                 select, tests = options.output / SELECTED, chosen.tests
                 write_text(select, "".join(f"{test}\n" for test in tests))
+        if evidence is None and self._result.removed:
+            evidence = baselines.stored(base)
+        self._base_lines = evidence.lines if evidence else None
         known, seconds = baselines.results(suite, base, tests, place)
         others.append(seconds)
         return select, known

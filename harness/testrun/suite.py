@@ -56,6 +56,14 @@ def pytest_command(to: Path) -> list[str]:
     return [*argv, f"--junitxml={to / JUNIT}", "--qemu-artifacts", str(to / "tests")]
 
 
+def keeping_compiled() -> dict[str, str]:
+    """The environment in which Python keeps compiled modules, and not in our sources. Where it
+    keeps none, as in many containers, each process takes a second more to start.
+    """
+    prefix = sys.pycache_prefix or str(cache_root() / "pycache")
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": prefix}
+
+
 def start(
     argv: Sequence[str], log: IO[bytes], environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
@@ -65,13 +73,7 @@ def start(
     """
     setpriv = shutil.which("setpriv")
     prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-    python = {
-        "PYTHONPATH": str(PYTHON_PATH),
-        # Where compiled modules are not kept, as in many containers, each process takes a second
-        # more to start.
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": sys.pycache_prefix or str(cache_root() / "pycache"),
-    }
+    python = {**keeping_compiled(), "PYTHONPATH": str(PYTHON_PATH)}
     return subprocess.Popen(
         [*prefix, *argv],
         cwd=ROOT,

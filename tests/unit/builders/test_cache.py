@@ -503,3 +503,11 @@ def test_a_cache_that_another_process_makes_at_this_moment_is_ours(
     monkeypatch.setattr(Path, "iterdir", made_meanwhile)
     cache = Cache(tmp_path / "cache")
     assert cache.directory("locks").is_dir()
+
+
+def test_what_only_saves_time_is_removed_and_what_was_found_stays(cache: Cache) -> None:
+    for name in ("pycache", "sequences"):
+        (cache.directory(name) / "file").write_text("x")
+    cache.prune_help()
+    assert not (cache.root / "pycache").exists()
+    assert (cache.root / "sequences" / "file").exists()
