@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from harness.coverage.lines import Lines, frozen, union
@@ -77,9 +78,22 @@ def executed_at_boot(machine: Machine) -> Executed:
 
 def _placed(machine: Machine, log: bytes) -> Executed:
     addresses = parse_trace(log)
-    if any(MODULES[0] <= address < MODULES[1] for address in addresses):
+    inside = {address for address in addresses if MODULES[0] <= address < MODULES[1]}
+    if not _explained(machine, inside):
         note_module(machine)  # else there is nothing to ask for, and that takes its time
     return _executed(machine, addresses)
+
+
+def _explained(machine: Machine, inside: Iterable[int]) -> bool:
+    """Whether all addresses where modules are loaded are the driver's, where it is known to be."""
+    driver = machine.config.images.module
+    functions = module_functions(driver) if driver is not None else {}
+    places = [
+        (base + functions[section].starts[0], base + max(functions[section].ends))
+        for section, base in machine.module_sections.items()
+        if section in functions
+    ]
+    return all(any(start <= address < end for start, end in places) for address in inside)
 
 
 def code_lines(

@@ -18,6 +18,10 @@ from harness.machine.transcript import Stream
 
 T = TypeVar("T")
 PIECE = 65536
+PAUSE = 0.001
+"""Seconds for which a console is not read once a part of a line came: it comes byte by byte, and to
+be woken for each costs an eighth of a boot's processor time.
+"""
 
 
 class IoThread:
@@ -29,6 +33,10 @@ class IoThread:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        self._texts: dict[int, Callable[[], None]] = {}
+        """What reads a stream that is not framed, by file descriptor."""
+        self._paused: dict[int, asyncio.TimerHandle] = {}
+        """What goes on with those that are not read for a moment."""
         self._thread = threading.Thread(target=self._serve, name="machine-io", daemon=True)
         self._thread.start()
 
@@ -60,7 +68,10 @@ class IoThread:
         self.loop.call_soon_threadsafe(function, *args)
 
     def drain(self, fd: int, stream: Stream, done: Callable[[], None] = lambda: None) -> None:
-        """Appends all that comes out of `fd` (which must not block) to `stream`, up to its end."""
+        """Appends all that comes out of `fd` (which must not block) to `stream`, up to its end.
+
+        Text is read some bytes at a time, and before any frame that came after it.
+        """
 
         def ready() -> None:
             try:
@@ -69,21 +80,47 @@ class IoThread:
                 return
             except OSError:  # the peer reset the line, or a pty has no other side any more
                 data = b""
-            if data:
-                stream.append(data)
+            if not data:
+                self._remove(fd)
+                stream.close()
+                done()
                 return
-            self.loop.remove_reader(fd)
-            stream.close()
-            done()
+            if stream.framed and b"\n" in data:
+                self._read_texts()
+            stream.append(data)
+            if not stream.framed and not data.endswith(b"\n"):
+                self.loop.remove_reader(fd)
+                self._paused[fd] = self.loop.call_later(PAUSE, again)
 
-        self.call(self.loop.add_reader, fd, ready)
+        def again() -> None:
+            self._paused.pop(fd).cancel()
+            self.loop.add_reader(fd, ready)
+            ready()
+
+        def begin() -> None:
+            self.loop.add_reader(fd, ready)
+            if not stream.framed:
+                self._texts[fd] = lambda: again() if fd in self._paused else ready()
+
+        self.call(begin)
+
+    def _read_texts(self) -> None:
+        """Reads each text now: who hears an answer has heard all that was said before it."""
+        for read in list(self._texts.values()):
+            read()
+
+    def _remove(self, fd: int) -> None:
+        self._texts.pop(fd, None)
+        if fd in self._paused:
+            self._paused.pop(fd).cancel()
+        self.loop.remove_reader(fd)
 
     def forget(self, fd: int) -> None:
         """Stops reading `fd`; returns when it is safe to close it."""
         done = threading.Event()
 
         def remove() -> None:
-            self.loop.remove_reader(fd)
+            self._remove(fd)
             done.set()
 
         self.call(remove)

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +31,7 @@ from harness.machine.config import MachineConfig, Storage
 from harness.machine.errors import HostStalled, MachineError
 from harness.machine.machine import Machine
 
-FORMAT = 6
+FORMAT = 7
 """Goes into the key: raise it when what a template holds changes."""
 PROBE_TIMEOUT = 20.0
 RAM, STATE, META, DISK = "ram", "state", "meta.json", "disk.qcow2"
@@ -78,6 +78,7 @@ class Template:
         with contextlib.suppress(OSError):
             machine.before = (self.directory / CONSOLE).read_bytes()
             machine.boot_trace = (self.directory / TRACE).read_bytes()
+        machine.module_sections = dict(meta.module_sections)
         try:
             machine.start()
             machine.restore()
@@ -101,7 +102,8 @@ class Template:
         path = self.directory / META
         try:
             content = json.loads(path.read_text())
-            return Meta(content["stamped"], Abilities(**content["abilities"]))
+            abilities = Abilities(**content["abilities"])
+            return Meta(content["stamped"], abilities, content["module_sections"])
         except FileNotFoundError as error:
             raise TemplateGone(f"the template {self.directory} was removed") from error
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -115,6 +117,8 @@ class Meta:
     stamped: bool
     """The kernel's log has time stamps."""
     abilities: Abilities
+    module_sections: Mapping[str, int]
+    """See `Machine.module_sections`."""
 
 
 def freeze(machine: Machine, directory: Path) -> None:
@@ -124,7 +128,7 @@ def freeze(machine: Machine, directory: Path) -> None:
     """
     abilities = machine.save(directory / STATE)
     (directory / CONSOLE).write_bytes(machine.log.bytes())
-    meta = Meta(machine.watcher.stamped, abilities)
+    meta = Meta(machine.watcher.stamped, abilities, machine.module_sections)
     (directory / TRACE).write_bytes(machine.trace())
     (directory / META).write_text(json.dumps(dataclasses.asdict(meta)))
 

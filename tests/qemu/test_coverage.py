@@ -39,6 +39,12 @@ def test_allocate(guest: Guest) -> None:
 def test_loaded(guest: Guest) -> None:
     guest.run("true")
 
+@pytest.mark.machine("loaded")
+def test_loaded_again(guest: Guest) -> None:
+    guest.rmmod()
+    guest.run(f"insmod {guest.module_path()}")
+    guest.run_app()
+
 def test_own_boot(machine_config) -> None:
     with Machine(machine_config) as machine:
         machine.start()
@@ -53,7 +59,7 @@ DRIVER = "images/module/cma.c"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, image_set: ImageSet) -> Path:
-    """The record of six tests, run by two processes."""
+    """The record of seven tests, run by two processes."""
     place = tmp_path_factory.mktemp("coverage")
     (place / "test_it.py").write_text(TESTS)
     image_set.write(place / "images.json")
@@ -98,6 +104,11 @@ def test_an_allocation_executes_the_allocator_and_the_driver(record: CoverageRec
     loaded = functions(record, "test_load", DRIVER)
     assert loaded
     assert loaded < functions(record, "test_allocate", DRIVER)
+
+
+def test_a_driver_that_a_test_loads_again_is_found(record: CoverageRecord) -> None:
+    again = functions(record, "test_loaded_again", DRIVER)
+    assert functions(record, "test_allocate", DRIVER) <= again
 
 
 def test_the_boot_is_kept_apart_from_the_tests_of_clones(record: CoverageRecord) -> None:

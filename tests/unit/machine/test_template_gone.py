@@ -55,7 +55,8 @@ def test_files_that_vanish_are_no_damage(
         template.clone()
     assert Machine.made == [], "it is not even begun"
     template.directory.mkdir()
-    monkeypatch.setattr(Template, "_meta", lambda self: SimpleNamespace(stamped=True, abilities=0))
+    meta = SimpleNamespace(stamped=True, abilities=0, module_sections={})
+    monkeypatch.setattr(Template, "_meta", lambda self: meta)
     with pytest.raises(TemplateGone, match="was removed"):
         template.clone()
     assert [machine.closed for machine in Machine.made] == [True]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Where the driver is in a guest is asked for only where what is known does not explain all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.guest import executed
+from harness.imageset.symtab import Functions
+
+TEXT, INIT = 0x7F000000, 0x7F005000
+LOG = b"".join(b"0x%08x:  e1a00000  nop\n" % address for address in (0x80101000, TEXT + 4, INIT))
+
+
+class Asked:
+    """A machine that says where a driver of two functions is."""
+
+    def __init__(self, known: dict[str, int]) -> None:
+        self.asked = 0
+        self.module_sections = known
+        self.config = SimpleNamespace(
+            images=SimpleNamespace(module=Path("cma.ko"), vmlinux=None), trace=("mm/cma.c",)
+        )
+        self.listens = True
+        self.channel = self
+        self.boot_trace = LOG
+
+    def get_many(self, patterns: list[str], timeout: float) -> dict[str, bytes]:
+        self.asked += 1
+        there = {".text": TEXT, ".init.text": INIT}
+        return {f"/sys/module/cma/sections/{n}": b"0x%x\n" % base for n, base in there.items()}
+
+
+@pytest.fixture(autouse=True)
+def driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver with a function of 64 bytes in each of its sections."""
+    one = {name: Functions((0,), (64,), (name,)) for name in (".text", ".init.text")}
+    monkeypatch.setattr(executed, "module_functions", lambda module: one)
+    monkeypatch.setattr(executed, "_driver_tables", lambda module: {})
+
+
+def ask(known: dict[str, int]) -> Asked:
+    """The machine when it was asked what its boot executed."""
+    machine: Any = Asked(known)
+    executed.executed_at_boot(machine)
+    assert isinstance(machine, Asked)
+    return machine
+
+
+def test_a_driver_whose_place_is_known_is_not_asked_for() -> None:
+    assert ask({".text": TEXT, ".init.text": INIT}).asked == 0
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {},
+        {".text": TEXT},
+        {".text": TEXT, ".init.text": INIT + 64},
+        {".text": TEXT - 64, ".init.text": INIT},
+    ],
+    ids=["nothing", "a-part", "too-high", "too-low"],
+)
+def test_a_driver_that_was_loaded_elsewhere_meanwhile_is_asked_for(known: dict[str, int]) -> None:
+    machine = ask(known)
+    assert machine.asked == 1
+    assert machine.module_sections == {".text": TEXT, ".init.text": INIT}
