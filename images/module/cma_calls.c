@@ -9,6 +9,7 @@
  *   alloc AREA COUNT ORDER    page frame number, or "null"
  *   warned AREA COUNT ORDER   the same, and a failure is to be logged
  *   release AREA PFN COUNT    "true" or "false"; PFN 0 is no page at all
+ *                             AREA "-" is none of the device's own: the default one
  *   take NODE INDEX           the device gets the area that the node names: 0 or -errno
  *   named NODE NAME           the same by a name in memory-region-names
  *   give                      and gives it back
@@ -45,13 +46,24 @@ static struct {
 	dma_addr_t handle;
 } coherent;
 
+/* A device without an area of its own. */
+static bool is_none(const char *name)
+{
+	return !strcmp(name, "-");
+}
+
+static struct cma *find_area(struct device *dev, const char *name)
+{
+	return is_none(name) ? NULL : access.find(dev, name);
+}
+
 static void call_alloc(struct device *dev, const char *name, unsigned long count,
 		       unsigned int order, bool no_warn)
 {
 	struct page *page;
 
-	dev->cma_area = access.find(dev, name);
-	page = dev->cma_area ? access.alloc(dev, count, order, no_warn) : NULL;
+	dev->cma_area = find_area(dev, name);
+	page = dev->cma_area || is_none(name) ? access.alloc(dev, count, order, no_warn) : NULL;
 	dev->cma_area = NULL;
 	if (page)
 		scnprintf(last_answer, sizeof(last_answer), "%#lx", page_to_pfn(page));
@@ -64,7 +76,7 @@ static void call_release(struct device *dev, const char *name, unsigned long pfn
 {
 	bool released;
 
-	dev->cma_area = access.find(dev, name);
+	dev->cma_area = find_area(dev, name);
 	released = access.release(dev, pfn ? pfn_to_page(pfn) : NULL, count);
 	dev->cma_area = NULL;
 	strscpy(last_answer, released ? "true" : "false", sizeof(last_answer));

@@ -152,6 +152,36 @@ class TestAlloc:
         assert calls.alloc(2) == FIRST + (1 if first > 2 else 3 if first == 2 else 2)
 
 
+class TestNoArea:
+    """A device without an area of its own."""
+
+    @pytest.mark.needs("module-areas")
+    def test_it_is_served_by_the_default_area(self, guest: Guest, calls: Calls) -> None:
+        taken = guest.allocated(DEFAULT)
+        first = int(calls("alloc - 4 0"), 16)
+        found = AddressRange.from_size(first * PAGE, 4 * PAGE)
+        assert merged(guest.allocated(DEFAULT)) == merged((*taken, found))
+        assert calls(f"release - {first:#x} 4") == "true"
+        assert guest.allocated(DEFAULT) == taken
+        assert_all_is_free(guest)
+
+    @pytest.mark.needs("module-areas")
+    def test_without_a_default_area_it_is_refused(
+        self, boots: Boots, machine_config: MachineConfig, tmp_path: Path
+    ) -> None:
+        tree = fdt.parse_dtb(machine_config.images.dtb.read_bytes())
+        tree.remove_node("reserved-memory", "/")
+        dtb = tmp_path / "none.dtb"
+        dtb.write_bytes(tree.to_dtb(version=17))
+        images = machine_config.images
+        images = dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"})
+        config = dataclasses.replace(machine_config, images=images, icount=True, append="cma=0")
+        calls = Calls(boots.cold(config))
+        for count in (1, 16):
+            assert calls(f"alloc - {count} 0") == "null"
+        assert calls(f"release - {FIRST:#x} 1") == "false"
+
+
 class TestPages:
     """dma_alloc_pages(): dma_alloc_contiguous() and dma_free_contiguous(), which ARM's own code for
     coherent memory does not call.
