@@ -74,6 +74,18 @@ RATIO = click.FloatRange(min=1)
     multiple=True,
     help="Run this test, as reports name it (may be repeated).",
 )
+@click.option(
+    "--warm",
+    is_flag=True,
+    help="Judge nothing: build the base, and find out what each test executes there, which takes"
+    " minutes and which the first gate would do.",
+)
+@click.option(
+    "--baselines",
+    type=options.PATH,
+    hidden=True,
+    help="What --warm has left of the base on another machine.",
+)
 @options.variant
 @options.unconfined
 @click.option(
@@ -97,6 +109,8 @@ def command(
     whole: bool,
     select: Path | None,
     tests: tuple[str, ...],
+    warm: bool,
+    baselines: Path | None,
     output: Path | None,
     jobs: int,
     variant: str | None,
@@ -112,10 +126,9 @@ def command(
     """
     from harness.builders.cache import Cache
     from harness.builders.kernel import kconfig_fragment
-    from harness.builders.kernel_source import resolve, variant_fragment, with_variant
-    from harness.builders.own_tree import CommitTree
     from harness.cli.repeat import check_tests, command_again
     from harness.cli.stages import shown
+    from harness.cli.warm import of_variant
     from harness.gate.gate import Gate
     from harness.gate.options import Options
     from harness.gate.report import as_json as json_report
@@ -141,6 +154,12 @@ def command(
         )
     if cluster.address:
         raise click.UsageError("--cluster goes with --queue DIR")
+    if warm:
+        from harness.cli.warm import make_ready
+
+        if words or commits or staged or tests or select is not None or whole:
+            raise click.UsageError("--warm judges nothing: name a kernel, and no patch or test")
+        return make_ready(asked, config, variant, jobs, output)
     asked.check()
     others = formats.chosen()
     check_installed()
@@ -154,10 +173,7 @@ def command(
         for fragment in config:
             kconfig_fragment(fragment)
         base, found = asked.read()
-        if isinstance(base, CommitTree):
-            config = (*config, *([variant_fragment(variant)] if variant else []))
-        elif variant:
-            base = with_variant(resolve(base, Cache()), variant)
+        base, config = of_variant(base, config, variant)
     except UserError as error:
         finding = Finding(FindingKind.INPUT, str(error))
         result = GateResult(
@@ -180,6 +196,7 @@ def command(
         select=select,
         whole=whole,
         tests=tests,
+        baselines=baselines,
         command=command_again(words, [*repeated, ("--variant", variant)], to),
         workers=jobs,
         **given,

@@ -31,8 +31,7 @@ class Asked:
 
     def check(self) -> None:
         """Raises `UserError` where nothing is to be judged: no earlier verdict is written over."""
-        if isinstance(self.kernel, Path) and not self.kernel.is_dir():
-            raise UserError(f"--kernel {self.kernel}: a version or a kernel tree is needed here")
+        self.check_base()
         if self.span and self.words:
             raise UserError("give patches, or a --range of commits, not both")
         if self.staged and (self.words or self.span):
@@ -45,10 +44,14 @@ class Asked:
                 " patch from the standard input"
             )
 
+    def check_base(self) -> None:
+        """Raises `UserError` for a kernel that cannot be built."""
+        if isinstance(self.kernel, Path) and not self.kernel.is_dir():
+            raise UserError(f"--kernel {self.kernel}: a version or a kernel tree is needed here")
+
     def read(self) -> tuple[Base, list[Input]]:
         """The base and the patches; what the user should know is said. Raises `UserError`."""
         from harness.builders.kernel_source import at_commit
-        from harness.builders.own_tree import CommitTree
         from harness.gate import inputs
 
         if self.span:
@@ -62,11 +65,20 @@ class Asked:
             return change.base, list(change.patches)
         found = inputs.read([Path(word) for word in self.words])
         _say(*(note for patch in found for note in patch.notes))
+        return self.base(), found
+
+    def base(self) -> Base:
+        """The kernel that patches are for; that it is the user's own tree is said. Raises
+        `UserError`.
+        """
+        from harness.builders.own_tree import CommitTree
+
+        repository = self._repository()
         if repository is None or self.kernel is not None:
-            return self.kernel, found
+            return self.kernel
         tree = CommitTree(repository, repository.commit("HEAD"))
         _say(f"on {tree}, the git tree that you are in (--base takes another kernel)")
-        return tree, found
+        return tree
 
     def _change(self, repository: Repository) -> Change | None:
         """What is to be judged of a git tree; None for patches that are given."""

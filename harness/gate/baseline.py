@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -68,8 +69,14 @@ def _digest(directories: tuple[str, ...], more: str = "") -> str:
 class Baselines:
     """The stored results of unpatched systems, and what their tests executed."""
 
-    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, say: Callable[[str], None], given: Path | None = None
+    ) -> None:
+        """What is in `directory`, and what another machine found out: `given`, see `copy`."""
         self._directory = directory
+        if given is not None:
+            with contextlib.suppress(OSError, ValueError):  # it is only slower
+                _copy(given, directory)
         self._say = say
         self._tried: dict[Path, Results] = {}
         """What was known after a run of all tests, by this object."""
@@ -138,6 +145,14 @@ class Baselines:
         known = self._keep(path, run, whole=tests is None)
         return _of({**kept, **known}, tests), run.seconds
 
+    def copy(self, images: ImageSet, to: Path) -> None:
+        """Puts what is kept of a system into a directory. Raises `OSError`."""
+        to.mkdir(parents=True, exist_ok=True)
+        evidence = _beside(self._path(images, tests_digest()))
+        for path in (self._path(images, suite_digest()), *evidence):
+            if path.is_file():
+                shutil.copyfile(path, to / path.name)
+
     def _path(self, images: ImageSet, digest: str) -> Path:
         words = f"{images.digest()} {digest}"
         return self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
@@ -164,6 +179,13 @@ class Baselines:
         with contextlib.suppress(OSError):  # it is only slower next time
             write_text(path, json.dumps({"whole": all_known or before, "cases": values}))
         return known
+
+
+def _copy(given: Path, to: Path) -> None:
+    """Adds the files that are missing. Their names say what they are of, see `Baselines._path`."""
+    for path in sorted(given.iterdir()):
+        if not (to / path.name).exists():
+            write_text(to / path.name, path.read_text())
 
 
 def _of(known: Results, tests: Collection[str] | None) -> Results:

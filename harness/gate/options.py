@@ -35,6 +35,8 @@ class Options:
     """Run all tests."""
     tests: tuple[str, ...] = ()
     """The tests to run, in place of all these."""
+    baselines: Path | None = None
+    """What another machine knows of the base (`harness.gate.warm`)."""
     command: str = ""
     """How this judgement was asked for, as a shell takes it, without the choice of tests."""
     workers: int = 2

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.engine.batch import Item, run_batch
@@ -15,12 +15,15 @@ from harness.engine.task import GUESTS, HERE, PYTHON, Done, Engine, Task
 from harness.engine.watch import Watch
 from harness.errors import UserError
 from harness.gate.result import Decision
+from harness.gate.warm import KEPT
 from harness.testrun.result import CaseResult
 
 SECONDS = 7200.0
 """For one patch."""
 RESULT = "result.json"
 SUMMARY = "queue.json"
+BASE = ".base"
+"""The task that finds out about the base; a queue's files are not called so."""
 _GIVEN = "given"
 _DROPPED = ("images", "cache")
 
@@ -73,9 +76,13 @@ def judge_all(
 ) -> Iterator[Judged]:
     """Each file's decision once, as they come; what a gate leaves is in ``place/NAME``.
 
-    `kernel` is what has to be built. What infrastructure left undecided is run once more.
+    `kernel` is what has to be built. What infrastructure left undecided is run once more. What the
+    tests execute on the base is found out by one task, before the others.
     """
-    items = [_item(path, name, kernel, settings, place) for path, name in _named(files)]
+    known: dict[str, bytes] = {}
+    if settings.select is None and not settings.whole:
+        known = _warm(engine, kernel, settings, place, watch)
+    items = [_item(path, name, kernel, settings, place, known) for path, name in _named(files)]
 
     def again(item: Item[str], done: Done) -> Item[str] | None:
         return item if _read(item, done).decision is Decision.INFRASTRUCTURE else None
@@ -97,17 +104,53 @@ def _named(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         yield path, name
 
 
-def _item(path: Path, name: str, kernel: str, settings: QueueSettings, place: Path) -> Item[str]:
-    files = {f"{_GIVEN}/{name}": path.read_bytes()}
-    argv = [PYTHON, "-m", "harness", "gate", f"{HERE}/{_GIVEN}/{name}", "--output", HERE]
-    argv += ["--jobs", GUESTS, *settings.words]
-    argv += ["--kernel", settings.kernel] if settings.kernel else []
+def _warm(
+    engine: Engine, kernel: str, settings: QueueSettings, place: Path, watch: Watch
+) -> dict[str, bytes]:
+    """What is known of the base, by file; nothing where that cannot be: each gate tries then."""
+    argv = [*_gate(settings), "--warm", "--output", HERE]
+    task = _task(BASE, argv, {}, kernel, settings)
+    for _, done in run_batch(engine, [Item(BASE, task, place / BASE)], watch):
+        if done.status or done.trouble:
+            watch.say(f"{BASE}: {done.said}")
+            return {}
+        found = sorted((done.directory / KEPT).iterdir())
+        return {f"{_GIVEN}/{KEPT}/{path.name}": path.read_bytes() for path in found}
+    return {}
+
+
+def _item(
+    path: Path,
+    name: str,
+    kernel: str,
+    settings: QueueSettings,
+    place: Path,
+    known: Mapping[str, bytes],
+) -> Item[str]:
+    files = {f"{_GIVEN}/{name}": path.read_bytes(), **known}
+    argv = [*_gate(settings), f"{HERE}/{_GIVEN}/{name}", "--output", HERE]
+    argv += ["--baselines", f"{HERE}/{_GIVEN}/{KEPT}"] if known else []
     argv += ["--whole"] if settings.whole else []
     if settings.select is not None:
         files[f"{_GIVEN}/select"] = settings.select.read_bytes()
         argv += ["--select", f"{HERE}/{_GIVEN}/select"]
-    task = Task(
-        path.name,
+    return Item(path.name, _task(path.name, argv, files, kernel, settings), place / name)
+
+
+def _gate(settings: QueueSettings) -> list[str]:
+    argv = [PYTHON, "-m", "harness", "gate", "--jobs", GUESTS, *settings.words]
+    return [*argv, "--kernel", settings.kernel] if settings.kernel else argv
+
+
+def _task(
+    name: str,
+    argv: Sequence[str],
+    files: Mapping[str, bytes],
+    kernel: str,
+    settings: QueueSettings,
+) -> Task:
+    return Task(
+        name,
         tuple(argv),
         SECONDS,
         files=files,
@@ -117,7 +160,6 @@ def _item(path: Path, name: str, kernel: str, settings: QueueSettings, place: Pa
         claims=f"patch_tree {kernel}",
         dropped=_DROPPED,
     )
-    return Item(path.name, task, place / name)
 
 
 def _read(item: Item[str], done: Done) -> Judged:

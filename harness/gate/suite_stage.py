@@ -102,7 +102,9 @@ class SuiteStage(GateRecord):
         which they are, and why these.
         """
         options, place = self._options, self._options.output / "suite" / "base"
-        baselines = Baselines(self._cache.directory("baselines"), self._progress.say)
+        baselines = Baselines(
+            self._cache.directory("baselines"), self._progress.say, options.baselines
+        )
         evidence: Evidence | None = None
         select: Path | None = None
         tests: Collection[str] | None = None

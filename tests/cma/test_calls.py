@@ -37,6 +37,10 @@ pytestmark = [
     pytest.mark.needs("agent", "two-areas", "debugfs", "cma-calls", "driver"),
 ]
 DEFAULT = "linux,cma"
+CALL = "/sys/module/cma_calls/parameters/call"
+MIB = 1 << 20
+ROUNDS = 50
+"""Of memory that is taken and given back, so that what stays away shows."""
 FIRST = WHOLE.start // PAGE
 """Page frame number of the first page of BiscuitOS_cma."""
 NO_DEVICE, NO_MEMORY, BUSY = -19, -12, -16
@@ -58,8 +62,7 @@ class Calls:
 
     def __call__(self, text: str) -> str:
         """One call; its answer."""
-        place = "/sys/module/cma_calls/parameters/call"
-        return self._guest.run(f"echo '{text}' >{place} && cat {place}").text.strip()
+        return self._guest.run(f"echo '{text}' >{CALL} && cat {CALL}").text.strip()
 
     def alloc(self, count: int, order: int = 0, area: str = AREA) -> int:
         """Allocates pages; the first one's number."""
@@ -76,6 +79,13 @@ class Calls:
         """Pages for the module's device, by dma_alloc_pages()."""
         yield AddressRange.from_size(int(self(f"pages {size}"), 16), size)
         assert self("put") == "ok"
+
+
+def free_memory(guest: Guest) -> int:
+    """Bytes that nobody uses."""
+    found = re.search(r"MemFree: +(\d+) kB", guest.run("cat /proc/meminfo").text)
+    assert found is not None
+    return int(found[1]) << 10
 
 
 @pytest.fixture
@@ -222,6 +232,9 @@ class TestPages:
             assert not found.overlaps(DEFAULT_WHOLE)
             assert not found.overlaps(WHOLE)
         assert guest.allocated(DEFAULT) == (DEFAULT_WHOLE,)
+        free = free_memory(guest)
+        guest.run(f"for n in $(seq {ROUNDS}); do echo pages {MIB} >{CALL}; echo put >{CALL}; done")
+        assert free_memory(guest) > free - ROUNDS * MIB // 2, "it was not freed"
         guest.run(f"echo {left // PAGE} >{debug}/free")
         assert guest.allocated(DEFAULT) == taken
 

@@ -32,7 +32,15 @@ from tests.unit.nightly.fake import Kept, Silent, job
 GATE = """
 import json, pathlib, sys
 words = sys.argv[1:]
-patch, to = pathlib.Path(words[4]), pathlib.Path(words[words.index("--output") + 1])
+to = pathlib.Path(words[words.index("--output") + 1])
+if "--warm" in words:
+    (to / "baselines").mkdir()
+    (to / "baselines" / "known.json").write_text("7")
+    sys.exit("--boot-limit" not in words)
+if "--baselines" in words:
+    given = pathlib.Path(words[words.index("--baselines") + 1])
+    (to / "known").write_bytes((given / "known.json").read_bytes())
+patch = next(pathlib.Path(word) for word in words if word.endswith(".patch"))
 text = patch.read_text().strip()
 if text == "dies":
     sys.exit(3)
@@ -71,11 +79,36 @@ def test_a_queue_of_patches(engine: Engine, tmp_path: Path) -> None:
     assert judged[1].reason == f"rejected: {place / '1_a.patch'}/build.log"
     assert queue.exit_status(judged) == 1
     assert queue.summary(judged).startswith("5 patches: 2 accepted, 1 rejected")
-    assert len(stub.tasks) == 6, "infrastructure once more"
-    assert stub.tasks[0].argv[-2:] == ("--kernel", "6.12")
-    assert "--boot-limit" in stub.tasks[0].argv
+    assert len(stub.tasks) == 7, "infrastructure once more"
+    assert [task.name for task in stub.tasks if "--warm" in task.argv] == [queue.BASE]
+    for task in stub.tasks:
+        assert "--kernel 6.12" in " ".join(task.argv)
+        assert "--boot-limit" in task.argv
+    assert {(one.directory / "known").read_text() for one in judged} == {"7"}
     names = [row["name"] for row in json.loads(queue.as_json(judged))["patches"]]
     assert names == [f"{number} a.patch" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        QueueSettings("6.12", whole=True),
+        QueueSettings("6.12", select=Path(__file__)),
+        QueueSettings("6.12"),
+    ],
+    ids=["whole", "select", "base-fails"],
+)
+def test_a_queue_goes_on_without_what_is_known_of_the_base(
+    engine: Engine, tmp_path: Path, settings: QueueSettings
+) -> None:
+    (tmp_path / "a.patch").write_text("accepted")
+    stub = Stubbed(engine, GATE)
+    files = queue.files_of(tmp_path)
+    (one,) = queue.judge_all(stub, files, "6.12", settings, tmp_path / "out", Silent())
+    assert one.decision is Decision.ACCEPTED
+    assert not (one.directory / "known").exists()
+    asked = settings.select is None and not settings.whole
+    assert ["--warm" in task.argv for task in stub.tasks] == ([True, False] if asked else [False])
 
 
 MUTANTS = """
