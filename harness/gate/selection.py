@@ -48,6 +48,10 @@ GUARDS = (
     f"{_AT_BOOT}::TestAccounts::test_all_that_is_not_allocated_is_free",
 )
 """Tests that judge each change, whatever it is."""
+LOOK = (_JOB, _AT_BOOT, "tests/cma/test_allocation.py")
+"""Files whose tests are run first where nothing is known of the base: half a minute, in which most
+faults show.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
-from harness.gate.selection import Evidence, PatchChange
+from harness.gate.selection import LOOK, Evidence, PatchChange
 from harness.gate.selection import select as choose
 from harness.gate.settled import Ending, run_settled
 from harness.host.files import write_text
@@ -64,17 +64,43 @@ class SuiteStage(GateRecord):
         changed = (line.file for line in self._result.changed if _is_kernel(line.file))
         traced = tuple(dict.fromkeys((*TRACED, *changed)))
         suite = Suite(self._cache.root, out / "cache", str(options.workers), traced, self._case)
+        if not (self._nothing_known(base) and self._look(suite, base, patched)):
+            self._run(suite, base, patched)
+        shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _nothing_known(self, base: ImageSet) -> bool:
+        """Whether it takes minutes to find out which tests to run."""
+        options = self._options
+        asked = options.select is not None or options.tests or options.whole
+        return not asked and self._baselines().stored(base) is None
+
+    def _look(self, suite: Suite, base: ImageSet, patched: ImageSet) -> bool:
+        """Runs a few tests before anything is known of the base; whether they reject the patch."""
+        out = self._options.output
+        with Canary(self._cache.root, base, out, self._note) as canary:
+            with self._stage("first look") as others:
+                place = out / "suite" / "look"
+                ending = _ending(frozenset(), canary)
+                run = run_settled(suite, patched, place, self._note, targets=LOOK, ending=ending)
+                others.append(min(run.seconds, run.busy / self._options.workers))
+            failing = [case.test for case in run.cases if case.system_at_fault]
+            now = canary.results(failing) if failing else {}
+        if not any(case.outcome == "passed" for case in now.values()):
+            return False
+        self._add(selection="a first look, for nothing is known of the base yet")
+        newly = [item for item in self._compare(now, run) if item.test in now]
+        self._cover([coverage_of(place)])
+        self._found(*map(self._repeatable, verdicts.findings(newly, now, now)))
+        return True
+
+    def _run(self, suite: Suite, base: ImageSet, patched: ImageSet) -> None:
+        options, out = self._options, self._options.output
         with self._stage("suite of the base") as others:
             chosen, known = self._choose(suite, base, others)
         excused = frozenset(test for test, case in known.items() if case.failed)
         with Canary(self._cache.root, base, out, self._note) as canary:
             with self._stage("suite") as others:
-                ending = Ending(
-                    ends=lambda: Failures(excused, canary.ask),
-                    excused=excused,
-                    at_once=(Verdict.CRASH,),
-                    enough=CANARIES,
-                )
+                ending = _ending(excused, canary)
                 place = out / "suite" / "patched"
                 run = run_settled(suite, patched, place, self._note, chosen, ending=ending)
                 others.append(min(run.seconds, run.busy / options.workers))
@@ -86,7 +112,10 @@ class SuiteStage(GateRecord):
                 now = canary.results([item.test for item in failing if item.case.known])
                 self._found(*map(self._repeatable, verdicts.findings(failing, known, now)))
                 others.append(time.monotonic() - begun)
-        shutil.rmtree(out / "cache", ignore_errors=True)
+
+    def _baselines(self) -> Baselines:
+        kept = self._cache.directory("baselines")
+        return Baselines(kept, self._progress.say, self._options.baselines)
 
     def _repeatable(self, finding: Finding) -> Finding:
         """With the command that runs its test again."""
@@ -102,9 +131,7 @@ class SuiteStage(GateRecord):
         which they are, and why these.
         """
         options, place = self._options, self._options.output / "suite" / "base"
-        baselines = Baselines(
-            self._cache.directory("baselines"), self._progress.say, options.baselines
-        )
+        baselines = self._baselines()
         evidence: Evidence | None = None
         select: Path | None = None
         tests: Collection[str] | None = None
@@ -178,6 +205,16 @@ class SuiteStage(GateRecord):
         if not run.cut:
             self._found(*verdicts.without_result(known, run.by_test))
         return failing
+
+
+def _ending(excused: Collection[str], canary: Canary) -> Ending:
+    """When tests of the patched system have said enough."""
+    return Ending(
+        ends=lambda: Failures(excused, canary.ask),
+        excused=excused,
+        at_once=(Verdict.CRASH,),
+        enough=CANARIES,
+    )
 
 
 def _is_kernel(file: str) -> bool:

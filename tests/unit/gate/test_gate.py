@@ -78,6 +78,8 @@ class World:
     patched_again: list[Mapping[str, str]] = dataclasses.field(default_factory=list)
     """What failing tests give when they are run again; as before where nothing is said."""
     last: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    look: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
+    """What a first look gives, where nothing is known of the base."""
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     diff: str = ""
     """What the patch changes in the tree."""
@@ -154,7 +156,11 @@ class World:
             assert select is not None
             out = {line[1:] for line in select.read_text().splitlines() if line[:1] == "!"}
             return until({test: r for test, r in self.last.items() if test not in out}, ends)
+        if to.name == "look":
+            return until(self.look, ends)
         side, again, _number = to.name.partition("-again-")
+        if side == "look":
+            return run(self.look)
         if not again:
             return run(self.canary)
         given = self.base_again if side == "base" else self.patched_again
@@ -285,6 +291,57 @@ def test_a_patch_that_changes_no_result_is_accepted(world: World) -> None:
     assert result.findings == ()
     assert result.map_before == result.map_after == BOOT.areas
     assert world.done.index("restored") < world.done.index("suite patched"), "the tree is free"
+
+
+def test_a_first_look_rejects_before_anything_is_known_of_the_base(world: World) -> None:
+    world.look = {"b": "passed", "a": "product"}
+    result = world.judge()
+    assert result.decision is Decision.REJECTED
+    assert result.selection.startswith("a first look")
+    assert kinds(result) == [FindingKind.TEST]
+    assert [finding.test for finding in result.findings] == ["a"]
+    suites = [done for done in world.done if done.startswith("suite")]
+    assert set(suites) == {"suite look", "suite look-again-1", "suite canary"}
+
+
+@pytest.mark.parametrize(
+    ("look", "canary"),
+    [
+        ({"a": "passed"}, {"a": "passed"}),
+        ({"a": "product"}, {"a": "product"}),
+        ({"a": "infrastructure"}, {"a": "passed"}),
+        ({"a": "product"}, {"a": "lost"}),
+    ],
+    ids=["passes", "base-fails-too", "host", "nothing-known-of-the-base"],
+)
+def test_what_a_first_look_does_not_reject_is_judged_by_what_the_base_executes(
+    world: World, look: Mapping[str, str], canary: Mapping[str, str]
+) -> None:
+    world.look, world.canary = look, canary
+    result = world.judge()
+    assert result.decision is Decision.ACCEPTED
+    assert {"suite look", "suite base", "suite patched"} <= set(world.done)
+    assert not result.selection.startswith("a first look")
+
+
+def test_nobody_looks_first_where_the_base_is_known(world: World) -> None:
+    world.after *= 2
+    world.boots *= 2
+    world.base_boots *= 2
+    world.judge()
+    world.done.clear()
+    world.look = {"a": "product"}
+    assert world.judge().decision is Decision.ACCEPTED
+    assert "suite look" not in world.done
+
+
+@pytest.mark.parametrize("options", [{"whole": True}, {"tests": ("a",)}], ids=["whole", "tests"])
+def test_nobody_looks_first_where_tests_were_asked_for(
+    world: World, options: Mapping[str, Any]
+) -> None:
+    world.options = options
+    assert world.judge().decision is Decision.ACCEPTED
+    assert "suite look" not in world.done
 
 
 def test_the_base_s_results_are_kept(world: World) -> None:
