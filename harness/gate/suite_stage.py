@@ -88,7 +88,7 @@ class SuiteStage(GateRecord):
         if not any(case.outcome == "passed" for case in now.values()):
             return False
         self._add(selection="a first look, for nothing is known of the base yet")
-        newly = [item for item in self._compare(now, run) if item.test in now]
+        newly = [item for item in self._compare(now, run, first=True) if item.test in now]
         self._cover([coverage_of(place)])
         self._found(*map(self._repeatable, verdicts.findings(newly, now, now)))
         return True
@@ -179,10 +179,16 @@ class SuiteStage(GateRecord):
             return
         self._add(changed=tuple(judged(self._result.changed, record)))
 
-    def _compare(self, known: Results, run: SuiteResult) -> list[TestChange]:
-        """Enters the suite's results; the tests that newly fail. `known` are those of the base."""
+    def _compare(
+        self, known: Results, run: SuiteResult, *, first: bool = False
+    ) -> list[TestChange]:
+        """Enters the suite's results; the tests that newly fail. `known` are those of the base, at
+        a `first` look of failing tests alone.
+        """
         ran = [case for case in run.cases if case.ran]
         changes = compare(known, run.by_test, not run.cut)
+        if first:
+            changes = tuple(item for item in changes if item.change is not ResultChange.NEW)
         if run.cut:
             count = counted(len(run.failures), "failing test")
             self._note(f"the suite was ended after {count}")
@@ -200,7 +206,7 @@ class SuiteStage(GateRecord):
                 f"the suite did not run (pytest's exit status {run.status}); see {run.log}"
             )
         unknown = sum(case.test not in known for case in ran)
-        if unknown:
+        if unknown and not first:
             self._note(f"of {unknown} tests nothing is known on the base: they judge nothing")
         if not run.cut:
             self._found(*verdicts.without_result(known, run.by_test))

@@ -300,6 +300,8 @@ def test_a_first_look_rejects_before_anything_is_known_of_the_base(world: World)
     assert result.selection.startswith("a first look")
     assert kinds(result) == [FindingKind.TEST]
     assert [finding.test for finding in result.findings] == ["a"]
+    assert [change.test for change in result.tests] == ["a"], "of the others nothing is known"
+    assert not [note for note in result.notes if "nothing is known" in note]
     suites = [done for done in world.done if done.startswith("suite")]
     assert set(suites) == {"suite look", "suite look-again-1", "suite canary"}
 
