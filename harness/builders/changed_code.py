@@ -22,6 +22,9 @@ _NO_CODE = re.compile(r"vmlinux\.o$|\.|init/version|arch/arm/boot/compressed/pig
 _BEFORE = re.compile(r"arch/arm/boot/|arch/arm/kernel/head|arch/arm/mm/proc-|arch/arm/mach-")
 """Objects whose code, or a part of it, runs before the kernel has its addresses."""
 
+TREE, APPLICATION = "the device tree", "the application"
+"""Of what `ChangedCode.reach` may say."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ChangedCode:
@@ -87,9 +90,9 @@ def _beyond(
     after: ImageSet,
 ) -> str:
     if not _same(before.dtb, after.dtb):
-        return "the device tree"
+        return TREE
     if before.app and after.app and not _same(before.app, after.app):
-        return "the application"
+        return APPLICATION
     if any(_CONFIGURES.match(path.rpartition("/")[2]) for path in touched):
         return "how the kernel is configured or linked"
     if any(_BEFORE.match(name) for name in objects):

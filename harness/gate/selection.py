@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 
-from harness.builders.changed_code import DRIVER, ChangedCode
+from harness.builders.changed_code import APPLICATION, DRIVER, TREE, ChangedCode
 from harness.coverage.functions import FunctionMap
 from harness.coverage.hunks import changed_base_lines
 from harness.coverage.lines import Lines, union
@@ -48,6 +48,8 @@ GUARDS = (
     f"{_AT_BOOT}::TestAccounts::test_all_that_is_not_allocated_is_free",
 )
 """Tests that judge each change, whatever it is."""
+_OWN = {APPLICATION: "tests/cma/test_app.py", TREE: "tests/cma/test_device_tree.py"}
+"""Files whose tests are of what is no code."""
 LOOK = (_JOB, _AT_BOOT, "tests/cma/test_allocation.py")
 """Files whose tests are run first where nothing is known of the base: half a minute, in which most
 faults show.
@@ -140,7 +142,9 @@ class _Reached:
 def select(evidence: Evidence, change: PatchChange) -> Selection:
     """The tests for a change."""
     if change.code.reach:
-        return _whole(evidence, _Reached(), f"it changes {change.code.reach}")
+        own = f"{_OWN.get(change.code.reach)}::"
+        about = {test for test in evidence.functions.tests if test.startswith(own)}
+        return _whole(evidence, _Reached(), f"it changes {change.code.reach}", about)
     reached = _Reached()
     by_line = changed_base_lines(change.diff, evidence.lines, change.source)
     for name, part in change.code.objects.items():
@@ -162,9 +166,12 @@ def select(evidence: Evidence, change: PatchChange) -> Selection:
     return Selection(tests, f"{why}; {more} more guard", frozenset(executing))
 
 
-def _whole(evidence: Evidence, reached: _Reached, why: str) -> Selection:
+def _whole(
+    evidence: Evidence, reached: _Reached, why: str, about: Collection[str] = ()
+) -> Selection:
+    """`about`: tests to run first, for what is no code."""
     guards = [test for test in GUARDS if test in evidence.functions.tests]
-    first = evidence.ordered(reached.tests)
+    first = [*evidence.cheapest(about), *evidence.ordered(reached.tests)]
     if reached.boot:
         # What the boot executes, each test that boots by itself executes too, and takes long for.
         # What the boot did is judged by tests that share one machine.

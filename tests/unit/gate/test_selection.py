@@ -128,6 +128,25 @@ def test_what_is_no_code_takes_all_tests(reach: str) -> None:
     assert found.why == f"all tests: it changes {reach}"
 
 
+@pytest.mark.parametrize(
+    ("reach", "first"),
+    [
+        ("the application", "tests/cma/test_app.py::test_x"),
+        ("the device tree", "tests/cma/test_device_tree.py::test_x"),
+        ("how the kernel is configured or linked", GUARD),
+    ],
+)
+def test_of_all_tests_those_of_what_was_changed_come_first(reach: str, first: str) -> None:
+    tests = dict.fromkeys(
+        ["a", "tests/cma/test_app.py::test_x", "tests/cma/test_device_tree.py::test_x", GUARD],
+        frozenset({"printk"}),
+    )
+    evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests))
+    found = select(evidence, PatchChange("", ChangedCode(reach=reach)))
+    assert found.tests[0] == first
+    assert set(found.tests) == tests.keys()
+
+
 def test_what_nobody_executes_is_left_to_the_guards_and_said() -> None:
     found = chosen(mm_slab=functions("unused"))
     assert found.tests == (GUARD,)
