@@ -35,6 +35,7 @@ class Feature(enum.StrEnum):
     DRIVER = "driver"
     CALLS = "cma-calls"
     KASAN = "kasan"
+    SPINLOCKS = "spinlocks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,13 @@ NEEDS: Mapping[Feature, Need] = {
         ("KASAN",),
         since="5.11",
         mark=b"BUG: KASAN: %s in %pS",
+    ),
+    # kernel/locking/spinlock_debug.c.
+    Feature.SPINLOCKS: Need(
+        "kernel",
+        "a kernel that checks its spinlocks (--qemu-variant lockdep)",
+        ("DEBUG_SPINLOCK",),
+        mark=b"BUG: spinlock %s on CPU#%d",
     ),
     Feature.PAGE_TABLES: Need(
         "kernel",

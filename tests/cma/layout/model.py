@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 from harness.memory.ranges import AddressRange
 
@@ -50,9 +51,13 @@ class KnownFailure:
     warns: bool = False
     """It lives, but says so with a backtrace: whichever is noticed first is the failure."""
 
-    def holds(self, version: tuple[int, int]) -> bool:
-        """Whether the kernel `version` is one of those."""
-        return self.since <= version and (self.until is None or version < self.until)
+    needs: str = ""
+    """The feature without which it does not show; empty: none."""
+
+    def holds(self, version: tuple[int, int], features: Collection[str] = ()) -> bool:
+        """Whether a kernel `version` with these features is one of those."""
+        there = self.since <= version and (self.until is None or version < self.until)
+        return there and (not self.needs or self.needs in features)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -441,6 +441,15 @@ BAD = (
                 until=(5, 15),
                 dies=False,
             ),
+            KnownFailure(
+                (5, 13),
+                "cma_debugfs makes files of an area whose spinlock was never made ready, for it was"
+                " not activated",
+                until=(7, 2),
+                dies=False,
+                warns=True,
+                needs="spinlocks",
+            ),
         ),
     ),
     Layout(
