@@ -37,6 +37,8 @@ from harness.host.integrity import damage
 from harness.host.locking import FileLock
 
 ENVIRONMENT = "HARNESS_CACHE"
+COMPILED = "pycache"
+"""Python's compiled modules: a process may leave them there before anybody opens the cache."""
 DEBRIS = (
     "apt",
     "apt-native",
@@ -46,7 +48,7 @@ DEBRIS = (
     "steps",
     "baselines",
     "blobs",
-    "pycache",
+    COMPILED,
 )
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
@@ -136,7 +138,7 @@ class Cache:
         if not self.root.exists():
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
-        names = {path.name for path in self.root.iterdir()}
+        names = {path.name for path in self.root.iterdir()} - {COMPILED}
         if TAG in names:
             return  # another process has just made it
         if names and not (names <= NAMES and names & {"entries", "locks", "templates"}):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from harness.builders.cache import cache_root
+from harness.builders.cache import COMPILED, cache_root
 from harness.errors import HarnessError
 from harness.host.process import kill_group
 from harness.host.project import PYTHON_PATH, ROOT
@@ -60,7 +60,7 @@ def keeping_compiled() -> dict[str, str]:
     """The environment in which Python keeps compiled modules, and not in our sources. Where it
     keeps none, as in many containers, each process takes a second more to start.
     """
-    prefix = sys.pycache_prefix or str(cache_root() / "pycache")
+    prefix = sys.pycache_prefix or str(cache_root() / COMPILED)
     return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": prefix}
 
 

@@ -461,6 +461,16 @@ class TestOwnership:
         files = sorted(str(p.relative_to(precious)) for p in precious.rglob("*") if p.is_file())
         assert files == ["apt/x", "logs/today", "notes", "tmp/letter"]
 
+    def test_compiled_modules_that_came_first_do_not_make_it_somebody_else_s(
+        self, tmp_path: Path
+    ) -> None:
+        place = tmp_path / "new"
+        (place / cache_module.COMPILED / "harness").mkdir(parents=True)
+        cache = Cache(place)
+        assert cache.entry(KEY, write_thing).is_dir()
+        (place / "notes").write_text("notes")
+        assert cache.entry(KEY, write_thing).is_dir()
+
     def test_only_our_own_work_in_progress_is_swept(self, cache: Cache) -> None:
         tmp = cache.directory("tmp")
         for name in ("letter", "thing-0123456789abcdef.xyz", "thing-0123456789abcdef"):
