@@ -202,13 +202,19 @@ def run_build(kernel: str, slug: str, task: Task, wanted: str, *before: Built) -
             process = _follow(task, directory, withdrawn)
             if process.status:
                 lines = (directory / LOG).read_text(errors="replace").splitlines()
-                raise BuildError("\n".join([f"on {_host()}:", *lines[-LAST_LINES:]]))
+                raise BuildError(_told(lines))
             slugs = json.loads((directory / buildjob.ENTRIES).read_text())
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     if slug and slug not in slugs:
         raise _unfit(f"{_host()} makes another kernel of {kernel} than who asks: it is no {slug}")
     return Built(tuple(map(_key, slugs)), worker.address, _host())
+
+
+def _told(lines: list[str]) -> str:
+    """What a build said at its end: the last line first, which says why."""
+    last = lines[-1].removeprefix("error: ") if lines else "the build said nothing"
+    return "\n".join([f"on {_host()}: {last}", *lines[-LAST_LINES:-1]])
 
 
 def _key(slug: str) -> tuple[str, Mapping[str, str]]:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from harness.builders.cache import BuildDirectory, Cache
-from harness.errors import HarnessError
+from harness.engine.identity import identity
+from harness.errors import BuildError, HarnessError
 from tests.unit.engine import made
 from tests.unit.engine.test_faults import Cluster
 from tests.unit.engine.test_protocol import run, task
@@ -161,3 +162,33 @@ def test_one_gives_to_some_at_once_and_not_to_all(
         assert "data" in await packed.piece(slug, 0, "one more")
 
     asyncio.run(ask())
+
+
+def build_of(program: str) -> Any:
+    """A build as a task: a program of Python, in its directory."""
+    return task("build", f"import os, sys; os.chdir(sys.argv[1]); {program}")
+
+
+def test_a_worker_s_new_cache_is_taken_though_compiled_modules_came_first(connection: Any) -> None:
+    from harness.engine.worker import run_build
+
+    program = (
+        "from harness.builders.cache import Cache; Cache().directory('entries');"
+        " open('entries.json', 'w').write('[]')"
+    )
+    wanted = identity().resource
+    future = connection.client.submit(run_build, "", "", build_of(program), wanted, pure=False)
+    assert future.result().keys == ()
+
+
+def test_a_build_that_fails_says_why_first(connection: Any) -> None:
+    from harness.engine.worker import run_build
+
+    program = "print('some words'); sys.exit('error: the disk is full')"
+    wanted = identity().resource
+    future = connection.client.submit(run_build, "", "", build_of(program), wanted, pure=False)
+    error = future.exception()
+    assert isinstance(error, BuildError)
+    first, *others = str(error).splitlines()
+    assert first in ("on one: the disk is full", "on two: the disk is full")
+    assert others == ["some words"]
