@@ -227,8 +227,9 @@ class TestPages:
         taken = guest.allocated(DEFAULT)
         left = DEFAULT_WHOLE.size - sum(held.size for held in taken)
         debug = guest.debug_dir(DEFAULT)
-        guest.run(f"echo {left // PAGE} >{debug}/alloc")
+        guest.run(f"echo {left // PAGE} >{debug}/alloc; dmesg -c >/dev/null")
         with calls.pages(4 * PAGE) as found:
+            assert [count for count, _ in FAILED.findall(guest.run("dmesg").text)] == ["4"]
             assert not found.overlaps(DEFAULT_WHOLE)
             assert not found.overlaps(WHOLE)
         assert guest.allocated(DEFAULT) == (DEFAULT_WHOLE,)

@@ -16,6 +16,7 @@ import pytest
 from harness.board import RAM_START
 from harness.errors import HarnessError, JudgementError
 from harness.guest.guest import DEVICE, Guest
+from harness.imageset.features import Feature
 from harness.imageset.model import ImageSet
 from harness.machine.config import MachineConfig
 from harness.machine.errors import CommandFailed, GuestCrash, GuestTimeout
@@ -160,6 +161,8 @@ def test_the_areas_are_where_the_table_says_and_serve_their_memory(
     log = guest.run("dmesg").text
     assert re.findall("Malformed early option 'cma'", log) == words
     assert OVERLAPS.findall(log) == expected.overlaps
+    if Feature.CMA_DEBUGFS in guest.images.features:
+        assert {area.order_per_bit for area in guest.cma().areas.values()} <= {0}
 
 
 @pytest.mark.parametrize("row", BAD, ids=ids(BAD))
