@@ -13,6 +13,7 @@ from harness.coverage.lines import Lines, frozen, union
 from harness.errors import HarnessError, UserError
 from harness.imageset.linetable import LineTable, SourceFunction, read_line_tables
 from harness.imageset.model import ImageSet
+from harness.machine.errors import MachineError
 from harness.machine.executed import (
     EVERY_FUNCTION,
     MODULES,
@@ -72,8 +73,15 @@ def executed(machine: Machine) -> Executed:
 
 
 def executed_at_boot(machine: Machine) -> Executed:
-    """What a clone's boot executed before it was frozen, and what was done to it then."""
-    return _placed(machine, machine.boot_trace)
+    """What a clone's boot executed before it was frozen, and what was done to it then.
+
+    Raises `MachineError` where the template's record is gone.
+    """
+    try:
+        log = machine.boot_trace.read_bytes() if machine.boot_trace is not None else b""
+    except OSError as error:
+        raise MachineError(f"what the boot executed cannot be read: {error}") from error
+    return _placed(machine, log)
 
 
 def _placed(machine: Machine, log: bytes) -> Executed:

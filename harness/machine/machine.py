@@ -90,8 +90,8 @@ class Machine:
         self.log = self.transcript.stream(LOG)
         self.before = b""
         """What the kernel's line said of this boot before the machine was cloned."""
-        self.boot_trace = b""
-        """What `trace` was before the machine was cloned."""
+        self.boot_trace: Path | None = None
+        """The file with what `trace` was before the machine was cloned. It may be large."""
         self.module_sections: dict[str, int] = {}
         """Where the driver's sections of code were loaded, as far as it was asked."""
         self._trace: int | None = None

@@ -77,7 +77,7 @@ class Template:
         )
         with contextlib.suppress(OSError):
             machine.before = (self.directory / CONSOLE).read_bytes()
-            machine.boot_trace = (self.directory / TRACE).read_bytes()
+        machine.boot_trace = self.directory / TRACE
         machine.module_sections = dict(meta.module_sections)
         try:
             machine.start()

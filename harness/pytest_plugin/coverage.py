@@ -7,7 +7,6 @@ file of its own; the one that started them puts the files together at its end.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -65,7 +64,7 @@ class Collector:
         self._release = machine.config.images.release
 
     def _before(self, machine: Machine) -> str:
-        """Notes the code that there is, and what a clone's boot executed; the boot's digest."""
+        """Notes the code that there is, and what a clone's boot executed; the boot's name."""
         self._known.add(machine.nonce)
         self._note_code(machine.config.images)
         return self._note_boot(machine) if machine.boot_trace else ""
@@ -83,11 +82,12 @@ class Collector:
             self._note(self._release, [part for part, _ in found], what)
 
     def _note_boot(self, machine: Machine) -> str:
-        """Notes what a template executed, once; its digest."""
-        key = hashlib.sha256(machine.boot_trace).hexdigest()
+        """Notes what a template executed, once; its name."""
+        assert machine.boot_trace is not None
+        key = machine.boot_trace.parent.name
         if key not in self._boots:
-            self._boots.add(key)
             found = executed_at_boot(machine)
+            self._boots.add(key)
             kernel = machine.config.images.release
             self._note(kernel, [found], {"boot": key, "driver": found.driver})
         return key

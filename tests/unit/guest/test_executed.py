@@ -11,6 +11,7 @@ import pytest
 
 from harness.guest import executed
 from harness.imageset.symtab import Functions
+from harness.machine.errors import MachineError
 
 TEXT, INIT = 0x7F000000, 0x7F005000
 LOG = b"".join(b"0x%08x:  e1a00000  nop\n" % address for address in (0x80101000, TEXT + 4, INIT))
@@ -19,7 +20,7 @@ LOG = b"".join(b"0x%08x:  e1a00000  nop\n" % address for address in (0x80101000,
 class Asked:
     """A machine that says where a driver of two functions is."""
 
-    def __init__(self, known: dict[str, int]) -> None:
+    def __init__(self, known: dict[str, int], boot_trace: Path) -> None:
         self.asked = 0
         self.module_sections = known
         self.config = SimpleNamespace(
@@ -27,7 +28,7 @@ class Asked:
         )
         self.listens = True
         self.channel = self
-        self.boot_trace = LOG
+        self.boot_trace = boot_trace
 
     def get_many(self, patterns: list[str], timeout: float) -> dict[str, bytes]:
         self.asked += 1
@@ -43,16 +44,23 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executed, "_driver_tables", lambda module: {})
 
 
-def ask(known: dict[str, int]) -> Asked:
+def ask(known: dict[str, int], place: Path) -> Asked:
     """The machine when it was asked what its boot executed."""
-    machine: Any = Asked(known)
+    (place / "trace.log").write_bytes(LOG)
+    machine: Any = Asked(known, place / "trace.log")
     executed.executed_at_boot(machine)
     assert isinstance(machine, Asked)
     return machine
 
 
-def test_a_driver_whose_place_is_known_is_not_asked_for() -> None:
-    assert ask({".text": TEXT, ".init.text": INIT}).asked == 0
+def test_a_driver_whose_place_is_known_is_not_asked_for(tmp_path: Path) -> None:
+    assert ask({".text": TEXT, ".init.text": INIT}, tmp_path).asked == 0
+
+
+def test_a_boot_whose_record_is_gone_is_no_boot_that_executed_nothing(tmp_path: Path) -> None:
+    machine: Any = Asked({}, tmp_path / "trace.log")
+    with pytest.raises(MachineError, match="what the boot executed cannot be read"):
+        executed.executed_at_boot(machine)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,9 @@ def test_a_driver_whose_place_is_known_is_not_asked_for() -> None:
     ],
     ids=["nothing", "a-part", "too-high", "too-low"],
 )
-def test_a_driver_that_was_loaded_elsewhere_meanwhile_is_asked_for(known: dict[str, int]) -> None:
-    machine = ask(known)
+def test_a_driver_that_was_loaded_elsewhere_meanwhile_is_asked_for(
+    known: dict[str, int], tmp_path: Path
+) -> None:
+    machine = ask(known, tmp_path)
     assert machine.asked == 1
     assert machine.module_sections == {".text": TEXT, ".init.text": INIT}
