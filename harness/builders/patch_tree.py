@@ -119,6 +119,8 @@ class PatchTree:
         self.log = root / "log"
         self.steps: list[str] = []
         """What the last build made, by make's words: ``mm/cma.o``."""
+        self.made: list[str] = []
+        """What all builds made since the tree was as the built kernel's."""
         self.warnings: list[str] = []
         """What compilers and linkers warned of in it, as they said it."""
         self.building = 0.0
@@ -220,6 +222,7 @@ class PatchTree:
     def _note(self, line: str) -> None:
         if match := _STEP.match(line):
             self.steps.append(match[1])
+            self.made.append(match[1])
             self.on_step(match[1])
         line = line[:_WIDEST]
         if _WARNING.search(line):
@@ -318,6 +321,7 @@ class PatchTree:
         self._layer.forget()
         self._reset_images()
         self.said.clear()
+        self.made.clear()
 
     # Builds
 
@@ -418,9 +422,17 @@ class PatchTree:
                 (before / name).parent.mkdir(parents=True, exist_ok=True)
                 (before / name).write_bytes(content.data)
         places = [(name, before, self.kernel.tree) for name in sorted(kernel)]
+        return unified([*places, *self._own_places()], context)
+
+    def diff_of_all(self) -> str:
+        """What differs from the built kernel, with what is laid over it; as `diff`."""
+        kernel = {p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")}
+        places = [(n, self.origin, self.kernel.tree) for n in sorted(kernel | self._laid.keys())]
+        return unified([*places, *self._own_places()], 0)
+
+    def _own_places(self) -> list[tuple[str, Path, Path]]:
         own = sorted(path for path in self._touched if path.startswith("images/"))
-        places += [(name, project.IMAGES.parent, self.root) for name in own]
-        return unified(places, context)
+        return [(name, project.IMAGES.parent, self.root) for name in own]
 
     def warnings_before(self, steps: Sequence[str]) -> list[str]:
         """What the unpatched sources make the compilers warn of, when `steps` are made again.

@@ -21,7 +21,7 @@ from harness.builders.watch import Limits
 from harness.coverage.changed import LineFate, added_lines, counts, removed_lines
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
-from harness.gate.change import change_in
+from harness.gate.change import change_in, change_since
 from harness.gate.events import Watch, nobody
 from harness.gate.findings import (
     first_line,
@@ -160,6 +160,9 @@ class Gate(SuiteStage):
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
         self._change = change_in(shop, base, patched)
+        if shop.laid and self._baselines().stored(base) is None:
+            origin = shop.unlaid(out / "images" / "origin")
+            self._since = origin, change_since(shop, origin, patched)
         diff = self._change.diff
         self._add(
             release=patched.release,

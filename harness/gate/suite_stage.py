@@ -39,10 +39,17 @@ SELECTED = "select.txt"
 """The names of the tests that were chosen, in the order in which they run."""
 
 
+_SINCE = "what commits before it change counts too, for the base was never run"
+
+
 class SuiteStage(GateRecord):
     """A gate's record with what its suite needs. Before `_suite`, `_change` is to be set."""
 
     _change: PatchChange
+    _since: tuple[ImageSet, PatchChange] | None = None
+    """A kernel of which more may be known than of the base, from which the base differs by some
+    commits; and what the patched one changes of that.
+    """
 
     def __init__(
         self,
@@ -72,7 +79,21 @@ class SuiteStage(GateRecord):
         """Whether it takes minutes to find out which tests to run."""
         options = self._options
         asked = options.select is not None or options.tests or options.whole
-        return not asked and self._baselines().stored(base) is None
+        if asked or self._baselines().stored(base) is not None:
+            return False
+        inherited = self._inherited()
+        return inherited is None or choose(*inherited).whole
+
+    def _inherited(self) -> tuple[Evidence, PatchChange] | None:
+        """What is known of a kernel some commits before the base, and what differs from that."""
+        if self._since is None:
+            return None
+        origin, change = self._since
+        evidence = self._baselines().stored(origin)
+        if evidence is None:
+            return None
+        took = self._baselines().seconds(origin)
+        return dataclasses.replace(evidence, seconds=took), change
 
     def _look(self, suite: Suite, base: ImageSet, patched: ImageSet) -> bool:
         """Runs a few tests before anything is known of the base; whether they reject the patch."""
@@ -145,14 +166,19 @@ class SuiteStage(GateRecord):
         elif options.whole:
             self._add(selection="all tests, as was asked")
         else:
-            evidence, seconds = baselines.evidence(suite, base, place)
-            others.append(seconds)
-            if evidence is None:
+            known_of = inherited = self._inherited()
+            if inherited is None:
+                evidence, seconds = baselines.evidence(suite, base, place)
+                others.append(seconds)
+                if evidence is not None:
+                    took = baselines.seconds(base)
+                    known_of = dataclasses.replace(evidence, seconds=took), self._change
+            if known_of is None:
                 self._add(selection="all tests: what each executes is not known on the base")
             else:
-                took = baselines.seconds(base)
-                chosen = choose(dataclasses.replace(evidence, seconds=took), self._change)
-                self._add(selection=chosen.why, tests_of=len(evidence.every))
+                chosen = choose(*known_of)
+                more = f"; {_SINCE}" if inherited else ""
+                self._add(selection=f"{chosen.why}{more}", tests_of=len(known_of[0].every))
                 self._watch(Chosen(chosen))
                 select, tests = options.output / SELECTED, chosen.tests
                 write_text(select, "".join(f"{test}\n" for test in tests))

@@ -313,8 +313,13 @@ def test_what_is_laid_is_the_base_of_patches_and_is_built_once(
     shop.apply(patch(tmp_path, "linux/mm/cma.c", "bad", "newer"))
     assert bench.build(shop) == "bad\n"
     assert "-newer\n+bad" in shop.diff()
+    assert "-good\n+bad" in shop.diff_of_all()
+    assert len(shop.made) == 2 * len(shop.steps) > 0, "what was made of the base too"
     shop.restore()
+    assert shop.made == []
     assert bench.build(shop) == "newer\n"
+    assert shop.diff() == ""
+    assert "-good\n+newer" in shop.diff_of_all()
     shop.clean()
     made = bench.makes()
     again = bench.open()

@@ -83,6 +83,10 @@ class World:
     canary: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"a": "passed"})
     diff: str = ""
     """What the patch changes in the tree."""
+    kernel: bytes = b"kernel"
+    """The base's."""
+    laid: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    """Files of the base that the kernel which it is built from has not so."""
     base_lines: CoverageRecord = dataclasses.field(
         default_factory=lambda: CoverageRecord({}, (), {}, {})
     )
@@ -111,7 +115,7 @@ class World:
             self.build = None if self.build_fails_once else error
             raise error
         kernel = to / "zImage"
-        kernel.write_bytes(b"kernel")
+        kernel.write_bytes(b"origin" if to.name == "origin" else self.kernel)
         return ImageSet(kernel, kernel, release="6.1.0")
 
     def warnings_before(self, steps: Sequence[str]) -> Sequence[str]:
@@ -191,6 +195,9 @@ class FakeShop:
         self.building = 0.0
         self.said: list[str] = []
         self.touched = list(world.files)
+        self.laid = dict(world.laid)
+        self.made = list(world.steps)
+        self.unlaid = world.build_set
         self.build = world.build_set
         self.warnings_before = world.warnings_before
 
@@ -202,6 +209,9 @@ class FakeShop:
         self._world.done.append("made good")
 
     def diff(self, context: int = 0) -> str:
+        return self._world.diff
+
+    def diff_of_all(self) -> str:
         return self._world.diff
 
     def apply(self, path: Path, *, loosely: bool = False) -> list[str]:
@@ -335,6 +345,44 @@ def test_nobody_looks_first_where_the_base_is_known(world: World) -> None:
     world.look = {"a": "product"}
     assert world.judge().decision is Decision.ACCEPTED
     assert "suite look" not in world.done
+
+
+@pytest.fixture
+def later(world: World) -> World:
+    """A base some commits after one that was run."""
+    world.before = {"a": "passed", "b": "passed", "c": "passed"}
+    world.functions = {
+        "a": frozenset({"cma_alloc"}),
+        "b": frozenset({"cma_release"}),
+        "c": frozenset({"printk"}),
+    }
+    world.after = [world.before, {"a": "passed", "b": "passed"}]
+    world.boots *= 2
+    world.base_boots *= 2
+    world.kernel = b"origin"
+    assert world.judge().decision is Decision.ACCEPTED
+    world.kernel, world.laid = b"kernel", {"mm/cma.c": None}
+    world.code = ChangedCode({"mm/cma.o": CodeChange(frozenset({"cma_alloc", "cma_release"}))})
+    world.done.clear()
+    world.base_selected.clear()
+    return world
+
+
+def test_a_base_some_commits_later_is_not_run_as_a_whole(later: World) -> None:
+    result = later.judge()
+    assert result.decision is Decision.ACCEPTED
+    assert later.selected == {"a", "b"}, "also who executes what the commits before changed"
+    assert later.base_selected == [{"a", "b"}], "the others are not run on the base"
+    assert result.selection.endswith("the base was never run")
+    assert "suite look" not in later.done
+
+
+def test_where_what_differs_by_then_concerns_all_tests_a_first_look_is_taken(later: World) -> None:
+    later.code = ChangedCode(reach="the device tree")
+    later.look = {"a": "product"}
+    assert later.judge().decision is Decision.REJECTED
+    assert "suite look" in later.done
+    assert "suite base" not in later.done
 
 
 @pytest.mark.parametrize("options", [{"whole": True}, {"tests": ("a",)}], ids=["whole", "tests"])
