@@ -73,6 +73,21 @@ class TestIoctl:
             assert app.error(f"readonly {PAGE}") == "EFAULT"
             assert allocated(guest) == ()
 
+    @pytest.mark.needs("debugfs")
+    def test_what_is_no_whole_page_is_not_released(self, guest: Guest) -> None:
+        with guest.script() as app:
+            region = app.alloc(PAGE)
+            start = region.start
+            for at, length in (
+                *((start + 1, PAGE), (start + PAGE // 2, PAGE), (start + PAGE - 1, PAGE)),
+                *((start, PAGE - 1), (start, PAGE + 1), (start, PAGE // 2), (start, 0)),
+                (start + PAGE // 2, PAGE // 2),
+            ):
+                assert app.error(f"release {at} {length}") == "EINVAL"
+            assert allocated(guest) == (region,)
+            app.release(region)
+            assert allocated(guest) == ()
+
     def test_virt_is_where_the_kernel_has_the_region(self, guest: Guest) -> None:
         with guest.script() as app:
             for _ in range(3):
@@ -308,8 +323,10 @@ class TestBadParameters:
         with pytest.raises(CommandFailed):
             guest.insmod(f"name={'x' * 31} area=BiscuitOS_cma:default")
         assert_not_loaded(guest)
-        guest.insmod(f"name={'x' * 31}")
-        assert guest.run(f"[ -c /dev/{'x' * 31} ]").status == 0
+        for name in ("x" * 31, "x"):
+            guest.insmod(f"name={name}")
+            assert guest.run(f"[ -c /dev/{name} ]").status == 0
+            guest.rmmod()
 
     @pytest.mark.needs("debugfs")
     @pytest.mark.needs("module-areas")
