@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fdt
@@ -51,6 +51,9 @@ OF_RANGES = (6, 15)
 FAILED = re.compile(r"alloc failed, req-size: (\d+) pages, ret: (-?\d+)")
 COUNTS = (7, 3)
 """From here on, at the latest, pages behind an area's end are refused (find_cma_memrange())."""
+
+
+Boot = Callable[[str], Guest]
 
 
 class Calls:
@@ -246,30 +249,48 @@ class TestDevice:
     NODE, OTHER, NAMED = "/cma-calls", "/cma-calls-without", "/cma-calls-named"
 
     @pytest.fixture
-    def booted(self, boots: Boots, machine_config: MachineConfig, tmp_path: Path) -> Guest:
-        """A guest whose tree has such nodes: with BiscuitOS_cma, with none, with two that have
-        names.
+    def boot(self, boots: Boots, machine_config: MachineConfig, tmp_path: Path) -> Boot:
+        """Boots a guest whose tree has such nodes: with BiscuitOS_cma, with none, with two that
+        have names. An area is named by a property called so.
         """
-        images = machine_config.images
-        tree = fdt.parse_dtb(images.dtb.read_bytes())
-        handles = []
-        for number, name in enumerate((AREA, DEFAULT)):
-            area = tree.get_node(f"/reserved-memory/{name}")
-            if not area.exist_property("phandle"):
-                area.append(fdt.PropWords("phandle", 0x4343 + number))
-            handles += area.get_property("phandle").data
-        own, default = handles
-        for path, regions in ((self.NODE, (own,)), (self.OTHER, ()), (self.NAMED, (default, own))):
-            node = fdt.Node(path[1:])
-            if regions:
-                node.append(fdt.PropWords("memory-region", *regions))
-            if len(regions) > 1:
-                node.append(fdt.PropStrings("memory-region-names", "other", "buffer"))
-            tree.get_node("/").append(node)
-        dtb = tmp_path / "calls.dtb"
-        dtb.write_bytes(tree.to_dtb(version=17))
-        images = dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"})
-        return boots.cold(dataclasses.replace(machine_config, images=images, icount=True))
+
+        def boot_with(phandle: str) -> Guest:
+            tree = fdt.parse_dtb(machine_config.images.dtb.read_bytes())
+            handles = []
+            for number, name in enumerate((AREA, DEFAULT)):
+                area = tree.get_node(f"/reserved-memory/{name}")
+                old = area.exist_property("phandle") and area.get_property("phandle").data[0]
+                handles.append(old or 0x4343 + number)
+                area.remove_property("phandle")
+                area.append(fdt.PropWords(phandle, handles[-1]))
+            own, default = handles
+            nodes = (self.NODE, (own,)), (self.OTHER, ()), (self.NAMED, (default, own))
+            for path, regions in nodes:
+                node = fdt.Node(path[1:])
+                if regions:
+                    node.append(fdt.PropWords("memory-region", *regions))
+                if len(regions) > 1:
+                    node.append(fdt.PropStrings("memory-region-names", "other", "buffer"))
+                tree.get_node("/").append(node)
+            dtb = tmp_path / "calls.dtb"
+            dtb.write_bytes(tree.to_dtb(version=17))
+            images = machine_config.images
+            images = dataclasses.replace(images, dtb=dtb, features=images.features - {"ssh"})
+            return boots.cold(dataclasses.replace(machine_config, images=images, icount=True))
+
+        return boot_with
+
+    @pytest.fixture
+    def booted(self, boot: Boot) -> Guest:
+        """As trees are today."""
+        return boot("phandle")
+
+    def test_the_phandle_of_an_old_tree_names_an_area_too(self, boot: Boot) -> None:
+        calls = Calls(boot("linux,phandle"))
+        assert calls(f"take {self.NODE} 0") == "0"
+        assert calls.coherent(16 * PAGE) == pages(0, 16)
+        words = calls(f"lookup /reserved-memory/{AREA}").split()
+        assert [int(word, 16) for word in words] == [WHOLE.start, WHOLE.size]
 
     def test_its_memory_is_of_that_area_until_it_gives_it_back(self, booted: Guest) -> None:
         calls = Calls(booted)
