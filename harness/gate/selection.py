@@ -104,6 +104,12 @@ class Evidence:
         return self.seconds.get(test, 1.0)
 
 
+GUARDS_ALONE = Evidence(
+    CoverageRecord({}, (), {}, {}), FunctionMap(frozenset(), dict.fromkeys(GUARDS, frozenset()))
+)
+"""Enough for a change of nothing that is built."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PatchChange:
     """What a patch changed."""

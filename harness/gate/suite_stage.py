@@ -23,7 +23,7 @@ from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
-from harness.gate.selection import LOOK, Evidence, PatchChange
+from harness.gate.selection import GUARDS_ALONE, LOOK, Evidence, PatchChange
 from harness.gate.selection import select as choose
 from harness.gate.settled import Ending, run_settled
 from harness.host.files import write_text
@@ -81,8 +81,15 @@ class SuiteStage(GateRecord):
         asked = options.select is not None or options.tests or options.whole
         if asked or self._baselines().stored(base) is not None:
             return False
-        inherited = self._inherited()
-        return inherited is None or choose(*inherited).whole
+        known = self._known_before()
+        return known is None or choose(*known).whole
+
+    def _known_before(self) -> tuple[Evidence, PatchChange] | None:
+        """What chooses tests where nothing is known of the base, if something does."""
+        code = self._change.code
+        if not code.objects and not code.reach:
+            return GUARDS_ALONE, self._change
+        return self._inherited()
 
     def _inherited(self) -> tuple[Evidence, PatchChange] | None:
         """What is known of a kernel some commits before the base, and what differs from that."""
@@ -166,8 +173,10 @@ class SuiteStage(GateRecord):
         elif options.whole:
             self._add(selection="all tests, as was asked")
         else:
-            known_of = inherited = self._inherited()
-            if inherited is None:
+            stored = baselines.stored(base) is not None
+            known_of = None if stored else self._known_before()
+            inherited = known_of is not None and known_of[1] is not self._change
+            if known_of is None:
                 evidence, seconds = baselines.evidence(suite, base, place)
                 others.append(seconds)
                 if evidence is not None:

@@ -31,6 +31,7 @@ from harness.gate.probe import Probe, difference
 from harness.gate.report import text
 from harness.gate.report.as_json import as_json
 from harness.gate.result import Area, Decision, FindingKind, GateResult, ResultChange
+from harness.gate.selection import GUARDS
 from harness.host.confine import Confinement, Means
 from harness.host.progress import LineProgress
 from harness.host.tool import UNCONFINED
@@ -344,6 +345,17 @@ def test_nobody_looks_first_where_the_base_is_known(world: World) -> None:
     world.done.clear()
     world.look = {"a": "product"}
     assert world.judge().decision is Decision.ACCEPTED
+    assert "suite look" not in world.done
+
+
+def test_what_changes_nothing_that_is_built_needs_no_run_of_the_base(world: World) -> None:
+    world.code = ChangedCode()
+    world.before = dict.fromkeys(GUARDS, "passed")
+    world.after = [world.before]
+    result = world.judge()
+    assert result.decision is Decision.ACCEPTED
+    assert world.selected == set(GUARDS)
+    assert world.base_selected == [set(GUARDS)]
     assert "suite look" not in world.done
 
 
