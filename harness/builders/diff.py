@@ -166,6 +166,7 @@ def _numstat(text: str, name: str, trusted: bool) -> str:
         other = next((what for form, what in _OTHER_FORMS if form.search(text)), None)
         if other is not None:
             raise UserError(f"{name} is no unified diff, but {other}")
+        why = why.partition(" (allow with")[0]  # an option of git's that nobody has here
         hint = ""
         if "corrupt patch" in why:
             hint = "; where a mail program has changed its lines, attach it, or use git send-email"

@@ -114,8 +114,6 @@ def status_command(address: str, certificates: Path | None) -> int:
     """Print the workers of a cluster, and which are refused."""
     addresses.require_dask()
     address = _whole(address)
-    if addresses.local_workers(address) is not None:
-        raise UserError(f"{address}: name a scheduler that runs")
     from harness.engine.connection import Connection
 
     connection = Connection(addresses.check_address(address), _place(certificates))
@@ -133,8 +131,10 @@ def status_command(address: str, certificates: Path | None) -> int:
 
 
 def _whole(address: str) -> str:
-    """With the protocol, where it was left out."""
-    return address if "://" in address or address.startswith("local:") else f"tls://{address}"
+    """With the protocol, where it was left out. Raises `UserError` for ``local:N``."""
+    if address.startswith("local:"):
+        raise UserError(f"{address}: name a scheduler, HOST:PORT")
+    return address if "://" in address else f"tls://{address}"
 
 
 def _place(certificates: Path | None) -> Path | None:

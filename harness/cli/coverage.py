@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -41,15 +42,18 @@ def command(
     found = read(record or ARTIFACTS / "coverage" / RECORD)
     if only is not None and only not in found.code:
         raise UserError(f"--file {only}: the record has {', '.join(found.code) or 'no file'}")
+    asked = found
+    if only is not None:
+        asked = dataclasses.replace(found, code={only: found.code[only]})
     if lcov is not None:
-        save(lcov, formats.lcov(found), ["TN:", "SF:"])
+        save(lcov, formats.lcov(asked), ["TN:", "SF:"])
     if page is not None:
         from harness.report import coverage_page
         from harness.report.page import HEAD
 
         save(page, coverage_page.render(found, only), [HEAD])
     if cobertura is not None:
-        save(cobertura, formats.cobertura(found), ["<?xml", "<coverage"])
+        save(cobertura, formats.cobertura(asked), ["<?xml", "<coverage"])
     files = summary.of(found, only)
     if as_json:
         print(json.dumps([item.as_dict() for item in files], indent=2))

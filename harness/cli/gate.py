@@ -154,6 +154,8 @@ def command(
         )
     if cluster.address:
         raise click.UsageError("--cluster goes with --queue DIR")
+    if at_once > 1:
+        raise click.UsageError("--at-once goes with --queue DIR")
     if warm:
         from harness.cli.warm import make_ready
 

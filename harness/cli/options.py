@@ -328,7 +328,7 @@ def system(function: F) -> F:
         click.option(
             "--unpatched",
             is_flag=True,
-            help="Build the kernel as it is, without what this project adds (from 7.1 on).",
+            help="Build the kernel as it is, without what this project adds.",
         ),
         variant,
         config,
@@ -351,6 +351,12 @@ def system(function: F) -> F:
             )
             for name in PARTS
             if name != "kernel"
+        ),
+        click.option(
+            "--dts",
+            metavar="FILE",
+            type=PATH,
+            help="A device tree's source to build, with the kernel's own files to include.",
         ),
         click.option("--append", metavar="TEXT", help="More for the kernel's command line."),
         unconfined,

@@ -30,7 +30,6 @@ _SETTINGS = """\
 
 kernel = "6.1"              # Debian's linux-source-6.1; also "newest", a kernel tree, a zImage
 area = "BiscuitOS_cma"      # the CMA area that the driver's memory must come from
-# config = ["my.config"]    # kernel options, merged into ours as merge_config.sh does
 # dts = "my.dts"            # the layout of areas: a device tree's source
 # module = "my.ko"          # a driver instead of ours
 # memory = 512              # RAM in MiB
@@ -38,6 +37,7 @@ area = "BiscuitOS_cma"      # the CMA area that the driver's memory must come fr
 output = "artifacts"        # logs and reports
 
 # [gate]
+# config = ["my.config"]    # kernel options, merged into ours as merge_config.sh does
 # require-coverage = true   # reject what changes code that no test executes
 """
 _TEST = '''\
@@ -67,7 +67,8 @@ harness run
 harness test tests "$@"
 """
 _REQUIREMENTS = """\
-# What CI installs. Name a version, a wheel's address or a git repository here.
+# What CI installs. Name a version, a wheel's address or a git repository (git+https://...) here:
+# the harness is on no public index.
 vexpress-cma-harness
 """
 _GITHUB = """\

@@ -54,6 +54,11 @@ def chosen(options: dict[str, Any]) -> System:
     for name, path in given.items():
         if not path.is_file():
             raise UserError(f"--{name} {path}: no such file")
+    source: Path | None = options.get("dts")
+    if source is not None and not source.is_file():
+        raise UserError(f"--dts {source}: no such file")
+    if source is not None and ("dtb" in given or options["biscuitos"]):
+        raise UserError("--dts is for a system that is built: give --dtb, or --dts alone")
     check_given(given)
     memory = options["memory"]
     if options["unpatched"] and (options["biscuitos"] or "kernel" in given):
@@ -80,6 +85,10 @@ def chosen(options: dict[str, Any]) -> System:
             variant=options["variant"] or "",
             config=options.get("config", ()),
         )
+        if source is not None:
+            from harness.builders.own import Builds
+
+            given["dtb"] = Builds(built).device_tree(source)
         images = with_given(built, given)
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
@@ -91,7 +100,7 @@ def chosen(options: dict[str, Any]) -> System:
 
 def given(manifest: Path, options: dict[str, Any]) -> System:
     """The system of an image set's manifest (`ImageSet.write`). Raises `UserError`."""
-    if any(options.get(name) for name in (*PARTS, "biscuitos", "unpatched", "append")):
+    if any(options.get(name) for name in (*PARTS, "dts", "biscuitos", "unpatched", "append")):
         raise click.UsageError("--image-set names all that is booted: give no part besides")
     images = ImageSet.read(manifest)
     return System(images, options["memory"] or DEFAULT_MEMORY, options["area"])

@@ -109,7 +109,10 @@ async def _scheduler(address: str, security: Any, say: Say, worker_seconds: floa
             worker_ttl=worker_seconds,
             allowed_failures=FAILURES,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        # Dask says that it failed to start; what it was is behind that.
+        while error.__cause__ is not None and isinstance(error.__cause__, OSError | ValueError):
+            error = error.__cause__
         raise HarnessError(f"cannot listen at {address}: {error}") from error
     async with scheduler:
         say(f"the scheduler listens at {scheduler.address}")

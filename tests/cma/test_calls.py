@@ -253,6 +253,7 @@ class TestDevice:
     """A device that has an area by its node, as most drivers have."""
 
     NODE, OTHER, NAMED = "/cma-calls", "/cma-calls-without", "/cma-calls-named"
+    WRONG = "/cma-calls-wrong"
 
     @pytest.fixture
     def boot(self, boots: Boots, machine_config: MachineConfig, tmp_path: Path) -> Boot:
@@ -270,8 +271,13 @@ class TestDevice:
                 area.remove_property("phandle")
                 area.append(fdt.PropWords(phandle, handles[-1]))
             own, default = handles
+            plain, region = fdt.Node("cma-calls-plain"), fdt.Node("kept@6e000000")
+            region.append(fdt.PropWords("reg", 0x6E000000, MIB))
+            for number, (parent, node) in enumerate((("/", plain), ("/reserved-memory", region))):
+                node.append(fdt.PropWords(phandle, 0x4353 + number))
+                tree.get_node(parent).append(node)
             nodes = (self.NODE, (own,)), (self.OTHER, ()), (self.NAMED, (default, own))
-            for path, regions in nodes:
+            for path, regions in (*nodes, (self.WRONG, (0x4353, 0x4354))):
                 node = fdt.Node(path[1:])
                 if regions:
                     node.append(fdt.PropWords("memory-region", *regions))
@@ -322,6 +328,15 @@ class TestDevice:
             assert int(calls(f"take {node} {index}")) == NO_DEVICE
         calls("give")
         assert calls.coherent(PAGE) in DEFAULT_WHOLE
+
+    def test_what_is_no_memory_of_a_driver_s_is_refused(self, booted: Guest) -> None:
+        """A node that is none of reserved memory, and memory of which no driver of its kind is."""
+        calls = Calls(booted)
+        for index in (0, 1):
+            assert int(calls(f"take {self.WRONG} {index}")) < 0
+            assert calls.coherent(PAGE) in DEFAULT_WHOLE
+        assert calls(f"take {self.NODE} 0") == "0"
+        assert calls.coherent(PAGE) == pages(0)
 
     def test_an_area_can_be_taken_by_the_name_that_the_node_gives_it(self, booted: Guest) -> None:
         calls = Calls(booted)

@@ -153,6 +153,8 @@ KERNELS = [
 ]
 PARTS = [
     mistake("run --dtb {nowhere}", "--dtb .*nowhere: no such file"),
+    mistake("run --dts {nowhere}", "--dts .*nowhere: no such file"),
+    mistake("run --dts {board.dts} --dtb {no-area.dtb}", "give --dtb, or --dts alone"),
     mistake("run --dtb {board.dts}", "device tree source text", "dtc -I dts -O dtb"),
     mistake("run --dtb {no-area.dtb}", "no CMA area BiscuitOS_cma; add one"),
     mistake(
@@ -181,6 +183,10 @@ GATE = [
     mistake("gate --output {place}/5 --kernel {repository} --range A..B", "has no commit A"),
 ]
 OTHERS = [
+    mistake("gate --at-once 2 {text}", "--at-once goes with --queue DIR"),
+    mistake("mutants --generate mm/cma.c --shard 1/2", "go without --generate"),
+    mistake("cluster worker local:2", "local:2: name a scheduler, HOST:PORT"),
+    mistake("cluster scheduler local:2", "local:2: name a scheduler, HOST:PORT"),
     mistake("bisect", "name a GOOD and a BAD commit"),
     mistake(
         "bisect a b --kernel {no-git}", "no-git is no git tree: name the one that has the commits"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -96,3 +98,13 @@ def test_without_its_packages_that_is_said(
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert app.main(["cluster", "scheduler", "tcp://127.0.0.1:0"]) == 2
     assert "pip install distributed" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        argv = [sys.executable, "-m", "harness", "cluster", "scheduler", address]
+        done = subprocess.run(argv, capture_output=True, text=True)  # Dask leaves a socket open
+    assert done.returncode == 3
+    assert f"error: cannot listen at {address}: " in done.stderr
+    assert "already in use" in done.stderr

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
+
+import pytest
 
 from harness.cli import app
 from harness.coverage.record import RECORD as NAME
@@ -54,3 +57,16 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     page.write_text("<!DOCTYPE html>\n<p>somebody's\n")
     assert app.main(["coverage", str(tmp_path / NAME), "--html", str(page)]) == 2
     assert "somebody's" in page.read_text()
+
+
+@pytest.mark.parametrize("form", ["lcov", "cobertura"])
+def test_one_file_is_written_alone(tmp_path: Path, form: str) -> None:
+    code = {**RECORD.code, "mm/other.c": frozenset({1})}
+    done = {"mm/cma.c": RECORD.code["mm/cma.c"], "mm/other.c": frozenset({1})}
+    record = dataclasses.replace(RECORD, code=code, tests={"t": done})
+    record.write(tmp_path / NAME)
+    for more, there in (([], True), (["--file", "mm/cma.c"], False)):
+        made = tmp_path / f"{form}-{there}"
+        assert app.main(["coverage", str(tmp_path / NAME), f"--{form}", str(made), *more]) == 0
+        assert "mm/cma.c" in made.read_text()
+        assert ("mm/other.c" in made.read_text()) is there
