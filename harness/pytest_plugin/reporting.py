@@ -54,9 +54,13 @@ def explain(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestRe
         if excuse:
             verdict = Verdict.INFRASTRUCTURE
             report.longrepr = f"{excuse}\n{report.longreprtext}"
-    item.user_properties.append(("verdict", verdict.value))
+    facts: list[tuple[str, object]] = [("verdict", verdict.value)]
     if call.excinfo is not None and (line := _failing_line(item, call.excinfo)):
-        item.user_properties.append(("line", line))
+        facts.append(("line", line))
+    if report.when == "teardown" and "verdict" not in dict(item.user_properties):
+        # The last report: it has its own list of what was known of the test before.
+        report.user_properties += facts
+    item.user_properties += facts
     lines = [f"verdict: {verdict.value}"]
     for number, machine in enumerate(item.stash[BOOTS].machines):
         lines += [f"machine {number}, the same again:", f"  {machine.command()}"]

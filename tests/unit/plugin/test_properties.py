@@ -19,6 +19,8 @@ from harness.pytest_plugin.boots import BOOTS
 
 
 class Machine:
+    config = types.SimpleNamespace(images=types.SimpleNamespace(files=lambda: []))
+    storage = types.SimpleNamespace(state=None)
     transcript = types.SimpleNamespace(directory=pathlib.Path("here/it"))
 
     def __init__(self, number):
@@ -81,6 +83,30 @@ def late():
 
 def test_ends_badly(late):
     pass
+
+
+@pytest.fixture
+def checked(machines):
+    yield
+    assert not "a page that is left", "a page is left"
+
+
+def test_leaves_a_page(checked):
+    pass
+
+
+@pytest.fixture
+def full(machines):
+    yield
+    raise OSError("no space")
+
+
+def test_ends_on_a_full_disk(full):
+    pass
+
+
+def test_fails_and_leaves_a_page(checked):
+    raise OSError("no space")
 """
 
 
@@ -113,6 +139,9 @@ def test_each_case_has_its_verdict_once(
         "test_skips": ["skip"],
         "test_known": ["xfail"],
         "test_ends_badly": ["infrastructure"],
+        "test_leaves_a_page": ["product"],
+        "test_ends_on_a_full_disk": ["infrastructure"],
+        "test_fails_and_leaves_a_page": ["infrastructure"],
     }
 
 
