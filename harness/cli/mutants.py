@@ -102,7 +102,7 @@ def command(
         raise UserError(f"--kernel {kernel}: mutants are for Debian's versions, such as 6.1")
     version = resolve(NEWEST, Cache()).label if kernel == NEWEST else kernel or DEFAULT
     if generate:
-        if shard is not None or selected:
+        if shard != (1, 1) or selected:
             raise UserError("--shard and --selected go without --generate")
         files = tuple(generate)
         wanted = generated.Wanted(

@@ -185,6 +185,8 @@ GATE = [
 OTHERS = [
     mistake("gate --at-once 2 {text}", "--at-once goes with --queue DIR"),
     mistake("mutants --generate mm/cma.c --shard 1/2", "go without --generate"),
+    mistake("mutants --generate mm/cma.c --selected", "go without --generate"),
+    mistake("mutants --generate mm/cma.c --coverage {nowhere}", "cannot read .*nowhere"),
     mistake("cluster worker local:2", "local:2: name a scheduler, HOST:PORT"),
     mistake("cluster scheduler local:2", "local:2: name a scheduler, HOST:PORT"),
     mistake("bisect", "name a GOOD and a BAD commit"),
