@@ -38,6 +38,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Groups of tests, as pytest's arguments: every layout, the other tests of the system, the
 harness's own."""
+OF_A_CHECKOUT = frozenset({"harness"})
+"""Groups whose tests an installed package has not: they make no job there."""
 OWN_MEMORY = frozenset({"layouts"})
 """Groups whose tests say their RAM themselves."""
 

@@ -16,8 +16,9 @@ from harness.board import RAM_MIB
 from harness.builders.imageset import VERSIONS
 from harness.builders.kernel_source import variants as kernel_variants
 from harness.errors import UserError
+from harness.host import project
 from harness.mutants import patchfile
-from harness.nightly.job import GROUPS, OWN_MEMORY, Job, JobKind
+from harness.nightly.job import GROUPS, OF_A_CHECKOUT, OWN_MEMORY, Job, JobKind
 
 MINUTES = {JobKind.TESTS: 60, JobKind.MEASURE: 10, JobKind.MUTANTS: 300, JobKind.EXPLORE: 10}
 """What a job gets unless the matrix says otherwise."""
@@ -155,6 +156,8 @@ def _run(table: MatrixTable) -> Iterator[Job]:
     variants = table.words("variants", kernel_variants()) if table.has("variants") else [""]
     timeout = _timeout(table, JobKind.TESTS)
     table.end()
+    if project.INSTALLED:
+        groups = [group for group in groups if group not in OF_A_CHECKOUT]
     own = [group for group in groups if group in OWN_MEMORY]
     if own and memory != [None]:
         table.fail("memory", f"the tests of {own[0]} say their RAM themselves: leave the key out")

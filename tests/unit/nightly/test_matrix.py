@@ -10,6 +10,7 @@ import pytest
 from harness.builders.imageset import VERSIONS
 from harness.cli.nightly import MATRIX
 from harness.errors import UserError
+from harness.host import project
 from harness.host.project import ROOT
 from harness.nightly.job import GROUPS, Job, JobKind
 from harness.nightly.matrix import read_matrix
@@ -42,6 +43,15 @@ def test_kernels_memory_and_groups_are_multiplied(tmp_path: Path) -> None:
     job = jobs[-1]
     assert (job.kernel, job.memory_mib, job.group) == ("6.12", 512, "harness")
     assert (job.expression, job.timeout, job.kind) == ("not slow", 120.0, JobKind.TESTS)
+
+
+def test_a_package_has_no_tests_of_the_harness_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[[run]]\nkernels = ["6.1"]\ntests = ["cma", "harness"]\n'
+    assert names(read(tmp_path, text)) == ["6.1/cma", "6.1/harness"]
+    monkeypatch.setattr(project, "INSTALLED", True)
+    assert names(read(tmp_path, text)) == ["6.1/cma"]
 
 
 def test_without_memory_the_tests_decide_and_the_name_says_none(tmp_path: Path) -> None:
