@@ -45,7 +45,7 @@ def chosen(options: dict[str, Any]) -> System:
 
     Raises `UserError` before anything is built where a file is not there or does not fit.
     """
-    from harness.imageset.preflight import check, check_given, with_given
+    from harness.imageset.preflight import check, check_given, check_room, with_given
 
     given: dict[str, Path] = {name: options[name] for name in PARTS if options.get(name)}
     kernel: str | Path | None = given.pop("kernel", None)
@@ -93,6 +93,7 @@ def chosen(options: dict[str, Any]) -> System:
     if options["append"]:
         images = dataclasses.replace(images, append=f"{images.append} {options['append']}")
     check(images, options["area"], images.append)
+    check_room(images, options["area"], memory or DEFAULT_MEMORY)
     if less := confine.remark():
         say(less)
     return System(images, memory or DEFAULT_MEMORY, options["area"])

@@ -9,7 +9,7 @@ import filecmp
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.board import DISK_APPEND
+from harness.board import DISK_APPEND, RAM_START
 from harness.errors import UserError
 from harness.imageset.features import Feature, of_part, shown_by
 from harness.imageset.model import ImageSet
@@ -27,7 +27,8 @@ from harness.imageset.zimage import (
 from harness.memory.devicetree import read_dtb
 from harness.memory.ranges import AddressRange
 
-AREA_SIZE = 8 << 20
+MIB = 1 << 20
+AREA_SIZE = 8 * MIB
 
 
 def with_given(images: ImageSet, given: Mapping[str, Path]) -> ImageSet:
@@ -158,6 +159,22 @@ def check(images: ImageSet, area: str, command_line: str) -> None:
         # Our root image has no libraries; another may have.
         static = Feature.AGENT in images.features
         _check_application(images.app, "arm-linux-gnueabihf-gcc -static" if static else "")
+
+
+def check_room(images: ImageSet, area: str, memory_mib: int) -> None:
+    """Raises `UserError` where no place that the device tree has for an area is in RAM of so many
+    MiB.
+    """
+    nodes = read_dtb(_read(images.dtb), str(images.dtb)).cma_nodes
+    windows = [window for node in nodes if node.name == area for window in node.windows]
+    end = RAM_START + memory_mib * MIB
+    if windows and all(window.start >= end for window in windows):
+        places = ", ".join(map(str, windows))
+        least = -(-(min(window.end for window in windows) - RAM_START) // MIB)
+        raise UserError(
+            f"--memory {memory_mib}: RAM ends at {end - 1:#x}, and {area} is to be in {places};"
+            f" {least} or more has room for it"
+        )
 
 
 def _check_root(images: ImageSet) -> None:

@@ -153,6 +153,7 @@ KERNELS = [
 ]
 PARTS = [
     mistake("run --dtb {nowhere}", "--dtb .*nowhere: no such file"),
+    mistake("run --memory 128", "RAM ends at 0x67ffffff, and BiscuitOS_cma", "160 or more"),
     mistake("run --dts {nowhere}", "--dts .*nowhere: no such file"),
     mistake("run --dts {board.dts} --dtb {no-area.dtb}", "give --dtb, or --dts alone"),
     mistake("run --dtb {board.dts}", "device tree source text", "dtc -I dts -O dtb"),
