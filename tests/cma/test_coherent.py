@@ -47,6 +47,7 @@ def queue(guest: Guest) -> AddressRange:
     assert len(taken) == 1, taken
     assert taken[0].start == ATOMIC_POOL.start
     assert guest.allocated(AREA) == ()
+    assert taken[0].end > ATOMIC_POOL.end, "the queue has no memory of the area"
     return AddressRange(ATOMIC_POOL.end, taken[0].end)
 
 
