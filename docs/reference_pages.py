@@ -20,6 +20,8 @@ import click
 from harness import pytest_plugin
 from harness.cli.app import COMMANDS
 from harness.cli.app import command as whole
+from harness.cli.settings import Common, Gate, Settings
+from harness.guest.guest import Guest
 from harness.imageset.features import NEEDS, Feature
 from harness.pytest_plugin import options
 from harness.pytest_plugin.marks import MARKS
@@ -110,6 +112,31 @@ def fixtures() -> str:
     return "\n".join(parts)
 
 
+def guest() -> str:
+    """What a ``Guest`` offers: its public methods and properties with their docstrings."""
+    parts = []
+    for name, found in vars(Guest).items():
+        function = found.fget if isinstance(found, property) else found
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        words = str(inspect.signature(function)).replace("(self, ", "(").replace("(self)", "()")
+        words = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", words)
+        head = f"{name}{'' if isinstance(found, property) else words.replace(chr(39), '')}"
+        parts.append(f"`{head}`\n: {_indented(function.__doc__)}\n")
+    return "\n".join(parts)
+
+
+def settings() -> str:
+    """The keys of ``harness.toml``."""
+    rows = [
+        (f"`{table}{name.replace('_', '-')}`", _prose(field.description))
+        for table, model in (("", Settings), ("[gate] ", Gate))
+        for name, field in model.model_fields.items()
+        if field.description and (not table or name not in Common.model_fields)
+    ]
+    return _table(("key", ""), rows)
+
+
 def marks() -> str:
     """The plugin's marks as ``pytest --markers`` has them."""
     rows = []
@@ -195,6 +222,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "plugin-options": plugin_options,
     "fixtures": fixtures,
+    "guest": guest,
+    "settings": settings,
     "marks": marks,
     "features": features,
     "verdicts": verdicts,

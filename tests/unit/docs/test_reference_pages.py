@@ -45,3 +45,12 @@ def test_verdicts_and_decisions_have_their_meaning() -> None:
     assert "| `crash` | The guest's kernel panicked" in reference_pages.verdicts()
     assert "| 3 | `infrastructure` |" in reference_pages.decisions()
     assert "| `UserError` |" in reference_pages.errors()
+
+
+def test_a_guest_s_methods_and_the_keys_of_the_settings_are_there() -> None:
+    text = reference_pages.guest()
+    for name in ("insmod(", "run_app(", "judge(", "holding(", "memory_map(", "release("):
+        assert f"\n`{name}" in f"\n{text}", name
+    assert " at 0x" not in text
+    for key in ("kernel", "dts", "[gate] require-coverage"):
+        assert f"| `{key}` |" in reference_pages.settings()
