@@ -74,9 +74,15 @@ class Gate(Common):
     """Settings of ``harness gate``."""
 
     whole: bool | None = Field(default=None, description="run all tests")
-    boot_limit: Annotated[float, Field(ge=1)] | None = Field(default=None, strict=False)
-    latency_limit: Annotated[float, Field(ge=1)] | None = Field(default=None, strict=False)
-    require_coverage: bool | None = None
+    boot_limit: Annotated[float, Field(ge=1)] | None = Field(
+        default=None, strict=False, description="boot time, against the base's, that is too long"
+    )
+    latency_limit: Annotated[float, Field(ge=1)] | None = Field(
+        default=None, strict=False, description="the same for the time of an allocation"
+    )
+    require_coverage: bool | None = Field(
+        default=None, description="reject what changes code that no test executes"
+    )
 
 
 class Settings(Common):
