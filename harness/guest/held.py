@@ -127,7 +127,11 @@ def _read(stream: Any) -> tuple[dict[str, Any], bytes]:
     if not line:
         raise EOFError("nothing was asked")
     values: dict[str, Any] = json.loads(line)
-    return values, stream.read(int(values.pop("size", 0)))
+    size = int(values.pop("size", 0))
+    data: bytes = stream.read(size)
+    if size < 0 or len(data) != size:
+        raise EOFError("it was cut off")
+    return values, data
 
 
 def _write(stream: Any, values: Mapping[str, Any], data: bytes) -> None:

@@ -75,7 +75,8 @@ def set_aside(directory: Path, names: Sequence[str], remove: Sequence[str] = ())
         for pattern in remove:
             for path in directory.glob(pattern):
                 shutil.rmtree(path, ignore_errors=True)
-        found = sorted({path for pattern in names for path in directory.glob(pattern)})
+        own = {directory / MARKER, directory / EARLIER}
+        found = sorted({path for pattern in names for path in directory.glob(pattern)} - own)
         if not found:
             return None
         to = _new(directory / EARLIER)

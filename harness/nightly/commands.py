@@ -148,7 +148,9 @@ def read_exploration(_directory: Path, status: int) -> Attempt:
 def read_mutants(directory: Path, status: int) -> Attempt:
     """What ``harness mutants`` left, also where it was ended early."""
     content = _json(directory / report.RESULTS) or {"mutants": []}
-    results = tuple(MutantResult(**values) for values in content["mutants"])
+    names = {field.name for field in dataclasses.fields(MutantResult)}
+    rows = ({k: v for k, v in row.items() if k in names} for row in content["mutants"])
+    results = tuple(MutantResult(**row) for row in rows)  # what a gate would choose is not kept
     if any(result.status not in _GOOD | _UNKNOWN for result in results):
         found = JobStatus.FAILED
     else:
