@@ -412,7 +412,7 @@ class PatchTree:
         """What the applied patches change, as one unified diff. Paths are those of
         the kernel's tree, or ``images/…``.
         """
-        kernel = [p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")]
+        kernel = self._kernel_files()
         before = self.root / "before"
         remove(before)
         before.mkdir(mode=0o700)
@@ -426,9 +426,13 @@ class PatchTree:
 
     def diff_of_all(self) -> str:
         """What differs from the built kernel, with what is laid over it; as `diff`."""
-        kernel = {p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")}
-        places = [(n, self.origin, self.kernel.tree) for n in sorted(kernel | self._laid.keys())]
+        kernel = sorted(self._kernel_files() | self._laid.keys())
+        places = [(name, self.origin, self.kernel.tree) for name in kernel]
         return unified([*places, *self._own_places()], 0)
+
+    def _kernel_files(self) -> set[str]:
+        """The kernel's files that the patches change, as its tree names them."""
+        return {p.removeprefix(f"{KERNEL}/") for p in self._touched if p.startswith(f"{KERNEL}/")}
 
     def _own_places(self) -> list[tuple[str, Path, Path]]:
         own = sorted(path for path in self._touched if path.startswith("images/"))
