@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import os
 import sys
 import traceback
@@ -137,12 +138,14 @@ def invoke(words: list[str], state: State) -> int:
 
 def _settings(chosen: click.Command, words: Sequence[str]) -> dict[str, Any]:
     """What ``harness.toml`` says for the subcommand that is called. Raises `UserError`."""
-    name = next((word for word in words if word in COMMANDS), "")
-    if not name or name in _WITHOUT_SETTINGS or {"-h", "--help"} & set(words):
+    # What follows -- is not ours: a guest's command.
+    own = list(itertools.takewhile(lambda word: word != "--", words))
+    name = next((word for word in own if word in COMMANDS), "")
+    if not name or name in _WITHOUT_SETTINGS or {"-h", "--help"} & set(own):
         return {}
     from harness.cli.settings import defaults, given
 
-    found = given(words, name, Path.cwd())
+    found = given(own, name, Path.cwd())
     called = command.get_command(click.Context(command), name) if found else None
     if called is None:
         return {}

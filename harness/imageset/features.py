@@ -36,6 +36,7 @@ class Feature(enum.StrEnum):
     CALLS = "cma-calls"
     KASAN = "kasan"
     SPINLOCKS = "spinlocks"
+    KMEMLEAK = "kmemleak"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,13 @@ NEEDS: Mapping[Feature, Need] = {
         "a kernel that checks its spinlocks (--qemu-variant lockdep)",
         ("DEBUG_SPINLOCK",),
         mark=b"BUG: spinlock %s on CPU#%d",
+    ),
+    # mm/kmemleak.c.
+    Feature.KMEMLEAK: Need(
+        "kernel",
+        "a kernel that looks for leaks (--qemu-variant debug)",
+        ("DEBUG_KMEMLEAK",),
+        mark=b"Trying to color unknown object at 0x",
     ),
     Feature.PAGE_TABLES: Need(
         "kernel",

@@ -62,6 +62,8 @@ class App:
         self._queue: queue.Queue[tuple[str, Event | str | None]] = queue.Queue()
         self._busy = 0
         """The run that the worker is at; 0 for none."""
+        self._all_tests = False
+        """Whether that is one of all tests."""
         self._waiting: bool | None = None
         """A run that is to follow: whether it is of all tests."""
         self._over = False
@@ -119,18 +121,25 @@ class App:
                 self._worker.cancel()
             self._waiting = all_tests
             return
-        self._busy = self._shown.run
+        self._begin(all_tests=all_tests)
+
+    def _begin(self, *, all_tests: bool) -> None:
+        self._busy, self._all_tests = self._shown.run, all_tests
         self._worker.order(self._busy, all_tests=all_tests)
 
     def _event(self, event: Event) -> None:
         self._shown = self._shown.told(event, self._clock())
-        if event.stage is not Stage.DONE:
+        if event.stage is not Stage.DONE or event.run != self._busy:
+            return
+        if event.outcome is Outcome.CANCELLED and self._waiting is None:
+            # Meant for the run before, which was over by then.
+            self._busy = 0
+            self._order(all_tests=self._all_tests)
             return
         self._busy = 0
         if self._waiting is not None:
             all_tests, self._waiting = self._waiting, None
-            self._busy = self._shown.run
-            self._worker.order(self._busy, all_tests=all_tests)
+            self._begin(all_tests=all_tests)
         elif event.outcome is not Outcome.CANCELLED:
             self.last = event
 

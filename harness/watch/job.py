@@ -75,7 +75,8 @@ class Job:
         self._head = ""
         self._base: overlay.Overlay = {}
         self._evidence: Evidence | None = None
-        self._built: tuple[overlay.Overlay, ImageSet] | None = None
+        self._built: tuple[overlay.Overlay, ImageSet, Path] | None = None
+        """What was laid, what it made, and the directory of the run that has it."""
 
     def close(self) -> None:
         """Lets go of the tree."""
@@ -144,7 +145,7 @@ class Job:
         images = tree.build(place / "images")
         if not tree.made_of_source:
             return images, False
-        self._built = wanted, images
+        self._built = wanted, images, place
         return images, True
 
     def _opened(self) -> PatchTree:
@@ -220,11 +221,21 @@ class Job:
         """A directory for the run; those of much earlier ones go."""
         parent = self._settings.output / "runs"
         place = parent / f"{run:04d}"
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)  # an earlier watch's
         place.mkdir(parents=True)
-        for old in sorted(parent.iterdir())[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        used = {place, self._built[2]} if self._built else {place}
+        for old in sorted(parent.iterdir(), key=_changed)[:-KEPT]:
+            if old not in used:
+                shutil.rmtree(old, ignore_errors=True)
         return place
+
+
+def _changed(path: Path) -> float:
+    """When something was put there last; an earlier watch had the same numbers."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _report(place: Path, run: SuiteResult) -> None:

@@ -35,15 +35,20 @@ class WorkerProcess:
     ) -> None:
         setpriv = shutil.which("setpriv")
         prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, *program, settings],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": str(PYTHON_PATH)},
-            process_group=0,
-        )
+        # The worker takes SIGINT as soon as it can: one that comes before waits, and ends nothing.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [*prefix, sys.executable, *program, settings],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(PYTHON_PATH)},
+                process_group=0,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._told = told
         self._thread = threading.Thread(target=self._read, name="worker-events", daemon=True)
         self._thread.start()
@@ -59,7 +64,7 @@ class WorkerProcess:
             raise HarnessError("the worker has ended") from error
 
     def cancel(self) -> None:
-        """Ends the run that is under way; the worker says when it is over."""
+        """Ends the run that is under way, or the next one; the worker says when it is over."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGINT)
 

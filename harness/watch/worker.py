@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The worker's process: takes orders on standard input, tells events on standard output.
 
-SIGINT cancels the run that is under way: it raises in the main thread, so that make, QEMU, pytest
+SIGINT cancels the run that is under way, or the next one where none is: it raises in the main thread, so that make, QEMU, pytest
 and what they have open end as they do at Ctrl-C. The end of standard input ends the worker. Where
 the screen is killed, the kernel ends the worker (``PR_SET_PDEATHSIG``), which then ends the rest.
 """
@@ -34,11 +34,14 @@ class Worker:
         self._events = events
         self._job = Job(settings, self._tell)
         self._busy = False
+        self._pending = False
+        """Whether the next run is to be cancelled: SIGINT came before it had begun."""
 
     def serve(self, orders: TextIO) -> None:
         """Until the orders end."""
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, _terminate)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
             for line in iter(orders.readline, ""):
                 self._carry_out(_order(line))
@@ -48,18 +51,22 @@ class Worker:
 
     def _carry_out(self, order: Order) -> None:
         try:
-            self._busy = True
-            self._job.run(order)
+            try:
+                self._busy = True
+                if self._pending:
+                    raise Cancelled
+                self._job.run(order)
+            finally:
+                self._busy = self._pending = False
         except Cancelled:
             self._tell(Event(order.run, Stage.DONE, "cancelled", outcome=Outcome.CANCELLED))
-        finally:
-            self._busy = False
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._busy:
             # Once: what is being ended is not to be interrupted again.
             self._busy = False
             raise Cancelled
+        self._pending = True
 
     def _tell(self, event: Event) -> None:
         print(event.line(), file=self._events, flush=True)

@@ -322,6 +322,16 @@ BAD = (
                 "cells", windows=window(0x6E000000, 32 * MIB), alignment=8 * MIB, alignment_cells=2
             ),
         ),
+        known=(
+            KnownFailure(
+                (6, 1),
+                "a node without a size is given memory of no bytes, of which kmemleak, which has"
+                " noted nothing, is then told to look away",
+                dies=False,
+                warns=True,
+                needs="kmemleak",
+            ),
+        ),
     ),
     Layout(
         "malformed-nodes",

@@ -72,6 +72,15 @@ def test_what_is_typed_wins(place: Path) -> None:
     assert (tree["kernel"], tree["config"], tree["area"]) == (None, (), "mine")
 
 
+def test_the_words_of_a_guest_s_command_are_not_the_harness_s(place: Path) -> None:
+    write(place, WHOLE)
+    plain = app._settings(command, ["run"])
+    assert plain["run"]["kernel"] == ["6.12"]
+    for words in (["--", "df", "-h"], ["--", "mount", "--biscuitos"]):
+        assert app._settings(command, ["run", *words]) == plain
+    assert not app._settings(command, ["run", "-h", "--", "ls"])
+
+
 def test_pytest_is_told_too(place: Path) -> None:
     write(place, WHOLE.replace('config = ["a.config"]\n', ""))
     words = arguments(["-k", "x"])

@@ -76,6 +76,9 @@ def cancelled(run: int) -> Event:
         ),
         # It was over before it could be cancelled.
         (("save", ended(1), ended(2)), ["order 1", "cancel", "order 2"]),
+        # And what was to cancel it met the next run.
+        (("save", ended(1), cancelled(2), ended(3)), ["order 1", "cancel", "order 2", "order 3"]),
+        (("a", ended(1), cancelled(1), ended(2)), ["order 1", "cancel", "order 2 all"]),
         ((ended(1), "a"), ["order 1", "order 2 all"]),
         ((ended(1), "r", ended(2), "\n"), ["order 1", "order 2", "order 3"]),
         (("s", "g", "o"), ["order 1"]),

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.builders.repository import Repository
-from harness.watch import worker
+from harness.imageset.model import ImageSet
+from harness.watch import job, worker
 from harness.watch.events import Event, Outcome, Stage
 from harness.watch.job import Order, Settings
 from harness.watch.keys import Keys
@@ -94,13 +95,17 @@ def test_a_run_is_cancelled_and_the_next_one_goes_on(
     assert ended is not None
     assert (ended.run, ended.stage, ended.outcome) == (1, Stage.DONE, Outcome.CANCELLED)
     assert not alive(program)
-    made.cancel()  # nothing is under way
+    made.cancel()  # nothing is under way: the next one
     made.order(2)
+    ended = said()
+    assert ended is not None
+    assert (ended.run, ended.outcome) == (2, Outcome.CANCELLED)
+    made.order(4)
     said()
     ended = said()
     assert ended is not None
     assert ended.outcome is Outcome.PASSED
-    made.order(3)
+    made.order(5)
     said()
     event = said()
     assert event is not None
@@ -108,6 +113,40 @@ def test_a_run_is_cancelled_and_the_next_one_goes_on(
     assert not alive(int(event.text))
     assert said() is not None
     assert said() is None
+
+
+@pytest.mark.slow("a process of Python is started")
+def test_a_run_that_is_cancelled_before_the_worker_is_there_is_cancelled(
+    started: tuple[WorkerProcess, Callable[[], Event | None]],
+) -> None:
+    made, said = started
+    made.order(1)
+    made.cancel()
+    ended = said()
+    assert ended is not None
+    while ended is not None and ended.stage is not Stage.DONE:  # it may have begun
+        ended = said()
+    assert ended is not None
+    assert (ended.run, ended.outcome) == (1, Outcome.CANCELLED)
+
+
+def test_the_newest_runs_are_kept_and_what_the_last_build_made(tmp_path: Path) -> None:
+    told: list[Event] = []
+    made = job.Job(settings(tmp_path), told.append)
+    runs = tmp_path / "out" / "runs"
+    for number in range(1, job.KEPT + 3):  # an earlier watch's, the last one the newest
+        place = runs / f"{number:04d}"
+        place.mkdir(parents=True)
+        os.utime(place, (number, number))
+    first = made._place(1)
+    assert first.is_dir()
+    assert len(list(runs.iterdir())) == job.KEPT
+    assert not (runs / "0002").exists()
+    made._built = {}, ImageSet(tmp_path / "zImage", tmp_path / "dtb"), first
+    os.utime(first, (1, 1))
+    for number in range(2, job.KEPT + 4):
+        assert made._place(number).is_dir()
+    assert first.is_dir()
 
 
 def test_orders_are_lines_and_the_end_of_them_is_the_end(
