@@ -21,7 +21,7 @@ from harness.coverage.record import RECORD, CoverageRecord, read
 from harness.engine.choose import ClusterChoice, open_engine
 from harness.engine.watch import watching
 from harness.errors import HarnessError, UserError
-from harness.gate.baseline import Baselines
+from harness.gate.baseline import Baselines, tests_digest
 from harness.host import project
 from harness.host.output import claim, set_aside
 from harness.host.process import capture
@@ -78,7 +78,8 @@ def run(wanted: Wanted, place: Path, as_json: bool) -> int:
         made = matching(made, wanted.only)
         suite = Suite(cache.root, tree.root / "cache", str(wanted.jobs) if wanted.jobs else None)
         release = tree.kernel.release
-        sheet = Sheet.open(place / SHEET, release, {one.file: one.digest for one in sources})
+        digests = {one.file: one.digest for one in sources}
+        sheet = Sheet.open(place / SHEET, release, digests, tests_digest())
         if record is None:
             record = _recorded(cache, tree, place, wanted.jobs, progress)
         choice = Choice(record, list(record.tests))

@@ -38,7 +38,7 @@ class Fate(enum.StrEnum):
 
 
 LIVE = (Fate.KILLED, Fate.SURVIVED, Fate.NOT_EXECUTED, Fate.UNKNOWN)
-"""Those that a sample counts: the object is another than all before."""
+"""Those that a sample counts, and tests decide: the object is another than all before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +72,16 @@ class Sheet:
     scores: dict[str, Score]
     """By the mutant's name, in the order in which they came."""
     path: Path
+    tests: str
+    """Digest of the tests: what they decided holds for those."""
 
     @classmethod
-    def open(cls, path: Path, kernel: str, sources: Mapping[str, str]) -> Sheet:
+    def open(cls, path: Path, kernel: str, sources: Mapping[str, str], tests: str) -> Sheet:
         """The sheet at `path`, or a new one. What was found of another kernel, or on a file that is
-        another today, is dropped, and so is what is not known. Raises `UserError` for a file that
-        is no sheet.
+        another today, is dropped, and so is what is not known, and what other tests decided. Raises
+        `UserError` for a file that is no sheet.
         """
-        sheet = cls(kernel, dict(sources), {}, path)
+        sheet = cls(kernel, dict(sources), {}, path, tests)
         if not path.exists():
             return sheet
         try:
@@ -92,8 +94,9 @@ class Sheet:
             changed = {f for f, d in content["sources"].items() if sheet.sources.get(f, d) != d}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} holds no results of generated mutants: {error}") from error
+        gone = {Fate.UNKNOWN} if content.get("tests") == tests else set(LIVE)
         for row in rows:
-            if same and row.file not in changed and row.fate is not Fate.UNKNOWN:
+            if same and row.file not in changed and row.fate not in gone:
                 sheet.scores[row.name] = row
         return sheet
 
@@ -108,6 +111,7 @@ class Sheet:
         return {
             "schema": SCHEMA,
             "kernel": self.kernel,
+            "tests": self.tests,
             "sources": self.sources,
             "functions": [
                 {"file": file, "function": function, **counts(of)}

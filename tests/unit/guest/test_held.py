@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from harness.guest.guest import Guest
 from harness.guest.held import Held, HeldError, directory, served
 from harness.imageset.features import OURS
 from harness.machine.errors import MachineError
+
+
+DEADLINE = 30.0
 
 
 @dataclasses.dataclass
@@ -62,6 +66,17 @@ def test_files_and_commands(guest: FakeGuest, tmp_path: Path) -> None:
     assert Held("one").run("echo 'x y'") == (3, b"echo 'x y'", b"\xff errors")
     with pytest.raises(HeldError, match="No such file"):
         Held("one").get("/nothing")
+
+
+def test_what_was_cut_off_is_no_file(guest: FakeGuest) -> None:
+    with socket.socket(socket.AF_UNIX) as half:
+        half.connect(str(next(directory().glob("*.sock"))))
+        half.sendall(b'{"what": "put", "path": "/tmp/half", "mode": 420, "size": 100}\nonly this')
+        half.shutdown(socket.SHUT_WR)
+        half.settimeout(DEADLINE)
+        while half.recv(4096):
+            pass
+    assert guest.files == {}
 
 
 @pytest.mark.parametrize(

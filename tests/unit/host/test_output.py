@@ -13,7 +13,18 @@ import pytest
 
 from harness.errors import UserError
 from harness.host import output
-from harness.host.output import EARLIER, KEPT, MARKER, claim, fresh, own, prune, save, set_aside
+from harness.host.output import (
+    EARLIER,
+    KEPT,
+    MARKER,
+    claim,
+    fresh,
+    is_ours,
+    own,
+    prune,
+    save,
+    set_aside,
+)
 
 
 def precious(directory: Path) -> dict[str, str]:
@@ -87,6 +98,17 @@ def test_what_an_earlier_run_left_is_moved_and_nothing_else(tmp_path: Path) -> N
     assert sorted(path.name for path in moved.iterdir()) == ["patches", "ttyAMA0.log"]
     assert sorted(path.name for path in place.iterdir()) == [MARKER, "cache", EARLIER, "notes.txt"]
     assert set_aside(place, ("patches",)) is None, "there is nothing"
+
+
+def test_what_is_ours_of_the_directory_stays_where_all_else_is_moved(tmp_path: Path) -> None:
+    claim(tmp_path)
+    for number in range(2):
+        (tmp_path / "result").write_text(str(number))
+        moved = set_aside(tmp_path, ("*", ".*"))
+        assert moved is not None
+        assert [path.name for path in moved.iterdir()] == ["result"]
+    assert is_ours(tmp_path)
+    assert len(list((tmp_path / EARLIER).iterdir())) == 2
 
 
 def test_a_link_is_moved_not_followed(tmp_path: Path) -> None:

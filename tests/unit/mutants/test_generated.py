@@ -85,7 +85,7 @@ def campaign(
     tmp_path: Path, suite: FakeSuite, known: CoverageRecord | None = None, tests: bool = True
 ) -> tuple[Campaign, Sheet, FakeTree]:
     tree = FakeTree()
-    sheet = Sheet.open(tmp_path / "sheet.json", "6.1.0", {FILE: "text"})
+    sheet = Sheet.open(tmp_path / "sheet.json", "6.1.0", {FILE: "text"}, "t")
     made = Campaign(
         cast(PatchTree, tree),
         cast(Suite, suite),
@@ -201,16 +201,18 @@ def test_a_run_goes_on_from_its_sheet(tmp_path: Path) -> None:
 
 def test_a_sheet_of_another_kernel_or_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "sheet.json"
-    sheet = Sheet.open(path, "6.1.0", {"a.c": "1", "b.c": "1"})
+    sheet = Sheet.open(path, "6.1.0", {"a.c": "1", "b.c": "1"}, "t")
     sheet.add(Score("x", "a.c", "f", "constant", Fate.KILLED))
     sheet.add(Score("y", "b.c", "f", "constant", Fate.KILLED))
     sheet.add(Score("z", "b.c", "f", "constant", Fate.UNKNOWN))
-    assert list(Sheet.open(path, "6.1.0", {"a.c": "2", "b.c": "1"}).scores) == ["y"]
-    assert list(Sheet.open(path, "6.1.0", {"c.c": "1"}).scores) == ["x", "y"]
-    assert list(Sheet.open(path, "7.3.0", {"a.c": "1"}).scores) == []
+    assert list(Sheet.open(path, "6.1.0", {"a.c": "2", "b.c": "1"}, "t").scores) == ["y"]
+    assert list(Sheet.open(path, "6.1.0", {"c.c": "1"}, "t").scores) == ["x", "y"]
+    assert list(Sheet.open(path, "7.3.0", {"a.c": "1"}, "t").scores) == []
+    sheet.add(Score("v", "b.c", "f", "constant", Fate.EQUIVALENT))
+    assert list(Sheet.open(path, "6.1.0", {"a.c": "1"}, "others").scores) == ["v"], "no test said it"
     path.write_text("{}")
     with pytest.raises(UserError, match="no results of generated mutants"):
-        Sheet.open(path, "6.1.0", {})
+        Sheet.open(path, "6.1.0", {}, "t")
 
 
 def test_the_score_is_of_those_that_are_executed() -> None:

@@ -14,7 +14,8 @@ from harness.engine.local import LocalEngine
 from harness.engine.task import Done
 from harness.gate.sample import Sample
 from harness.imageset.model import ImageSet
-from harness.mutants import patchfile
+from harness.mutants import patchfile, report
+from harness.mutants.runner import MutantStatus, Result
 from harness.nightly.attempt import Attempt
 from harness.nightly.commands import NightCommands, read_mutants, read_samples, read_tests
 from harness.nightly.job import Job, JobKind, JobStatus
@@ -85,6 +86,9 @@ def test_a_second_attempt_tries_only_the_mutants_of_which_nothing_is_known() -> 
     words = words_of(one, before)
     assert words.endswith(" ".join(f"--only {name}" for name in names[1:]))
     assert f"--only {names[0]}" not in words
+    all_known = mutated(**dict.fromkeys(names, "caught"))
+    words = words_of(one, all_known)
+    assert words.endswith(f"--only {names[0]}"), "one, and not all of them"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,15 @@ def test_what_came_of_the_mutants(
     found = read_mutants(tmp_path, exit_status)
     assert found.status is status
     assert found.mutants == given.mutants
+
+
+def test_what_the_command_writes_of_mutants_is_read(tmp_path: Path) -> None:
+    mutant = patchfile.read_all()[0]
+    result = Result(mutant, MutantStatus.CAUGHT, 1.0, 2.0, "test_x", "product", "why")
+    (tmp_path / "mutants.json").write_text(json.dumps(report.as_json([result], kernel="6.1")))
+    found = read_mutants(tmp_path, 0)
+    assert found.status is JobStatus.PASSED
+    assert [(one.name, one.test) for one in found.mutants] == [(mutant.name, "test_x")]
 
 
 def test_half_a_file_is_none(tmp_path: Path) -> None:
