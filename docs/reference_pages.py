@@ -21,6 +21,7 @@ from harness import pytest_plugin
 from harness.cli.app import COMMANDS
 from harness.cli.app import command as whole
 from harness.cli.settings import Common, Gate, Settings
+from harness.errors import HarnessError
 from harness.guest.guest import Guest
 from harness.imageset.features import NEEDS, Feature
 from harness.pytest_plugin import options
@@ -45,6 +46,8 @@ FORMATS = (
     ("a transcript", "harness.machine.transcript", ""),
 )
 """What is written or read, and the module (or its class) whose docstring describes it."""
+ERRORS = ("harness.errors", "harness.machine.errors", "harness.memory.errors")
+"""The modules of errors that a test can meet."""
 
 
 def commands() -> str:
@@ -169,10 +172,14 @@ def decisions() -> str:
 
 def errors() -> str:
     """The family of errors that the harness raises."""
-    names = ("HarnessError", "UserError", "BuildError", "JudgementError")
-    module = importlib.import_module("harness.errors")
-    rows = [(f"`{n}`", _prose(inspect.getdoc(getattr(module, n)) or "")) for n in names]
-    return _table(("error", ""), rows)
+    rows = []
+    for name in ERRORS:
+        for _, found in inspect.getmembers(importlib.import_module(name), inspect.isclass):
+            if found.__module__ == name and issubclass(found, HarnessError):
+                verdict = f"`{found.verdict.value}`"
+                text = _prose((inspect.getdoc(found) or "").partition("\n\n")[0])
+                rows.append((f"`{found.__name__}`", f"`{name}`", verdict, text))
+    return _table(("error", "module", "verdict", ""), rows)
 
 
 def formats() -> str:

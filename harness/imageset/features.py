@@ -37,6 +37,7 @@ class Feature(enum.StrEnum):
     KASAN = "kasan"
     SPINLOCKS = "spinlocks"
     KMEMLEAK = "kmemleak"
+    UBSAN = "ubsan"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,13 @@ NEEDS: Mapping[Feature, Need] = {
         "a kernel that looks for leaks (--qemu-variant debug)",
         ("DEBUG_KMEMLEAK",),
         mark=b"Trying to color unknown object at 0x",
+    ),
+    # lib/ubsan.c.
+    Feature.UBSAN: Need(
+        "kernel",
+        "a kernel that checks its arrays' bounds (--qemu-variant ubsan)",
+        ("UBSAN", "UBSAN_BOUNDS"),
+        mark=b"array-index-out-of-bounds\0",
     ),
     Feature.PAGE_TABLES: Need(
         "kernel",

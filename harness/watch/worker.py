@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The worker's process: takes orders on standard input, tells events on standard output.
 
-SIGINT cancels the run that is under way, or the next one where none is: it raises in the main thread, so that make, QEMU, pytest
-and what they have open end as they do at Ctrl-C. The end of standard input ends the worker. Where
-the screen is killed, the kernel ends the worker (``PR_SET_PDEATHSIG``), which then ends the rest.
+SIGINT cancels the run that is under way, or the next one where none is: it raises in the main
+thread, so that make, QEMU, pytest and what they have open end as they do at Ctrl-C. The end of
+standard input ends the worker. Where the screen is killed, the kernel ends the worker
+(``PR_SET_PDEATHSIG``), which then ends the rest.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ EVIL = [
         read_sequence,
         read_matrix,
         read_settings,
-        lambda path: Sheet.open(path, "6.1", {"mm/cma.c": "1"}),
+        lambda path: Sheet.open(path, "6.1", {"mm/cma.c": "1"}, "t"),
     ],
 )
 def test_a_file_of_the_user_s_is_refused(

@@ -20,7 +20,6 @@ from harness.guest.held import Held, HeldError, directory, served
 from harness.imageset.features import OURS
 from harness.machine.errors import MachineError
 
-
 DEADLINE = 30.0
 
 

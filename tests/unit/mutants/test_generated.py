@@ -209,7 +209,9 @@ def test_a_sheet_of_another_kernel_or_file_is_begun_anew(tmp_path: Path) -> None
     assert list(Sheet.open(path, "6.1.0", {"c.c": "1"}, "t").scores) == ["x", "y"]
     assert list(Sheet.open(path, "7.3.0", {"a.c": "1"}, "t").scores) == []
     sheet.add(Score("v", "b.c", "f", "constant", Fate.EQUIVALENT))
-    assert list(Sheet.open(path, "6.1.0", {"a.c": "1"}, "others").scores) == ["v"], "no test said it"
+    assert list(Sheet.open(path, "6.1.0", {"a.c": "1"}, "others").scores) == ["v"], (
+        "no test said it"
+    )
     path.write_text("{}")
     with pytest.raises(UserError, match="no results of generated mutants"):
         Sheet.open(path, "6.1.0", {}, "t")
