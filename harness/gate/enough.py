@@ -16,11 +16,11 @@ class Failures:
     def __init__(
         self,
         excused: Collection[str] = (),
-        first: Callable[[str], object] = lambda test: None,
+        first: Callable[[CaseResult], object] = lambda case: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`excused` are tests that the base fails too; `first` is called with the first test that
-        fails by the system's fault; `clock` gives seconds.
+        """`excused` are tests that the base fails too; `first` is called with the first one
+        that fails by the system's fault; `clock` gives seconds.
         """
         self._first = first
         self._excused = excused
@@ -34,6 +34,6 @@ class Failures:
             self._count += 1
             if case.system_at_fault and self._end is None:
                 self._end = self._clock() + GRACE
-                self._first(case.test)
+                self._first(case)
         ended = self._end is not None and self._clock() >= self._end
         return ended or self._count >= MOST_FAILURES

@@ -6,7 +6,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from harness.errors import HarnessError, Verdict
 from harness.gate.findings import short_name
@@ -30,8 +32,10 @@ class Ending:
 
     stop_after: int = MANY
     """Failing tests after which the others are left out."""
-    ends: Callable[[], Enough] | None = None
-    """Gives what is asked with each result whether the others may be left out."""
+    ends: Callable[[Callable[[CaseResult], object]], Enough] | None = None
+    """Gives what is asked with each result whether the others may be left out; it calls what it is
+    given with the first failure that counts.
+    """
     excused: Collection[str] = ()
     """Tests whose failure says nothing."""
     at_once: Collection[Verdict] = ()
@@ -80,20 +84,24 @@ def run_settled(
         return "" if run.status == FAILED and run.cases else lost(run)
 
     def one(select: Path | None, to: Path) -> SuiteResult:
-        first = retried(
-            lambda: run_suite(
-                suite, images, to, select, targets, ending.stop_after, ending.ends and ending.ends()
-            ),
-            lost_once,
-            nothing_left,
-        )
         rounds = itertools.count(1)
 
-        def again(tests: Sequence[str]) -> SuiteResult:
+        def again(tests: Sequence[str], suite: Suite) -> SuiteResult:
             place = to.with_name(f"{to.name}-again-{next(rounds)}")
             return run_suite(suite, images, place, targets=tests, stop_after=ending.enough or MANY)
 
-        run = settled(first, again, ending.at_once, ending.enough)
+        with suite.together() as another, _Meanwhile(again, another) as meanwhile:
+
+            def begin(case: CaseResult) -> None:
+                if Verdict(case.verdict) not in ending.at_once:
+                    meanwhile.ask(case.test)
+
+            def run_first() -> SuiteResult:
+                enough = ending.ends and ending.ends(begin)
+                return run_suite(another(), images, to, select, targets, ending.stop_after, enough)
+
+            first = retried(run_first, lost_once, nothing_left)
+            run = settled(first, meanwhile.again, ending.at_once, ending.enough, ending.excused)
         changed = [case for case in first.failures if run.by_test[case.test] != case]
         if changed:
             names = ", ".join(short_name(case.test) for case in changed[:5])
@@ -112,6 +120,41 @@ def run_settled(
     if not _tells(run, ending.excused):
         raise HarnessError(f"the tests ended early {MOST_PARTS} times, by no fault of the system's")
     return run
+
+
+class _Meanwhile:
+    """Runs failing tests again; one of them while the run that it failed in still goes on."""
+
+    def __init__(
+        self, again: Callable[[Sequence[str], Suite], SuiteResult], another: Callable[[], Suite]
+    ) -> None:
+        self._again = again
+        self._another = another
+        self._pool = ThreadPoolExecutor(1)
+        self._suite = another()
+        self._early: Future[SuiteResult] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._suite.end()
+        self._pool.shutdown(cancel_futures=True)
+
+    def ask(self, test: str) -> None:
+        """Begins to run a test again."""
+        if self._early is None:
+            self._early = self._pool.submit(self._again, [test], self._suite)
+
+    def again(self, tests: Sequence[str]) -> SuiteResult:
+        """Runs tests again; first of all what was begun, where it is one of them."""
+        early, self._early = self._early, None
+        if early is not None:
+            run = early.result()
+            if any(case.test in tests and case.known for case in run.cases):
+                return run
+        return self._again(tests, self._suite)
 
 
 def _tells(run: SuiteResult, excused: Collection[str]) -> bool:

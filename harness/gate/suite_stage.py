@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from harness.builders.cache import Cache
@@ -20,7 +20,7 @@ from harness.gate.baseline import Baselines, Results, compare
 from harness.gate.canary import Canary
 from harness.gate.enough import Failures
 from harness.gate.events import Chosen, Watch
-from harness.gate.options import CANARIES, Options
+from harness.gate.options import Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.gate.selection import GUARDS_ALONE, LOOK, Evidence, PatchChange
@@ -32,7 +32,7 @@ from harness.imageset.linetable import TRACED
 from harness.imageset.model import ImageSet
 from harness.plaintext import counted
 from harness.pytest_plugin.selection import name_without_kernel, read_selection
-from harness.testrun.result import SuiteResult
+from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import Suite, coverage_of
 
 SELECTED = "select.txt"
@@ -250,11 +250,19 @@ class SuiteStage(GateRecord):
 
 def _ending(excused: Collection[str], canary: Canary) -> Ending:
     """When tests of the patched system have said enough."""
+
+    def first(begin: Callable[[CaseResult], object]) -> Callable[[CaseResult], object]:
+        def both(case: CaseResult) -> None:
+            canary.ask(case.test)
+            begin(case)
+
+        return both
+
     return Ending(
-        ends=lambda: Failures(excused, canary.ask),
+        ends=lambda begin: Failures(excused, first(begin)),
         excused=excused,
         at_once=(Verdict.CRASH,),
-        enough=CANARIES,
+        enough=1,
     )
 
 

@@ -25,13 +25,14 @@ def settled(
     again: Again,
     at_once: Collection[Verdict] = (),
     enough: int | None = None,
+    excused: Collection[str] = (),
 ) -> SuiteResult:
     """The run `first` with each failure confirmed, passed, or put down as infrastructure.
 
     A failure whose verdict is one of `at_once` counts without being seen again. Once as many as
-    `enough` are confirmed, the others stay as they were.
+    `enough` are confirmed, the others stay as they were; those that are `excused` do anyway.
     """
-    seen = {case.test: [case] for case in first.failures}
+    seen = {case.test: [case] for case in first.failures if case.test not in excused}
     for _ in range(ROUNDS):
         verdicts = {test: decided(results, at_once) for test, results in seen.items()}
         waiting = [test for test, result in verdicts.items() if result is None]

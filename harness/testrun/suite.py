@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -110,6 +110,7 @@ class Suite:
         self._private = private
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
+        self._keeps = False
         shutil.rmtree(private, ignore_errors=True)
         private.mkdir(parents=True)
         # A cache in which all is the cache's, but the templates: they are many and used once.
@@ -122,6 +123,25 @@ class Suite:
         other = copy.copy(self)
         other._traced = files
         return other
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[Callable[[], Suite]]:
+        """For runs on one system, of which each takes the machines that one before has frozen:
+        gives a suite for each of those that are to be at once.
+        """
+
+        def another() -> Suite:
+            other = copy.copy(self)
+            other._keeps = True
+            return other
+
+        try:
+            yield another
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        shutil.rmtree(self._private / "templates", ignore_errors=True)
 
     def run(
         self,
@@ -158,7 +178,8 @@ class Suite:
         cut = stopped_early(log.read_text(errors="replace"))
         if status == INTERRUPTED and cut:
             status = FAILED
-        shutil.rmtree(self._private / "templates", ignore_errors=True)
+        if not self._keeps:
+            self._forget()
         with contextlib.suppress(OSError):
             shutil.rmtree(to / "tmp")
         cases: Sequence[CaseResult] = ()

@@ -53,7 +53,7 @@ def test_what_says_nothing_of_the_patch_starts_no_clock() -> None:
 
 
 def test_the_first_failure_that_counts_is_told_once() -> None:
-    told: list[str] = []
+    told: list[CaseResult] = []
     enough = Failures({"known"}, told.append, Clock())
     for case in (
         PASSED,
@@ -63,4 +63,4 @@ def test_the_first_failure_that_counts_is_told_once() -> None:
         failed("b"),
     ):
         enough(case)
-    assert told == ["a"]
+    assert told == [failed("a")]

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from harness.pytest_plugin.selection import read_selection
 from harness.testrun.result import CaseResult, SuiteResult
 from harness.testrun.suite import Enough, coverage_of
 
+PATIENCE = 10.0
 PATCH = Input("x.patch", "what it does", "A", "diff", ("mm/cma.c",))
 CHANGED = ChangedCode({"mm/cma.o": CodeChange(frozenset({"cma_alloc"}))})
 BOOT = Probe(
@@ -105,6 +107,9 @@ class World:
     require_coverage: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     done: list[str] = dataclasses.field(default_factory=list)
+    again_began: threading.Event = dataclasses.field(default_factory=threading.Event)
+    waits: bool = False
+    """The run of the patched system goes on until a failing test of it is run again."""
     selected: set[str] = dataclasses.field(default_factory=set)
     base_selected: list[set[str] | None] = dataclasses.field(default_factory=list)
 
@@ -156,7 +161,10 @@ class World:
             self.last = self.after.pop(0)
             if self.executed is not None:
                 self.executed.write(coverage_of(to))
-            return until(self.last, ends)
+            found = until(self.last, ends)
+            if self.waits:
+                assert self.again_began.wait(PATIENCE)
+            return found
         if to.name.startswith("patched-part-") and "again" not in to.name:
             assert select is not None
             out = {line[1:] for line in select.read_text().splitlines() if line[:1] == "!"}
@@ -168,6 +176,7 @@ class World:
             return run(self.look)
         if not again:
             return run(self.canary)
+        self.again_began.set()
         given = self.base_again if side == "base" else self.patched_again
         same = self.before if side == "base" else self.last
         return run(given.pop(0) if given else same)
@@ -876,6 +885,13 @@ class TestSuite:
     def test_infrastructure_that_goes_on_is_infrastructure(self, world: World) -> None:
         world.after = [{"a": "infrastructure"}]
         assert world.judge().decision is Decision.INFRASTRUCTURE
+
+    def test_the_first_failure_is_run_again_while_the_others_still_run(self, world: World) -> None:
+        world.before = {"a": "passed", "b": "passed"}
+        world.after = [{"a": "product", "b": "passed"}]
+        world.waits = True
+        assert kinds(world.judge()) == [FindingKind.TEST]
+        assert [step for step in world.done if "again" in step] == ["suite patched-again-1"]
 
     def test_a_crash_counts_at_once(self, world: World) -> None:
         world.after, world.patched_again = [{"a": "crash"}], [{"a": "passed"}] * 3

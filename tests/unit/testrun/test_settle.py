@@ -95,6 +95,13 @@ def test_once_enough_is_known_the_rest_stays_as_it_was() -> None:
     assert [c.verdict for c in run.cases] == ["product"] * 3
 
 
+def test_what_is_excused_is_neither_run_again_nor_enough() -> None:
+    runs = Runs(a="F", b="FF", c="FF")
+    run = runs.settled(enough=1, excused={"a"})
+    assert runs.asked == [["b", "c"]]
+    assert [c.verdict for c in run.cases] == ["product"] * 3
+
+
 def test_it_ends() -> None:
     runs = Runs(a="I" * 20)
     runs.settled()
