@@ -91,10 +91,22 @@ static void call_take(struct device *dev, const char *path, int index)
 	scnprintf(last_answer, sizeof(last_answer), "%d", ret);
 }
 
+static int init_by_name(struct device *dev, struct device_node *node, const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 10, 0)
+	return of_reserved_mem_device_init_by_name(dev, node, name);
+#else
+	/* 5.6 brought it. */
+	int index = of_property_match_string(node, "memory-region-names", name);
+
+	return of_reserved_mem_device_init_by_idx(dev, node, index);
+#endif
+}
+
 static void call_named(struct device *dev, const char *path, const char *name)
 {
 	struct device_node *node = of_find_node_by_path(path);
-	int ret = node ? of_reserved_mem_device_init_by_name(dev, node, name) : -ENOENT;
+	int ret = node ? init_by_name(dev, node, name) : -ENOENT;
 
 	of_node_put(node);
 	scnprintf(last_answer, sizeof(last_answer), "%d", ret);
