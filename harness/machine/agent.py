@@ -48,6 +48,14 @@ def _advance(frame: Frame) -> float:
     return (after - before) / 1e9
 
 
+def _printable(count: int) -> bytes:
+    """So many random bytes, six random bits each. Until the agent has set it up the line is a
+    terminal's, which stops all output at a ``^S``: then the agent never gets to say that it is
+    there.
+    """
+    return bytes(ord("0") + (byte & 0x3F) for byte in os.urandom(count))
+
+
 def _always() -> bool:
     """A guest that runs already takes what is sent."""
     return True
@@ -71,7 +79,7 @@ class AgentChannel(Channel):
         deadline = Deadline(timeout)
         start = len(self._line.stream)
         try:
-            frame = self._requests.open(nonce, os.urandom(FRESH), deadline, self._listening)
+            frame = self._requests.open(nonce, _printable(FRESH), deadline, self._listening)
         except pexpect.TIMEOUT:
             if OLDER in self._line.stream.bytes(start):
                 raise UserError(

@@ -681,7 +681,13 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	cfmakeraw(&mode);
-	tcsetattr(tty, TCSAFLUSH, &mode);	/* what came before was edited as a terminal's */
+	/*
+	 * What came before was edited as a terminal's. Nothing waits for what is still to be
+	 * echoed: after a ^S that never ends.
+	 */
+	tcflush(tty, TCIOFLUSH);
+	tcsetattr(tty, TCSANOW, &mode);
+	tcflush(tty, TCIFLUSH);
 	signal(SIGPIPE, SIG_IGN);
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {

@@ -181,21 +181,33 @@ static struct {
 	int pipe[2];
 } anon = { .pipe = { -1, -1 } };
 
-void do_anon(struct script *script, char **words)
+static void use_memory(char **words, int sharing)
 {
-	(void)script;
 	if (anon.map)
 		return answer_usage("there is one already: anon-free first");
 	if (!parse_u64(words[0], 16, &anon.nonce) || !parse_size(words[1], &anon.length) ||
 	    anon.length == 0 || anon.length % page_size())
-		return answer_usage("anon HEX LEN, whole pages");
-	anon.map = mmap(NULL, anon.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		return answer_usage("HEX LEN, whole pages");
+	anon.map = mmap(NULL, anon.length, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
 	if (anon.map == MAP_FAILED) {
 		anon.map = NULL;
 		return answer_errno();
 	}
 	pattern_fill(anon.map, anon.length, anon.nonce, 0);
 	answer("ok");
+}
+
+void do_anon(struct script *script, char **words)
+{
+	(void)script;
+	use_memory(words, MAP_PRIVATE);
+}
+
+/* The same in pages of a file that has no name: the kernel moves those in another way. */
+void do_anon_shared(struct script *script, char **words)
+{
+	(void)script;
+	use_memory(words, MAP_SHARED);
 }
 
 void do_anon_check(struct script *script, char **words)

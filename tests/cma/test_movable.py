@@ -93,9 +93,9 @@ def user(full: Guest) -> Iterator[AppScript]:
         yield app
 
 
-def use(app: AppScript, size: int = USED * MIB) -> None:
+def use(app: AppScript, size: int = USED * MIB, kind: str = "anon") -> None:
     """Fills ordinary memory with a pattern that ``anon-check`` knows."""
-    app.command(f"anon {random.SystemRandom().getrandbits(64):x} {size}")
+    app.command(f"{kind} {random.SystemRandom().getrandbits(64):x} {size}")
 
 
 def frames(guest: Guest, app: AppScript) -> set[int]:
@@ -211,9 +211,14 @@ class TestPinned:
         assert user.command(f"pin {block.start} {block.size}") == [str(len(pinned))]
         return block, pinned
 
+    @pytest.mark.parametrize("kind", ["anon", "anon-shared"])
     def test_the_whole_area_is_refused_and_nothing_is_leaked(
-        self, full: Guest, user: AppScript
+        self, full: Guest, user: AppScript, kind: str
     ) -> None:
+        """Pages of a file are taken off the kernel's lists before it finds that they stay."""
+        if kind != "anon":
+            user.command("anon-free")
+            use(user, kind=kind)
         _, pinned = self.pin(full, user)
         before = full.cma()
         with full.script() as app:

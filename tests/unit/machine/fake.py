@@ -34,6 +34,8 @@ class FakeAgent:
         self.served = 0
         self.repeats = False
         """Whether `answer` is asked for ``again`` too."""
+        self.greetings: list[bytes] = []
+        """What came with each ``hello``."""
         self._sent: dict[int, int] = {}
         self._answer = answer
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -51,6 +53,7 @@ class FakeAgent:
     def _take(self, frame: Frame) -> None:
         if frame.kind == "hello":
             self.nonce = frame.nonce
+            self.greetings.append(frame.payload)
         if frame.kind == "again" and not self.repeats:
             self.raw(self.frame(frame.seq, "missing" if frame.seq > self.served else "busy"))
             return

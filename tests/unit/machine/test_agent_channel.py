@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
+from harness.machine.channel import FRESH
 from harness.machine.errors import ConsoleError, GuestCrash, GuestFileError, GuestTimeout
 from harness.machine.frames import Frame
 from tests.unit.machine.fake import FakeAgent, bench
@@ -279,3 +280,13 @@ def test_a_damaged_line_never_gives_a_wrong_result(
 def test_a_guest_that_took_no_fresh_randomness_is_known(said: bytes, stirred: bool) -> None:
     with bench(lambda a, seq, kind, text: ends(a, seq), ready=said) as (b, _):
         assert b.channel.stirred == stirred
+
+
+def test_what_greets_the_agent_has_no_character_that_a_terminal_acts_on() -> None:
+    with bench(lambda *_: None) as (found, agent):
+        for number in range(20):
+            found.channel.open(f"{number:08x}", 10)
+    assert len(set(agent.greetings)) > 20
+    for greeting in agent.greetings:
+        assert len(greeting) == FRESH
+        assert all(0x20 <= byte < 0x7F for byte in greeting)
