@@ -205,9 +205,11 @@ def merge_command(shards: tuple[Path, ...], output: Path, partial: bool) -> int:
 @options.debug
 def prune_command(database: Path, older_than: float) -> int:
     """Remove the logs and transcripts of old nights. Their results stay in the database."""
-    if not database.is_file():
-        raise UserError(f"there is no database {database}")
-    removed = prune(database.absolute().parent, older_than * 86400, time.time())
+    with Database(database) as read:
+        nights = [str(row["id"]) for row in read.rows("SELECT id FROM nights ORDER BY id")]
+    # A name that no night can have leads elsewhere.
+    places = [database.parent / night for night in nights if _ID.fullmatch(night)]
+    removed = prune(places, older_than * 86400, time.time())
     for place in removed:
         _say(f"removed {place}")
     _say(f"the artifacts of {len(removed)} nights were removed")

@@ -11,7 +11,7 @@ import datetime
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, UserError
@@ -89,14 +89,14 @@ def set_aside(directory: Path, names: Sequence[str], remove: Sequence[str] = ())
     return to
 
 
-def prune(directory: Path, seconds: float, now: float) -> list[Path]:
-    """Removes our directories below `directory` that were last written so many seconds before
+def prune(places: Iterable[Path], seconds: float, now: float) -> list[Path]:
+    """Removes those of the directories that are ours and were last written so many seconds before
     `now` (since the epoch); which those were. Those that a process writes to are left.
     """
     removed = []
-    for marker in sorted(directory.glob(f"*/{MARKER}")):
-        place = marker.parent
-        if place.is_symlink() or now - _last_written(place) < seconds:
+    for place in places:
+        marker = place / MARKER
+        if not marker.is_file() or place.is_symlink() or now - _last_written(place) < seconds:
             continue
         with FileLock(marker) as lock:
             if lock.try_exclusive():

@@ -16,6 +16,7 @@ import pytest
 from harness.cli import app
 from harness.cli import nightly as cli
 from harness.errors import UserError
+from harness.host.output import MARKER
 from harness.host.project import ROOT
 from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
@@ -112,11 +113,32 @@ def test_the_list_is_printed_and_nothing_is_run(
     assert not (tmp_path / "db").exists()
 
 
+def test_prune_removes_what_its_own_nights_left_and_nothing_else(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run([*files, "--night", "n"]) == 0
+    places = [tmp_path / name for name in ("n", "gate")]
+    for place in places:
+        place.mkdir(exist_ok=True)
+        (place / MARKER).touch()
+        os.utime(place, (0, 0))
+    with Database(tmp_path / "db") as database, database.transaction() as connection:
+        connection.execute("INSERT INTO nights VALUES ('./gate', '', '', '', 1, 0, 0)")
+    # The night's lock is this process's own.
+    monkeypatch.setattr("harness.host.output.FileLock.try_exclusive", lambda lock: True)
+    words = ["nightly", "prune", "--database", str(tmp_path / "db"), "--older-than"]
+    assert app.main([*words, "1"]) == 0
+    assert [place.exists() for place in places] == [False, True]
+    (tmp_path / "no-db").touch()
+    assert app.main([*words, "1", "--database", str(tmp_path / "no-db")]) == 2
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["--matrix", "none.toml"],
         ["report", "--database", "none"],
+        ["prune", "--older-than", "1", "--database", "none"],
         ["merge", "none", "-o", "all"],
         ["--durations", "none"],
     ],

@@ -140,8 +140,9 @@ def test_old_ones_are_removed_on_request_and_nobody_else_s(tmp_path: Path) -> No
     claim(tmp_path / "in-use")
     before = precious(tmp_path / "mine")
     later = time.time() + 1000
-    assert prune(tmp_path, 2000, later) == []
-    assert prune(tmp_path, 500, later) == [tmp_path / "old"]
+    places = [tmp_path / name for name in ("old", "in-use", "mine", "nowhere")]
+    assert prune(places, 2000, later) == []
+    assert prune(places, 500, later) == [tmp_path / "old"]
     assert (tmp_path / "in-use").is_dir()
     assert contents(tmp_path / "mine") == before
 
