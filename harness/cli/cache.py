@@ -55,7 +55,7 @@ def ls_command() -> int:
 @click.option(
     "--older-than",
     metavar="DAYS",
-    type=click.FloatRange(0, 1e6),
+    type=options.FloatRange(0, options.MANY),
     help=f"Not used for so many days (default: {PRUNE_DAYS:.0f}).",
 )
 @click.option("--all", "everything", is_flag=True, help="Everything.")

@@ -57,7 +57,7 @@ def certificates_command(directory: Path) -> int:
 @click.option(
     "--worker-timeout",
     metavar="SECONDS",
-    type=click.FloatRange(1),
+    type=options.FloatRange(1, options.MANY),
     help="A worker that was not heard of for so long is given up (default: 60).",
 )
 @options.debug

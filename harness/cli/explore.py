@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--minutes",
     metavar="N",
-    type=click.FloatRange(0.01),
+    type=options.FloatRange(0.01, options.MANY),
     default=5,
     show_default=True,
     help="How long to look.",
 )
-@click.option(
-    "--seed", metavar="S", type=click.IntRange(0), help="Of the sequences (it is printed)."
-)
+@click.option("--seed", metavar="S", type=options.SEED, help="Of the sequences (it is printed).")
 @click.option("--replay", metavar="FILE", type=options.PATH, help="Run the sequence of a file.")
 @click.option(
     "--processors",

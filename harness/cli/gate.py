@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.engine.choose import ClusterChoice
     from harness.gate.result import GateResult
 
-RATIO = click.FloatRange(min=1)
+RATIO = options.FloatRange(1, options.MANY)
 
 
 @click.command(epilog="Exit status: 0 accepted, 1 rejected, 2 cannot be judged, 3 infrastructure.")

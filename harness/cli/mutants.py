@@ -54,7 +54,7 @@ MAKE_JOBS = 2
 )
 @click.option("--only", metavar="GLOB", multiple=True, help="The mutants of these names.")
 @click.option("--sample", metavar="N", type=options.POSITIVE, help="N of them, at random.")
-@click.option("--seed", metavar="S", type=int, help="Of the sample (it is printed).")
+@click.option("--seed", metavar="S", type=options.SEED, help="Of the sample (it is printed).")
 @click.option(
     "--shard", metavar="I/N", type=options.Shard(), default=(1, 1), help="The I-th of N parts."
 )

@@ -198,7 +198,7 @@ def merge_command(shards: tuple[Path, ...], output: Path, partial: bool) -> int:
 @click.option(
     "--older-than",
     metavar="DAYS",
-    type=click.FloatRange(0, 1e6),
+    type=options.FloatRange(0, options.MANY),
     required=True,
     help="Nights that nothing was written to for so many days.",
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -22,10 +23,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 AREA = "BiscuitOS_cma"
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
-_SHARD = re.compile(r"(\d+)/(\d+)")
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 _CERTIFICATES = f"{__name__}.certificates"
 CACHE_URL = "HARNESS_CACHE_URL"
-POSITIVE = click.IntRange(min=1)
+POSITIVE = click.IntRange(1, 10**6)
+SEED = click.IntRange(0, 2**63)
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -63,6 +65,23 @@ class UserPath(click.ParamType[Path]):
 PATH = UserPath()
 OUTPUT = UserPath(pipe=True)
 """A file that is written."""
+
+
+class FloatRange(click.FloatRange):
+    """click's lets NaN through."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """A finite number."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return found
+
+
+MANY = 1e6
+"""The end of a range that needs none."""
 
 
 class PathOrWord(click.ParamType[str]):

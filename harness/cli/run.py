@@ -31,7 +31,7 @@ TIMEOUT = 300.0
 @click.option("--gdb", is_flag=True, help="Wait for gdb; no deadline ends meanwhile.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 86400),
+    type=options.FloatRange(1, 86400),
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",

@@ -34,6 +34,7 @@ class _Model(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
+        allow_inf_nan=False,
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
@@ -62,7 +63,9 @@ class Common(_Model):
     disk: str | None = Field(default=None, description="the root image, as a disk")
     module: str | None = Field(default=None, description="the driver")
     app: str | None = Field(default=None, description="the application")
-    jobs: Annotated[int, Field(ge=1)] | None = Field(default=None, description="how much at once")
+    jobs: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
+        default=None, description="how much at once"
+    )
     timeout: Annotated[float, Field(ge=1, le=86400)] | None = Field(
         default=None, description="seconds for all that a guest has to do", strict=False
     )
@@ -118,6 +121,8 @@ def read(path: Path) -> Settings:
         at = re.search(r"at line (\d+)", str(error))
         number = at[1] if at else str(text.count("\n") + 1)
         raise UserError(f"{path}:{number}: {error}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{path}: {error}") from error
     try:
         return Settings.model_validate(content)
     except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Option:
         return f"qemu_{self.name.replace('-', '_')}"
 
 
+_NUMBER = re.compile(r"[0-9]{1,6}")
 DEFAULT_KERNEL = "default"
 """In place of a version: the default one, or the next one that apt has."""
 VALUES = (
@@ -216,7 +218,7 @@ class Settings:
         if value("variant") and flag("unpatched"):
             raise UserError("--qemu-variant and --qemu-unpatched: give one of them")
         memory = value("memory")
-        if memory and (not memory.isdigit() or int(memory) not in RAM_MIB):
+        if memory and (not _NUMBER.fullmatch(memory) or int(memory) not in RAM_MIB):
             raise UserError(
                 f"--qemu-memory: {memory!r} is not a number of MiB"
                 f" from {RAM_MIB[0]} to {RAM_MIB[-1]}"
@@ -228,7 +230,7 @@ class Settings:
         if dts and value("dtb"):
             raise UserError("--qemu-dts and --qemu-dtb: give one of them")
         seconds = value("ktap-timeout")
-        if not seconds.isdecimal() or not int(seconds):
+        if not _NUMBER.fullmatch(seconds) or not int(seconds):
             raise UserError(f"--qemu-ktap-timeout: {seconds!r} is not a number of seconds")
         return cls(
             bool(config.getoption("--qemu")),

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from harness import __version__
 from harness.cli import app
 from harness.cli.app import COMMANDS, command
+from harness.cli.options import Shard
 from harness.cli.test import arguments
 from harness.host.project import ROOT
 from harness.host.tool import UNCONFINED, unconfined_allowed
@@ -60,6 +62,20 @@ def test_every_command_can_be_quiet(name: str, found: click.Command) -> None:
         return
     for leaf in leaves(found):
         assert any("--quiet" in parameter.opts for parameter in leaf.params), f"{name} {leaf.name}"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "1" + 30 * "0", 5000 * "9"])
+def test_no_number_is_without_an_end(value: str) -> None:
+    numbers = (click.types.IntParamType, click.types.FloatParamType)
+    kinds: list[click.ParamType[Any]] = [
+        p.type for _, found in subcommands() for leaf in leaves(found) for p in leaf.params
+    ]
+    asked: list[Any] = [kind for kind in kinds if isinstance(kind, (*numbers, Shard))]
+    assert len(asked) > 10
+    for kind in asked:
+        for text in (value, f"1/{value}"):
+            with pytest.raises(click.BadParameter):
+                kind.convert(text, None, None)
 
 
 def test_one_word_means_one_thing() -> None:

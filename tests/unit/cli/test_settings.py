@@ -110,6 +110,8 @@ def test_without_a_file_nothing_is_set(place: Path) -> None:
         ('config = "a"\n', 1, "config: "),
         ('kernel = "6.1"\narea = \n', 2, ""),
         ('kernel = "6.1\n', 1, ""),
+        ("[gate]\nboot-limit = inf\n", 2, "finite number"),
+        ("jobs = 10000000\n", 1, "jobs: "),
         ("zzz = 1\n", 1, "known are kernel, config"),
     ],
 )
@@ -119,6 +121,12 @@ def test_a_mistake_is_told_with_its_line(place: Path, text: str, line: int, said
         settings.read(place / "harness.toml")
     assert str(error.value).startswith(f"{place / 'harness.toml'}:{line}: ")
     assert said in str(error.value)
+
+
+def test_a_number_of_thousands_of_digits_is_told(place: Path) -> None:
+    write(place, f"jobs = {5000 * '9'}\n")
+    with pytest.raises(UserError, match=r"harness.toml: "):
+        settings.read(place / "harness.toml")
 
 
 def test_a_mistake_ends_any_command_with_2_and_no_help(

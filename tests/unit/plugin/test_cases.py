@@ -216,6 +216,8 @@ def test_each_command_is_a_test(project: pytest.Pytester) -> None:
     ("arguments", "said"),
     [
         (["--qemu-ktap", " "], "--qemu-ktap: the command is empty"),
+        (["--qemu-ktap-timeout", 400 * "9"], "*9' is not a number of seconds"),
+        (["--qemu-memory", "²"], "--qemu-memory: '²' is not a number of MiB*"),
         (["--qemu-ktap-timeout", "0"], "--qemu-ktap-timeout: '0' is not a number of seconds"),
     ],
 )
