@@ -27,6 +27,8 @@ from typing import IO, Any
 from harness.builders import archive
 from harness.builders.key import Say
 from harness.errors import HarnessError, UserError
+from harness.host.webaddress import TROUBLE, split
+from harness.plaintext import line
 
 ENVIRONMENT = "HARNESS_CACHE_URL"
 KEY = "HARNESS_CACHE_KEY"
@@ -89,8 +91,8 @@ class WebStore(Store):
                 if error.code in (403, 404, 410):
                     raise NoFile(f"{address}: {error.code}") from error
                 raise HarnessError(f"{address}: {error.code} {error.reason}") from error
-        except (OSError, ValueError) as error:
-            raise HarnessError(f"{address} cannot be read: {error}") from error
+        except TROUBLE as error:
+            raise HarnessError(f"{address} cannot be read: {line(str(error), 200)}") from error
 
     def put(self, name: str, file: Path) -> None:
         """Nothing: whoever runs the server fills it."""
@@ -100,13 +102,11 @@ class FsspecStore(Store):
     """Whatever fsspec knows: ``s3://bucket/prefix``."""
 
     def __init__(self, url: str) -> None:
+        """Raises whatever its file system does."""
         super().__init__(Path())
-        try:
-            import fsspec
+        import fsspec
 
-            self._files, self._place = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{ENVIRONMENT}={url} cannot be used: {error}") from error
+        self._files, self._place = fsspec.core.url_to_fs(url)
 
     def get(self, name: str, to: IO[bytes]) -> None:
         """See `Store`."""
@@ -128,17 +128,24 @@ class FsspecStore(Store):
             raise HarnessError(f"{self._place}/{name}: {error}") from error
 
 
-def store_of(url: str) -> Store:
-    """The store at an address. Raises `UserError` for one that cannot be used."""
-    parts = urllib.parse.urlsplit(url)
+def store_of(url: str, what: str = ENVIRONMENT) -> Store:
+    """The store at an address, which `what` named. Raises `UserError` for one that cannot be used,
+    `HarnessError` for one that is away.
+    """
+    parts = split(url if "://" in url else "", what)
     if parts.scheme in ("http", "https"):
         return WebStore(url)
     if parts.scheme in ("", "file"):
         path = Path(urllib.parse.unquote(parts.path) if parts.scheme else url).expanduser()
         if not path.is_absolute():
-            raise UserError(f"{ENVIRONMENT}={url}: name an absolute path")
+            raise UserError(f"{what} {url}: name an absolute path")
         return Store(path)
-    return FsspecStore(url)
+    try:
+        return FsspecStore(parts.scheme + url[len(parts.scheme) :])
+    except OSError as error:
+        raise HarnessError(f"{what} {url}: {error}") from error
+    except Exception as error:  # each file system has errors of its own
+        raise UserError(f"{what} {url} cannot be used: {error}") from error
 
 
 class Tier:

@@ -52,14 +52,14 @@ class Formats:
         for path, heads in files:
             if path is not None:
                 check_file(path, heads)
-        for url, name in (
-            (self.kcidb_submit, KCIDB_TOKEN),
-            (self.patchwork_post, PATCHWORK_TOKEN),
+        for url, option, name in (
+            (self.kcidb_submit, "--kcidb-submit", KCIDB_TOKEN),
+            (self.patchwork_post, "--patchwork-post", PATCHWORK_TOKEN),
         ):
             if url and not os.environ.get(name):
-                raise UserError(f"{url}: put the token into the environment, as {name}")
+                raise UserError(f"{option} {url}: put the token into the environment, as {name}")
             if url:
-                kcidb.check_submission(url, os.environ[name])
+                kcidb.check_submission(url, os.environ[name], option)
 
     def write(
         self,

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import re
-import urllib.parse
 
 from harness.errors import UserError
+from harness.host.webaddress import loopback, split
 
 INSTALL = "pip install distributed fsspec"
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,3})")
@@ -27,17 +26,17 @@ def local_workers(address: str) -> int | None:
 
 
 def check_address(address: str, what: str = "--cluster") -> str:
-    """The address. Raises `UserError` for one that is none, and for one that is neither encrypted
-    nor this machine's own: whoever reaches a scheduler runs what he likes on its workers.
+    """The address, its protocol in small letters. Raises `UserError` for one that is none, and for
+    one that is neither encrypted nor this machine's own: whoever reaches a scheduler runs what he
+    likes on its workers.
     """
     if local_workers(address) is not None:
         return address
-    parts = urllib.parse.urlsplit(address)
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in ("tls", "tcp") or not parts.hostname or port is None:
+        parts = split(address, what)
+    except UserError:
+        parts = split("", what)
+    if parts.scheme not in ("tls", "tcp") or not parts.hostname or parts.port is None:
         raise UserError(f"{what} {address}: expected tls://HOST:PORT or local:N (N workers here)")
     if parts.scheme == "tcp" and not loopback(parts.hostname):
         raise UserError(
@@ -45,14 +44,4 @@ def check_address(address: str, what: str = "--cluster") -> str:
             " reaches a scheduler can run anything on its workers; make certificates with"
             " `harness cluster certificates DIR` and take tls://"
         )
-    return address
-
-
-def loopback(host: str) -> bool:
-    """Whether an address is one that only this machine reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts.scheme + address[len(parts.scheme) :]

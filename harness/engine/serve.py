@@ -37,7 +37,7 @@ def run_scheduler(
 
     `worker_seconds`: see `WORKER_SECONDS`. Raises `UserError`, `HarnessError`.
     """
-    check_address(address, "the scheduler's address")
+    address = check_address(address, "the scheduler's address")
     security = security_of(address, certificates)
     _prepare()
     return asyncio.run(_until_signal(lambda: _scheduler(address, security, say, worker_seconds)))
@@ -49,7 +49,7 @@ def run_worker(
     """Runs a worker for the scheduler at `address` until a signal; the exit status. Where there is
     no scheduler (yet, or any more), it tries again and again. Raises `UserError`.
     """
-    check_address(address, "the scheduler's address")
+    address = check_address(address, "the scheduler's address")
     security = security_of(address, certificates)
     _prepare()
     given = {

@@ -7,20 +7,20 @@ same report.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
-import ipaddress
 import json
 import re
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness import board
 from harness.errors import HarnessError, UserError, Verdict
+from harness.host.webaddress import TROUBLE, loopback, split
 from harness.plaintext import clean, line
 from harness.testrun.result import CaseResult
 
@@ -197,28 +197,36 @@ def submit(data: Mapping[str, Any], url: str, token: str, scheme: str = "Bearer"
     does not take it.
     """
     check_submission(url, token)
+    # A proxy for http would read the token.
+    proxies = [urllib.request.ProxyHandler({})] if split(url, "").scheme == "http" else []
     headers = {"Authorization": f"{scheme} {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(data).encode(), headers, method="POST")
     try:
-        opener = urllib.request.build_opener(_NoRedirect)
+        opener = urllib.request.build_opener(_NoRedirect, *proxies)
         with opener.open(request, timeout=TIMEOUT) as answer:
             said: bytes = answer.read(EXCERPT)
             return clean(said.decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         with error:
-            why = clean(error.read(EXCERPT).decode("utf-8", "replace")).strip()
+            why = error.reason
+            with contextlib.suppress(*TROUBLE):
+                why = clean(error.read(EXCERPT).decode("utf-8", "replace")).strip()
         raise HarnessError(f"{url} does not take the report: {error.code} {why}") from error
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"{url} cannot be reached: {error}") from error
+    except TROUBLE as error:
+        raise HarnessError(f"{url} cannot be reached: {line(str(error), 200)}") from error
 
 
-def check_submission(url: str, token: str) -> None:
-    """Raises `UserError` for an address to which no token should go, and for what is no token."""
-    place = urllib.parse.urlsplit(url)
-    if place.scheme != "https" and not (place.scheme == "http" and _loopback(place.hostname)):
-        raise UserError(f"{url}: the token is only sent over https (or to this machine itself)")
-    if not token or not token.isprintable():
-        raise UserError("the token is empty, or is not one line of text")
+def check_submission(url: str, token: str, what: str = "") -> None:
+    """Raises `UserError` for an address to which no token should go, and for what is no token.
+    `what` is the option that named it.
+    """
+    place = split(url, what)
+    if place.scheme != "https" and not (place.scheme == "http" and loopback(place.hostname or "")):
+        raise UserError(
+            f"{what} {url}: the token is only sent over https (or to this machine itself)".lstrip()
+        )
+    if not token or not (token.isprintable() and token.isascii()):
+        raise UserError("the token is empty, or is not one line of ASCII text")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -226,15 +234,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_request: Any) -> None:
         """None: the answer is an error."""
-
-
-def _loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def patchwork_check(state: str, reason: str, context: str, url: str = "") -> dict[str, str]:

@@ -203,7 +203,26 @@ def test_a_server_that_is_away_is_said_and_costs_only_the_build(
     assert "cannot be read" in "\n".join(one.said)
 
 
-@pytest.mark.parametrize("url", ["relative/path", "nonsense://x/y"])
+def test_a_server_that_breaks_off_is_said_and_costs_only_the_build(
+    web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(handler: http.server.SimpleHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "do_GET", cut_off)
+    monkeypatch.setenv(ENVIRONMENT, web.replace("http", "HTTP"))
+    one = Machine(tmp_path / "one")
+    one.get()
+    assert one.built == 1
+    assert "IncompleteRead" in "\n".join(one.said)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["relative/path", "file://relative", "nonsense://x/y", "http://", "http://[::1", "http://h:x/"],
+)
 def test_an_address_that_cannot_be_used_is_the_user_s_mistake(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

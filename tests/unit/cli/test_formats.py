@@ -125,6 +125,37 @@ def test_what_cannot_be_sent_is_told_before_the_work(
         formats.check()
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://[::1/", "it is no address"),
+        ("https://h:99999/", "it is no address"),
+        ("https:///path", "name a host"),
+        ("https://a b/", "a space or a control character"),
+        ("https://bücher.example.org/", "in ASCII"),
+        (f"https://{64 * 'a'}.org/", "it is no address"),
+        ("http://h/", "only sent over https"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--kcidb-submit", "--patchwork-post", "--cache-url"])
+def test_what_is_no_address_is_told_with_its_option_before_the_work(
+    option: str,
+    url: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(KCIDB_TOKEN, "word")
+    monkeypatch.setenv(PATCHWORK_TOKEN, "word")
+    if option == "--cache-url" and "https" in said:
+        return
+    assert app.main(["gate", option, url, str(tmp_path / "a.patch")]) == 2
+    error = capsys.readouterr().err
+    assert f"{option} {url}: " in error
+    assert said in error
+
+
 def test_somebody_s_file_is_not_written_over(tmp_path: Path) -> None:
     mine = tmp_path / "package.json"
     mine.write_text('{"name": "mine"}')

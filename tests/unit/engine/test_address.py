@@ -23,6 +23,7 @@ from harness.errors import UserError
 )
 def test_addresses_that_are_taken(address: str) -> None:
     assert check_address(address) == address
+    assert check_address(address.replace("t", "T", 1)) == address
     assert local_workers(address) is None
 
 
@@ -33,7 +34,18 @@ def test_what_is_open_to_others_without_encryption_is_refused(address: str) -> N
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host", "host:1", "tls://host", "tls://:1", "tls://h:x", "local:0", "ucx://h:1"]
+    "address",
+    [
+        "",
+        "host",
+        "host:1",
+        "tls://host",
+        "tls://:1",
+        "tls://h:x",
+        "tls://[::1",
+        "local:0",
+        "ucx://h:1",
+    ],
 )
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UserError, match="expected tls"):

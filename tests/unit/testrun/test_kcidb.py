@@ -133,6 +133,14 @@ class Server(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append((self.headers["Authorization"], data))
+        if self.path == "/cut-off":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            return
+        if self.path == "/nonsense":
+            self.wfile.write(b"\x1b[31mnonsense\r\n")
+            return
         if self.path == "/elsewhere":
             self.send_response(302)
             self.send_header("Location", "/submit")
@@ -179,8 +187,26 @@ def test_a_redirect_does_not_get_the_token(server: str) -> None:
 def test_a_token_goes_nowhere_else(url: str) -> None:
     with pytest.raises(UserError, match="only sent over https"):
         submit({}, url, "word")
-    with pytest.raises(UserError, match="one line"):
-        submit({}, "http://127.0.0.1:1/", "a\nb")
+    for token in ("", "a\nb", "ä", "\u20ac"):
+        with pytest.raises(UserError, match="one line"):
+            submit({}, "http://127.0.0.1:1/", token)
+
+
+def test_no_proxy_reads_a_token(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(HarnessError, match="cannot be reached"):
+        submit({}, "http://127.0.0.1:1/submit", "word")
+    assert not Server.seen
+    assert submit({}, f"{server.replace('http', 'HTTP')}/submit", "word") == "ok\n"
+
+
+@pytest.mark.parametrize("path", ["cut-off", "nonsense"])
+def test_a_server_that_breaks_off_is_said_in_a_line(server: str, path: str) -> None:
+    with pytest.raises(HarnessError, match=f"{path} cannot be reached: ") as raised:
+        submit({}, f"{server}/{path}", "word")
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_server_that_is_not_there_is_said(server: str) -> None:
