@@ -148,6 +148,8 @@ def command(
 
         if words or commits or staged or config:
             raise click.UsageError("--queue DIR: its files are what is judged; name nothing else")
+        if warm:
+            raise click.UsageError("--warm goes without --queue, which finds that out itself")
         more = options.words_of({**settings, "variant": variant})
         return judge_queue(
             queue, cluster, at_once, kernel, jobs, more, whole, select, output, as_json

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.builders.kernel_source import DEFAULT
+from harness.builders.repository import Repository
 from harness.cli import formats
 from harness.cli.options import CORES
 from harness.engine.buildjob import build_here
@@ -47,6 +48,11 @@ def judge_queue(
     files = queue.files_of(directory)
     if isinstance(kernel, Path) and not kernel.is_dir():
         raise UserError(f"--kernel {kernel}: a version or a kernel tree is needed here")
+    if kernel is None and Repository.find(Path.cwd()) is not None:
+        raise UserError(
+            "--queue in the git tree of a kernel: name what the patches are for, --kernel 6.1 (as"
+            " elsewhere) or --kernel DIR (the tree)"
+        )
     if select is not None and not select.is_file():
         raise UserError(f"--select {select}: there is no such file")
     others = formats.chosen()

@@ -86,7 +86,7 @@ def read(paths: Sequence[Path]) -> list[Input]:
 
 def _read_file(path: Path, notes: list[str], *, alone: bool) -> list[Input]:
     name = "standard input" if str(path) == "-" else path.name
-    data = _unpacked(_bytes(path, name), name)
+    data = _unpacked(content(path, name), name)
     # git am passes over these too
     data = re.sub(rb"\A(?:[ \t\r]*\n)+", b"", data.removeprefix(_BOM))
     if not data.strip():
@@ -114,8 +114,8 @@ def _read_file(path: Path, notes: list[str], *, alone: bool) -> list[Input]:
     ]
 
 
-def _bytes(path: Path, name: str) -> bytes:
-    """What a file holds, or the standard input. Raises `UserError`."""
+def content(path: Path, name: str) -> bytes:
+    """What a file holds, or the standard input, as it is. Raises `UserError`."""
     try:
         if str(path) == "-":
             data = sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -201,8 +201,9 @@ def one_patch(name: str, subject: str, author: str, text: str) -> Input:
 
 def git(directory: Path, *words: str) -> bytes:
     """Runs git in a repository and returns what it says. Raises `UserError` with its reason."""
-    # A repository that somebody gives must not run programs of its own here.
-    options = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    # A repository that somebody gives may be another user's, and must not run programs of its own.
+    options = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
+    options += ["-c", "core.hooksPath=/dev/null"]
     status, output, errors = capture(["git", *options, "-C", directory, *words])
     if status != 0:
         raise UserError(f"git {words[0]} in {directory}: {errors.strip() or status}")

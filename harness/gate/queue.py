@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from harness.engine.batch import Item, run_batch
 from harness.engine.task import GUESTS, HERE, PYTHON, Done, Engine, Task
 from harness.engine.watch import Watch
 from harness.errors import UserError
+from harness.gate.inputs import content
 from harness.gate.result import Decision
 from harness.gate.warm import KEPT
 from harness.testrun.result import CaseResult
@@ -54,11 +56,13 @@ class QueueSettings:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """The files of a queue, by name. Raises `UserError` where there are none."""
+    """The files of a queue, by name, also what cannot be read: `judge_all` tells that. Raises
+    `UserError` where there are none.
+    """
     try:
-        found = sorted(
-            path for path in directory.iterdir() if path.is_file() and path.name[0] != "."
-        )
+        found = sorted(path for path in directory.iterdir() if path.name[0] != ".")
+        # Path.is_dir raises where it may not look.
+        found = [path for path in found if not os.path.isdir(path)]  # noqa: PTH112
     except OSError as error:
         raise UserError(f"--queue {directory}: {error.strerror}") from error
     if not found:
@@ -79,10 +83,21 @@ def judge_all(
     `kernel` is what has to be built. What infrastructure left undecided is run once more. What the
     tests execute on the base is found out by one task, before the others.
     """
+    given: dict[tuple[str, str], bytes] = {}
+    for path, name in _named(files):
+        try:
+            given[path.name, name] = content(path, path.name)
+        except UserError as error:
+            yield Judged(path.name, Decision.NOT_JUDGED, str(error), place / name)
+    if not given:
+        return
     known: dict[str, bytes] = {}
     if settings.select is None and not settings.whole:
         known = _warm(engine, kernel, settings, place, watch)
-    items = [_item(path, name, kernel, settings, place, known) for path, name in _named(files)]
+    items = [
+        _item(title, name, data, kernel, settings, place, known)
+        for (title, name), data in given.items()
+    ]
 
     def again(item: Item[str], done: Done) -> Item[str] | None:
         return item if _read(item, done).decision is Decision.INFRASTRUCTURE else None
@@ -120,21 +135,22 @@ def _warm(
 
 
 def _item(
-    path: Path,
+    title: str,
     name: str,
+    data: bytes,
     kernel: str,
     settings: QueueSettings,
     place: Path,
     known: Mapping[str, bytes],
 ) -> Item[str]:
-    files = {f"{_GIVEN}/{name}": path.read_bytes(), **known}
+    files = {f"{_GIVEN}/{name}": data, **known}
     argv = [*_gate(settings), f"{HERE}/{_GIVEN}/{name}", "--output", HERE]
     argv += ["--baselines", f"{HERE}/{_GIVEN}/{KEPT}"] if known else []
     argv += ["--whole"] if settings.whole else []
     if settings.select is not None:
         files[f"{_GIVEN}/select"] = settings.select.read_bytes()
         argv += ["--select", f"{HERE}/{_GIVEN}/select"]
-    return Item(path.name, _task(path.name, argv, files, kernel, settings), place / name)
+    return Item(title, _task(title, argv, files, kernel, settings), place / name)
 
 
 def _gate(settings: QueueSettings) -> list[str]:

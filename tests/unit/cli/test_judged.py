@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.builders.own_tree import CommitTree
+from harness.cli import app
 from harness.cli.judged import Asked
 from harness.errors import UserError
 from tests.unit.builders.kernel_repository import commit, make, write
@@ -38,6 +39,15 @@ def test_without_a_word_it_is_what_is_not_committed(tree: Path) -> None:
     assert judged(kernel=tree) == (head, "what is not committed")
     with pytest.raises(UserError, match="nothing is staged"):
         judged(staged=True)
+
+
+def test_a_queue_in_a_kernel_s_tree_needs_the_kernel_s_name(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "a.patch").write_text(PATCH)
+    assert app.main(["gate", "--queue", str(tmp_path / "queue")]) == 2
+    assert "--kernel DIR" in capsys.readouterr().err
 
 
 def test_a_file_is_a_patch_and_all_else_is_a_commit(tree: Path, tmp_path: Path) -> None:

@@ -89,6 +89,21 @@ def test_a_queue_of_patches(engine: Engine, tmp_path: Path) -> None:
     assert names == [f"{number} a.patch" for number in range(5)]
 
 
+def test_what_cannot_be_read_is_its_own_patch_s_trouble(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "good.patch").write_text("accepted")
+    (tmp_path / "memory.patch").symlink_to("/proc/self/mem")
+    (tmp_path / "dangling.patch").symlink_to("nowhere")
+    settings = QueueSettings("6.12", whole=True)
+    files = queue.files_of(tmp_path)
+    given = Stubbed(engine, GATE), files, "6.12", settings, tmp_path / "out", Silent()
+    judged = {one.name: one for one in queue.judge_all(*given)}
+    assert judged["good.patch"].decision is Decision.ACCEPTED
+    for name in ("memory.patch", "dangling.patch"):
+        assert judged[name].decision is Decision.NOT_JUDGED
+        assert "cannot read" in judged[name].reason
+    assert queue.exit_status(list(judged.values())) == 2
+
+
 @pytest.mark.parametrize(
     "settings",
     [

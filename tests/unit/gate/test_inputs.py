@@ -15,6 +15,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.gate.inputs import commit_of, commits, read
+from harness.host import process
 
 DIFF = "diff --git a/mm/cma.c b/mm/cma.c\n--- a/mm/cma.c\n+++ b/mm/cma.c\n@@ -1 +1 @@\n-a\n+ä = b\n"
 
@@ -141,6 +142,12 @@ def test_a_range_is_its_commits_in_their_order(repository: Path) -> None:
 def test_a_range_that_is_none_is_said(repository: Path, span: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         commits(repository, span)
+
+
+def test_a_range_of_another_user_s_tree(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = process.clean_environment() | {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    monkeypatch.setattr(process, "clean_environment", lambda: given)
+    assert len(commits(repository, "HEAD~1..HEAD")[1]) == 1
 
 
 def test_a_directory_that_is_no_repository_is_said() -> None:
