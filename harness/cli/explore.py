@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 @options.output("Where sequences that were found go (default: artifacts/explore).")
 @options.as_json("Print the figures as JSON.")
 @options.debug
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     minutes: float,
     seed: int | None,
     replay: Path | None,
@@ -70,12 +73,17 @@ def command(
     from harness.host.programs import check_installed
     from harness.host.project import ARTIFACTS
 
+    if replay is not None:
+        typed = click.core.ParameterSource.COMMANDLINE
+        for name in ("minutes", "seed", "jobs", "cluster"):
+            if context.get_parameter_source(name) is typed:
+                raise click.UsageError(f"--{name} goes without --replay, which runs one sequence")
     found = None if replay is None else read(replay)
     check_installed()
     place = (output or ARTIFACTS / "explore").absolute()
     claim(place, shared=True)
     if found is not None:
-        return _replay(_explorer(chosen(system), processors, place), found)
+        return _replay(_explorer(chosen(system), processors, place), found.operations, as_json)
     seed = random.randrange(1 << 16) if seed is None else seed
     if jobs > 1 or cluster.address:
         from harness.cli.explore_jobs import explore_jobs
@@ -83,7 +91,7 @@ def command(
         if not cluster.address:
             chosen(system)  # built once, before several look for it
         system = {"processors": processors, **system}
-        return explore_jobs(jobs, minutes, seed, place, system, cluster)
+        return explore_jobs(jobs, minutes, seed, place, system, cluster, as_json)
     return _look(_explorer(chosen(system), processors, place), minutes * 60, seed, place, as_json)
 
 
@@ -102,9 +110,20 @@ def _explorer(system: Any, processors: int, place: Path) -> Any:
     return Explorer(store, setup, machines, say)
 
 
-def _replay(explorer: Any, found: Any) -> int:
-    explorer.run(found.operations)
-    print(f"no difference in {len(found.operations)} operations")
+def _replay(explorer: Any, operations: Any, as_json: bool) -> int:
+    from harness.errors import HarnessError, Verdict
+
+    figures = {"length": len(operations)}
+    try:
+        explorer.run(operations)
+    except HarnessError as error:
+        if as_json and error.verdict is not Verdict.INFRASTRUCTURE:
+            print(json.dumps(figures | {"difference": str(error)}, indent=2))
+        raise
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        print(f"no difference in {len(operations)} operations")
     return 0
 
 

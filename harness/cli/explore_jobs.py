@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,25 +34,37 @@ def explore_jobs(
     place: Path,
     system: Mapping[str, Any],
     cluster: ClusterChoice,
+    as_json: bool = False,
 ) -> int:
-    """Runs so many processes; the worst of their exit statuses."""
+    """Runs so many processes; the worst of their exit statuses. `as_json`: standard output is a
+    list of the processes' figures.
+    """
     place.mkdir(parents=True, exist_ok=True)
-    statuses = []
-    items = [_item(seed + SEEDS * n, minutes, place, system) for n in range(jobs)]
-    with open_engine(cluster, jobs) as engine, watching(engine, jobs) as watch:
+    statuses, figures = [], []
+    items = [_item(seed + SEEDS * n, minutes, place, system, as_json) for n in range(jobs)]
+    lines = sys.stderr if as_json else sys.stdout
+    with open_engine(cluster, jobs) as engine, watching(engine, jobs, lines) as watch:
         for item, done in run_batch(engine, items, watch):
             status = INFRASTRUCTURE if done.trouble or done.status < 0 else done.status
             statuses.append(status)
             watch.done(status != 0)
-            watch.say(f"{item.task.name}: {_said(done)}")
+            said = _said(done)
+            figures.append({"seed": item.subject, "status": status, **_figures(said)})
+            watch.say(f"{item.task.name}: {f'exit status {status}' if as_json else said}")
             for kept in _kept(done.directory, place):
+                figures[-1]["found"] = str(kept)
                 watch.say(f"again: harness explore --replay {kept}")
+    if as_json:
+        print(json.dumps(figures, indent=2))
     return next((status for status in (1, 2, 3) if status in statuses), max(statuses))
 
 
-def _item(seed: int, minutes: float, place: Path, system: Mapping[str, Any]) -> Item[int]:
+def _item(
+    seed: int, minutes: float, place: Path, system: Mapping[str, Any], as_json: bool
+) -> Item[int]:
     argv = [PYTHON, "-m", "harness", "explore", "--jobs", "1", "--minutes", str(minutes)]
     argv += ["--seed", str(seed), "--output", HERE, *words_of(system)]
+    argv += ["--json", "--quiet"] if as_json else []
     known = {
         str(path.relative_to(place)): path.read_bytes()
         for path in sorted((place / EXAMPLES).rglob("*"))
@@ -65,7 +80,7 @@ def _item(seed: int, minutes: float, place: Path, system: Mapping[str, Any]) -> 
         files=known,
         kernels=(kernel,) if ours else (),
         variants=False,
-        dropped=("machines",),
+        dropped=("machines", "hypothesis"),
     )
     return Item(seed, task, place / "jobs" / str(seed))
 
@@ -74,6 +89,13 @@ def _said(done: Done) -> str:
     if done.trouble:
         return done.trouble
     return (done.directory / LOG).read_text(errors="replace").strip()
+
+
+def _figures(said: str) -> dict[str, Any]:
+    """What a process printed as JSON, or else its words."""
+    with contextlib.suppress(ValueError):
+        return dict(json.loads(said))
+    return {"error": said}
 
 
 def _kept(directory: Path, place: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import queue
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from harness.engine.member import Member, Takes
 from harness.engine.pack import unpack
 from harness.engine.task import Done, State, Task
 from harness.errors import HarnessError
+from harness.plaintext import clean
 
 POLL_SECONDS = 0.5
 MEMBERS_SECONDS = 2.0
@@ -55,12 +57,15 @@ class DaskEngine:
     """See the module's text."""
 
     def __init__(
-        self, connection: Connection, patience: float = PATIENCE, say: Callable[[str], None] = print
+        self,
+        connection: Connection,
+        patience: float = PATIENCE,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         """Raises `HarnessError` where no worker can be used."""
         self._connection = connection
         self._patience = patience
-        self._say = say
+        self._say = say or _say
         self._run = secrets.token_hex(4)
         self._count = 0
         self._waiting: list[_Work] = []
@@ -283,6 +288,11 @@ class DaskEngine:
             self.cancel()
         finally:
             self._connection.close()
+
+
+def _say(text: str) -> None:
+    # Standard output may be one JSON document.
+    print(clean(text), file=sys.stderr, flush=True)
 
 
 def _why(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -22,6 +23,8 @@ from harness.explore.model import OPERATIONS, Operation
 
 STEPS = 40
 """Operations of one sequence, at most."""
+HOME = "hypothesis"
+"""Beside the database: what Hypothesis knows of our own code."""
 _BATCH = 50
 """Sequences between two looks at the clock."""
 _NUMBERS: dict[str, st.SearchStrategy[int]] = {
@@ -111,6 +114,9 @@ def explore(
 
     Raises `HarnessError` where the host is at fault.
     """
+    if database is not None:
+        # Else what it keeps besides lies where the user is.
+        set_hypothesis_home_dir(database.parent / HOME)
     failed: list[tuple[tuple[Operation, ...], HarnessError]] = []
     end = time.monotonic() + seconds
     batch = 0

@@ -99,6 +99,8 @@ def test_one_word_means_one_thing() -> None:
         (["gate", "--whole", "--select", "x", "y.patch"], "--whole and --select"),
         (["gate", "--whole", "--test", "x", "y.patch"], "--whole and --select, or --test"),
         (["gate", "--queue", "d", "--test", "x"], "--test goes with patches"),
+        (["explore", "--replay", "f", "--jobs", "2"], "--jobs goes without --replay"),
+        (["explore", "--replay", "f", "--cluster", "local:1"], "--cluster goes without --replay"),
         (["gate", "--queue", "d", "--warm"], "--warm goes without --queue"),
         (["run", "--kernel", "6.1", "--kernel", "6.12"], "more than once"),
         (["run", "--kernel", "/no/such/tree"], "neither a version"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from harness.cli import explore, explore_jobs
 from harness.cli.options import words_of
 from harness.engine.choose import ClusterChoice
+from harness.engine.member import Member
 from harness.engine.task import Engine
 from harness.gate import queue
 from harness.gate.bisect import BisectSettings, Mark
@@ -230,12 +233,15 @@ def test_a_night(engine: Engine, tmp_path: Path) -> None:
 
 
 EXPLORE = """
-import pathlib, sys
+import json, pathlib, sys
 words = sys.argv[1:]
 to = pathlib.Path(words[words.index("--output") + 1])
 seed = int(words[words.index("--seed") + 1])
 known = (to / "examples" / "before").read_text()
-print(f"seed {seed} {known}")
+if "--json" in words:
+    print(json.dumps({"seed": seed, "found": str(to)}) if seed == 1007 else "no room")
+else:
+    print(f"seed {seed} {known}")
 (to / "examples" / f"new-{seed}").write_text("new")
 if seed == 1007:
     (to / "found.json").write_text("{}")
@@ -264,6 +270,39 @@ def test_an_exploration(
     words = " ".join(stub.tasks[0].argv)
     assert words.endswith("--kernel 6.12 --area A")
     assert "--processors 2" in words
+
+
+def test_an_exploration_s_figures_are_one_json_document(
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stub = Stubbed(engine, EXPLORE)
+    monkeypatch.setattr(explore_jobs, "open_engine", lambda choice, jobs: stub)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "before").write_text("known before")
+    given = 2, 0.5, 7, tmp_path, {"area": "A"}, ClusterChoice(), True
+    assert explore_jobs.explore_jobs(*given) == 1
+    said = sorted(json.loads(capsys.readouterr().out), key=lambda one: one["seed"])
+    assert said == [
+        {"seed": 7, "status": 0, "error": "no room"},
+        {"seed": 1007, "status": 1, "found": str(tmp_path / "found.json")},
+    ]
+
+
+def test_a_cluster_s_troubles_leave_standard_output_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from harness.engine.dask import DaskEngine
+
+    members = [Member("a", "one", 1, 1, "other code"), Member("b", "two", 1, 1)]
+    connection: Any = SimpleNamespace(lost=False, members=lambda: members, close=lambda: None)
+    with DaskEngine(connection):
+        pass
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "worker one " in said.err
 
 
 @pytest.mark.parametrize("more", [[], ["--config", "a", "--config", "b", "--memory", "256"]])

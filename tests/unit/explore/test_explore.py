@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import fdt
 import pytest
+from hypothesis import configuration
 
+from harness.cli.explore import _replay
 from harness.errors import HarnessError, JudgementError, UserError
 from harness.explore.campaign import explore, minimised
 from harness.explore.guests import HOST, OPENERS, guarded
@@ -50,6 +53,26 @@ def answers(*operations: tuple[object, ...]) -> list[tuple[str, str] | None]:
         step = made.apply(Operation(str(name), tuple(int(str(n)) for n in numbers)))
         found.append((step.command, step.expected) if step else None)
     return found
+
+
+def test_a_replay_s_figures_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def differs(_operations: object) -> None:
+        raise JudgementError("two areas")
+
+    sequence = (Operation("check", ()),)
+    assert _replay(SimpleNamespace(run=lambda operations: None), sequence, True) == 0
+    assert json.loads(capsys.readouterr().out) == {"length": 1}
+    with pytest.raises(JudgementError):
+        _replay(SimpleNamespace(run=differs), sequence, True)
+    assert json.loads(capsys.readouterr().out) == {"length": 1, "difference": "two areas"}
+
+
+def test_nothing_is_written_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "__hypothesis_home_directory", None)
+    explore(lambda sequence: None, 0, 1, tmp_path / "examples", examples=3, steps=3)
+    assert configuration.storage_directory("x").path.is_relative_to(tmp_path)
 
 
 def test_first_fit_with_the_driver_s_alignment() -> None:
