@@ -35,6 +35,7 @@ from harness.errors import UserError
 from harness.host.files import sync
 from harness.host.integrity import damage
 from harness.host.locking import FileLock
+from harness.host.userpath import expanded
 
 ENVIRONMENT = "HARNESS_CACHE"
 COMPILED = "pycache"
@@ -77,10 +78,13 @@ def cache_root() -> Path:
     """Where the cache is: ``$HARNESS_CACHE``, else in the user's cache. It need not exist."""
     override = os.environ.get(ENVIRONMENT)
     if override:
-        return Path(override).expanduser().absolute()
+        return expanded(override).absolute()
     import platformdirs
 
-    return platformdirs.user_cache_path("vexpress-cma-harness")
+    try:
+        return platformdirs.user_cache_path("vexpress-cma-harness")
+    except RuntimeError:
+        raise UserError(f"no home is known for the cache: set HOME, or {ENVIRONMENT}") from None
 
 
 @dataclasses.dataclass(frozen=True)

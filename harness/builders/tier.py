@@ -27,6 +27,7 @@ from typing import IO, Any
 from harness.builders import archive
 from harness.builders.key import Say
 from harness.errors import HarnessError, UserError
+from harness.host.userpath import expanded
 from harness.host.webaddress import TROUBLE, split
 from harness.plaintext import line
 
@@ -136,7 +137,7 @@ def store_of(url: str, what: str = ENVIRONMENT) -> Store:
     if parts.scheme in ("http", "https"):
         return WebStore(url)
     if parts.scheme in ("", "file"):
-        path = Path(urllib.parse.unquote(parts.path) if parts.scheme else url).expanduser()
+        path = expanded(urllib.parse.unquote(parts.path) if parts.scheme else url)
         if not path.is_absolute():
             raise UserError(f"{what} {url}: name an absolute path")
         return Store(path)
@@ -239,7 +240,7 @@ def tier_of_environment() -> Tier | None:
     secret = b""
     if named := os.environ.get(KEY, ""):
         try:
-            secret = Path(named).expanduser().read_bytes().strip()
+            secret = expanded(named).read_bytes().strip()
         except OSError as error:
             raise UserError(f"cannot read {KEY}={named}: {error.strerror}") from error
         if not secret:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.errors import UserError
+from harness.host.userpath import expanded
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -48,7 +49,7 @@ def _put(text: str) -> tuple[Path, str]:
     file, colon, path = text.rpartition(":")
     if not colon or not file or not path.startswith("/"):
         raise UserError(f"--put {text}: expected FILE:PATH, where PATH in the guest begins with /")
-    source = Path(file).expanduser().absolute()
+    source = expanded(file).absolute()
     if not source.is_file():
         raise UserError(f"--put {text}: there is no file {source}")
     if path.endswith("/"):
@@ -60,7 +61,7 @@ def _get(text: str) -> tuple[str, Path]:
     path, colon, file = text.partition(":")
     if not colon or not file or not path.startswith("/") or path.endswith("/"):
         raise UserError(f"--get {text}: expected PATH:FILE, where PATH in the guest begins with /")
-    target = Path(file).expanduser().absolute()
+    target = expanded(file).absolute()
     if target.is_dir():
         target /= path.rpartition("/")[2]
     if not target.parent.is_dir():

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 
 import click
 
 from harness.cli import options
 from harness.errors import UserError
+from harness.host.userpath import expanded
 
 
 @click.command(epilog="For a machine of its own: harness run --put FILE:PATH --get PATH:FILE.")
@@ -28,7 +28,7 @@ def command(source: str, target: str) -> int:
         raise UserError(f"cp {source} {target}: one of them is NAME:PATH, with a PATH from /")
     if here is not None:
         name, path = here
-        file = Path(source).expanduser()
+        file = expanded(source)
         try:
             data, mode = file.read_bytes(), stat.S_IMODE(file.stat().st_mode)
         except OSError as error:
@@ -37,7 +37,7 @@ def command(source: str, target: str) -> int:
         return 0
     assert there is not None
     name, path = there
-    to = Path(target).expanduser()
+    to = expanded(target)
     to = to / path.rpartition("/")[2] if to.is_dir() else to
     data = Held(name).get(path)
     try:

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from harness.board import DEFAULT_MEMORY, RAM_MIB
 from harness.host.progress import Quiet
-from harness.host.userpath import usable
+from harness.host.userpath import expanded, usable
 from harness.imageset.model import PARTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ class UserPath(click.ParamType[Path]):
         """Absolute, with ``~`` replaced. Raises `UserError` for what cannot be a path."""
         if str(value) == "-":
             return Path("-")
-        return usable(Path(value).expanduser().absolute(), pipe=self._pipe)
+        return usable(expanded(value).absolute(), pipe=self._pipe)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -92,7 +92,7 @@ class PathOrWord(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path with ``~`` replaced; all else as it is."""
         text = str(value)
-        return str(Path(text).expanduser()) if text.startswith("~") else text
+        return str(expanded(text)) if text.startswith("~") else text
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -115,7 +115,7 @@ class Kernel(click.ParamType[str | Path]):
         """A version as text, a directory or a file as path."""
         if isinstance(value, Path) or value == "newest" or _VERSION.fullmatch(value):
             return value  # type: ignore[no-any-return]
-        path = usable(Path(value).expanduser().absolute())
+        path = usable(expanded(value).absolute())
         if not path.exists():
             near = _VERSION.search(value)
             self.fail(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.board import RAM_MIB
 from harness.errors import UserError
+from harness.host.userpath import expanded
 from harness.imageset.model import PARTS
 
 NAME = "harness.toml"
@@ -167,13 +168,13 @@ def values(settings: Settings, path: Path, command: str) -> dict[str, Any]:
     base = path.parent
     for name in _PATHS:
         if found.get(name):
-            found[name] = str(base / Path(found[name]).expanduser())
+            found[name] = str(base / expanded(found[name]))
     if found.get("output"):
         found["output"] = str(Path(found["output"]) / command)
-    found["config"] = [str(base / Path(name).expanduser()) for name in found.get("config", [])]
+    found["config"] = [str(base / expanded(name)) for name in found.get("config", [])]
     kernel = found.get("kernel")
     if kernel and not _VERSION.fullmatch(kernel):
-        found["kernel"] = str(base / Path(kernel).expanduser())
+        found["kernel"] = str(base / expanded(kernel))
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 

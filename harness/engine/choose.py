@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.engine.address import check_address, require_dask
 from harness.engine.local import Build, LocalEngine
 from harness.engine.task import Engine
+from harness.host.userpath import expanded
 
 CERTIFICATES = "HARNESS_CLUSTER_CERTIFICATES"
 """In the environment: the directory that ``harness cluster certificates`` made."""
@@ -32,7 +33,7 @@ HERE_ONLY = ClusterChoice()
 def certificates_of(choice: ClusterChoice) -> Path | None:
     """The directory of certificates that was named, in the option or in the environment."""
     named = os.environ.get(CERTIFICATES)
-    return choice.certificates or (Path(named).expanduser().absolute() if named else None)
+    return choice.certificates or (expanded(named).absolute() if named else None)
 
 
 def open_engine(

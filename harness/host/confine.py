@@ -208,10 +208,16 @@ def directories(paths: Iterable[Path]) -> list[str]:
     return [word for path in paths for word in ("--perms", "0755", "--dir", str(path))]
 
 
+def _home() -> list[str]:
+    """The user's home directory, where he has one of his own (a daemon's may be the root)."""
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (Path's raises where there is none)
+    return [str(home)] if home.is_absolute() and home.resolve() != Path("/") else []
+
+
 def _bwrap(how: Confinement, program: Program, filter_fd: int | None) -> list[str]:
     argv = namespaces(how.uid)
     argv += [*system_mounts(), *proc_mounts(how.means is Means.NAMESPACES), "--dev", "/dev"]
-    empty = list(dict.fromkeys([*_EMPTY, str(Path.home())]))
+    empty = list(dict.fromkeys([*_EMPTY, *_home()]))
     for name in empty:
         argv += ["--tmpfs", name]
     given = (*program.readable, *program.writable)

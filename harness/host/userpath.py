@@ -10,6 +10,18 @@ from harness.errors import UserError
 from harness.plaintext import line
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` and ``~USER`` replaced. Raises `UserError` where nobody is called so, and
+    where this user has no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        who = Path(path).parts[0][1:]
+        why = f"there is no user {who} with a home" if who else "no home is known: set HOME"
+        raise UserError(f"{line(str(path), 300)}: {why}, or write the path whole") from None
+
+
 def usable(path: Path, *, pipe: bool = False) -> Path:
     """The path. Raises `UserError` for one that no command can take.
 

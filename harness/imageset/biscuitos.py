@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.board import DEFAULT_MEMORY, DISK_APPEND
 from harness.errors import UserError
+from harness.host.userpath import expanded
 from harness.imageset import kconfig
 from harness.imageset.features import Feature, of_config
 from harness.imageset.model import APP, ImageSet
@@ -211,7 +212,7 @@ def _read(path: Path) -> bytes:
 
 
 def _output_tree(directory: Path) -> Path:
-    directory = directory.expanduser().absolute()
+    directory = expanded(directory).absolute()
     if not directory.is_dir():
         raise UserError(f"{directory}: there is no such directory")
     _check_links(directory)

@@ -13,7 +13,7 @@ import pytest
 
 from harness.board import RAM_MIB
 from harness.errors import UserError
-from harness.host.userpath import usable
+from harness.host.userpath import expanded, usable
 from harness.imageset.linetable import TRACED
 from harness.imageset.model import PARTS
 
@@ -210,7 +210,7 @@ class Settings:
             on_line = config.getoption(f"--qemu-{name}") is not None
             # As pytest's own: what an ini-file names is beside it.
             start = Path.cwd() if on_line or not config.inipath else config.inipath.parent
-            path = usable(start / Path(value(name)).expanduser())
+            path = usable(start / expanded(value(name)))
             if not (path.is_dir() if kind == "directory" else path.is_file()):
                 raise UserError(f"--qemu-{name}: there is no {kind} {path}")
             return path

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.builders.cache import cache_root
+from harness.cli import app
 from harness.errors import UserError
-from harness.host.userpath import usable
+from harness.host import confine
+from harness.host.userpath import expanded, usable
 
 
 def pipe(place: Path) -> Path:
@@ -76,3 +79,38 @@ def test_a_link_to_nothing_and_what_the_shell_opens_are_taken(tmp_path: Path) ->
     finally:
         for end in ends:
             os.close(end)
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no entry in its passwd."""
+
+    def nobody(_uid: int) -> object:
+        raise KeyError
+
+    for name in ("HOME", "HARNESS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_it_is_asked_for_where_it_is_needed() -> None:
+    with pytest.raises(UserError, match=r"^~/x: no home is known: set HOME"):
+        expanded("~/x")
+    with pytest.raises(UserError, match="no home is known for the cache: set HOME, or HARNESS_"):
+        cache_root()
+    assert confine._home() == []
+    assert expanded("/x") == Path("/x")
+
+
+def test_a_home_that_is_the_root_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    assert confine._home() == []
+
+
+@pytest.mark.parametrize(
+    "words", ["parse-log ~nobody-here/x", "gate ~nobody-here/x", "run --kernel ~nobody-here/x"]
+)
+def test_a_user_that_there_is_not(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(words.split()) == 2
+    assert capsys.readouterr().err.startswith("error: ~nobody-here/x: there is no user nobody-here")
