@@ -57,7 +57,7 @@ def command(
     from harness.cli.systems import chosen, given, pristine, say
     from harness.errors import UserError
     from harness.guest.guest import Guest
-    from harness.guest.held import served
+    from harness.guest.held import check_images, free, served
     from harness.guest.terminal import join
     from harness.host.output import claim
     from harness.host.programs import check_installed
@@ -68,12 +68,16 @@ def command(
         raise UserError(
             "standard input is no terminal; to run one command in a guest: harness run -- COMMAND"
         )
+    if test is not None and name is not None:
+        raise click.UsageError("--name is for a pristine guest: not with --test")
+    if name is not None:
+        free(name)
     check_installed()
     place = (output or ARTIFACTS / "shell").absolute()
     claim(place)
     found = chosen(system) if image_set is None else given(image_set, system)
-    if test is not None and name is not None:
-        raise click.UsageError("--name is for a pristine guest: not with --test")
+    if name is not None:
+        check_images(found.images)
     if test is not None:
         return _held(found, test, place, "gdb" if gdb else "shell")
     Deadline.stopped = gdb

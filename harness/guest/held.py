@@ -21,6 +21,7 @@ from typing import Any
 from harness.errors import HarnessError, UserError
 from harness.guest.guest import Guest
 from harness.imageset.features import Feature
+from harness.imageset.model import ImageSet
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 _LONGEST = 107
@@ -34,12 +35,20 @@ class HeldError(HarnessError):
 
 
 def directory() -> Path:
-    """Where the sockets are. Raises `UserError` where another user has made it."""
+    """Where the sockets are. Raises `UserError` where another user has made it, and where it cannot
+    be made.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) if runtime else Path(tempfile.gettempdir())
     place = base / f"vexpress-cma-harness-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    status = place.lstat()
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        status = place.lstat()
+    except OSError as error:
+        raise UserError(
+            f"{place} cannot be made ({error.strerror}): name a directory of yours in"
+            " XDG_RUNTIME_DIR"
+        ) from error
     if place.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise UserError(f"{place} is not this user's alone: remove it, or set XDG_RUNTIME_DIR")
     return place
@@ -54,17 +63,26 @@ def _path(name: str) -> Path:
     return path
 
 
+def free(name: str) -> Path:
+    """The socket of a name. Raises `UserError` for what is no name, and one that is in use."""
+    path = _path(name)
+    if _answers(path):
+        raise UserError(f"there is a machine {name} already: leave it, or take another name")
+    return path
+
+
+def check_images(images: ImageSet) -> None:
+    """Raises `UserError` for guests with one serial line only: that is the user's terminal."""
+    if Feature.AGENT not in images.features:
+        raise UserError("--name needs our root image: another has no serial line besides yours")
+
+
 @contextlib.contextmanager
 def served(name: str, guest: Guest) -> Iterator[None]:
-    """Others reach the guest by this name for the block. Raises `UserError` where the name is in
-    use, and where the guest has one serial line only: that one is the user's terminal.
-    """
-    path = _path(name)
-    if Feature.AGENT not in guest.machine.config.images.features:
-        raise UserError("--name needs our root image: another has no serial line besides yours")
+    """Others reach the guest by this name for the block. Raises as `free` and `check_images`."""
+    path = free(name)
+    check_images(guest.machine.config.images)
     with socket.socket(socket.AF_UNIX) as server:
-        if _answers(path):
-            raise UserError(f"there is a machine {name} already: leave it, or take another name")
         path.unlink(missing_ok=True)
         server.bind(str(path))
         server.listen(8)

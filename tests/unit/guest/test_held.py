@@ -106,6 +106,41 @@ def test_a_name_is_one_machine_s_and_a_word(guest: FakeGuest) -> None:
     place.chmod(0o700)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--name", "../x"], "no name of a machine"),
+        (["--name", "one"], "a machine one already"),
+        (["--name", "two", "--test", "x"], "not with --test"),
+        (["--name", "two"], "needs our root image"),
+    ],
+)
+def test_a_shell_s_name_is_looked_at_before_its_guest_boots(
+    guest: FakeGuest,
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    system = SimpleNamespace(images=SimpleNamespace(features=()))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("harness.cli.systems.chosen", lambda options: system)
+    monkeypatch.setattr("harness.host.programs.check_installed", lambda: None)
+    assert app.main(["shell", "--output", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_directory_for_sockets_that_cannot_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for place, why in ((tmp_path / "no" / "such", "No such file"), (tmp_path / "file", "Not a")):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+        with pytest.raises(UserError, match=rf"cannot be made \({why}.*in XDG_RUNTIME_DIR"):
+            directory()
+
+
 def test_a_path_that_no_socket_takes_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
