@@ -8,6 +8,8 @@ command's name (``[gate]``) holds settings for that command alone.
 from __future__ import annotations
 
 import difflib
+import importlib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +27,12 @@ from harness.imageset.model import PARTS
 NAME = "harness.toml"
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?|newest")
 _PATHS = ("dtb", "initrd", "disk", "module", "app", "dts", "select", "output")
+_FILES = {"output"}
+"""What names a directory here, and a file for the commands of a group."""
+_OF_PYTEST = {"kernel", "config", "jobs", "output", "select", "unpatched", "area", "memory"} | {
+    *("append", "variant", "dts", "dtb", "initrd", "disk", "module", "app")
+}
+"""What `harness test` takes; it says itself that it cannot take ``config``."""
 _WHOLE = ("--biscuitos", "--image-set", "--qemu-image-set", "--qemu-biscuitos")
 """Options that say all of what is booted: what the file says of that is not taken with them."""
 _BOOTED = ("kernel", "config", "append", "unpatched", "variant", "dts", *PARTS)
@@ -103,12 +111,11 @@ class Settings(Common):
     explore: Common = Common()
     mutants: Common = Common()
     nightly: Common = Common()
-    bench: Common = Common()
 
 
 def find(place: Path) -> Path | None:
     """The file that counts for a user in the directory `place`; None where there is none."""
-    return next((d / NAME for d in (place, *place.parents) if (d / NAME).is_file()), None)
+    return next((d / NAME for d in (place, *place.parents) if os.path.lexists(d / NAME)), None)
 
 
 def read(path: Path) -> Settings:
@@ -116,7 +123,9 @@ def read(path: Path) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
@@ -178,19 +187,45 @@ def values(settings: Settings, path: Path, command: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 
+def _takes(command: click.Command) -> set[str]:
+    """The names of a command's options, or of those of a group's commands."""
+    if isinstance(command, click.Group):
+        return set().union(*map(_takes, command.commands.values())) - _FILES
+    return {parameter.name or "" for parameter in command.params}
+
+
+def _check_table(settings: Settings, path: Path, command: str) -> None:
+    """Raises `UserError` for what a command's own table says, and the command has no option for."""
+    table = getattr(settings, command.replace("-", "_"), Common())
+    module = importlib.import_module(f"harness.cli.{command.replace('-', '_')}")
+    known = _OF_PYTEST if command == "test" else _takes(module.command)
+    for name in sorted(table.model_fields_set - known):
+        key = name.replace("_", "-")
+        line = line_of(path.read_text(encoding="utf-8"), [command, key])
+        taken = ", ".join(sorted(known & set(type(table).model_fields))).replace("_", "-")
+        raise UserError(f"{path}:{line}: {command} has no option for {key}; it takes {taken}")
+
+
 def given(words: Sequence[str], command: str, place: Path) -> dict[str, Any]:
     """What the user's file says for a command that is called with `words`. Raises `UserError`."""
     path = find(place)
     if path is None:
         return {}
-    found = values(read(path), path, command)
+    settings = read(path)
+    _check_table(settings, path, command)
+    found = values(settings, path, command)
     if any(word.partition("=")[0] in _WHOLE for word in words):
         found = {name: value for name, value in found.items() if name not in _BOOTED}
     return found
 
 
 def defaults(command: click.Command, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for click, as far as the command has such an option."""
+    """The same for click, as far as the command has such an option; for a group, by its commands'
+    names.
+    """
+    if isinstance(command, click.Group):
+        rest = {name: value for name, value in found.items() if name not in _FILES}
+        return {name: defaults(one, rest) for name, one in command.commands.items()}
     result = {}
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name in found:

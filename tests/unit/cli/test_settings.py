@@ -129,6 +129,45 @@ def test_a_number_of_thousands_of_digits_is_told(place: Path) -> None:
         settings.read(place / "harness.toml")
 
 
+def test_a_night_s_table_is_for_its_commands(place: Path) -> None:
+    write(place, 'output = "out"\n\n[nightly]\njobs = 3\n')
+    found = command.get_command(click.Context(command), "nightly")
+    assert isinstance(found, click.Group)
+    mapped = app._settings(command, ["nightly", "report"])["nightly"]
+    given = {"run": ["--list"], "report": [], "merge": ["a", "-o", "b"]}
+    with found.make_context("nightly", ["run"], default_map=mapped) as context:
+        seen = {
+            name: found.commands[name].make_context(name, words, parent=context).params
+            for name, words in given.items()
+        }
+    assert seen["run"]["jobs"] == 3
+    assert seen["report"]["output"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "taken"),
+    [
+        ("nightly", 'area = "x"', "it takes jobs"),
+        ("nightly", 'output = "x"', "it takes jobs"),
+        ("mutants", 'dts = "x"', "it takes jobs, kernel, output"),
+        ("test", "timeout = 7", "it takes app, append, area"),
+        ("run", "jobs = 3", "it takes app, append, area"),
+    ],
+)
+def test_what_a_command_has_no_option_for_is_told_with_its_line(
+    place: Path, name: str, key: str, taken: str
+) -> None:
+    write(place, f"jobs = 2\n\n[{name}]\n{key}\n")
+    with pytest.raises(UserError, match=rf":4: {name} has no option for \w+; {taken}"):
+        settings.given([], name, place)
+
+
+def test_a_directory_of_that_name_is_no_file(place: Path) -> None:
+    (place / "sub" / "harness.toml").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*/sub/harness.toml: Is a directory"):
+        settings.given([], "run", Path.cwd())
+
+
 def test_a_mistake_ends_any_command_with_2_and_no_help(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
