@@ -79,7 +79,8 @@ class Book:
                     self._enter(job)
         kept = {row["name"]: row for row in self._rows()}
         self._jobs = {name: row["id"] for name, row in kept.items()}
-        return [job for job in jobs if kept[job.name]["status"] == JobStatus.NOT_RUN.value]
+        with self._database.sound(night.id):
+            return [job for job in jobs if kept[job.name]["status"] == JobStatus.NOT_RUN.value]
 
     def _shard(self) -> object:
         query = "SELECT 1 FROM shards WHERE night = ? AND number = ?"
@@ -148,7 +149,8 @@ class Book:
 
     def statuses(self) -> dict[str, JobStatus]:
         """What came of each job of this shard."""
-        return {row["name"]: JobStatus(row["status"]) for row in self._rows()}
+        with self._database.sound(self._night.id):
+            return {row["name"]: JobStatus(row["status"]) for row in self._rows()}
 
 
 def last_seconds(database: Database) -> dict[str, float]:

@@ -191,6 +191,18 @@ class Database:
             f"{self.path} is damaged ({error}): the next night moves it aside and makes a new one"
         )
 
+    @contextlib.contextmanager
+    def sound(self, night: str) -> Iterator[None]:
+        """Raises `UserError` where a value of a night, read in the block, is none that we write."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, ArithmeticError, sqlite3.IntegrityError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise UserError(
+                f"{self.path}: night {night} has a value that no night writes ({why}): the file was"
+                " changed; take a copy from before that"
+            ) from error
+
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """All rows of a query. Raises `HarnessError` where they cannot be read."""
         try:

@@ -8,9 +8,12 @@ import contextlib
 import dataclasses
 import enum
 import json
+import math
+import sqlite3
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from harness.errors import UserError
 from harness.host.facts import comparable
@@ -18,7 +21,7 @@ from harness.mutants.runner import GOOD, MutantStatus
 from harness.nightly.attempt import MutantResult
 from harness.nightly.database import Database
 from harness.nightly.job import JobStatus
-from harness.testrun.result import CaseResult
+from harness.testrun.result import CaseResult, Outcome
 
 _GOOD = {status.value for status in GOOD}
 _UNKNOWN = {MutantStatus.INFRASTRUCTURE.value, MutantStatus.UNSTABLE.value}
@@ -131,24 +134,26 @@ def load(database: Database, count: int) -> list[NightRun]:
         raise UserError(f"{database.path} has no night yet: run scripts/nightly first")
     nights = []
     for row in reversed(rows):
-        shards = database.rows("SELECT * FROM shards WHERE night = ? ORDER BY number", row["id"])
-        hosts = {shard["number"]: _host(shard["host"]) for shard in shards}
-        found = database.rows("SELECT * FROM jobs WHERE night = ? ORDER BY id", row["id"])
-        jobs = {job["name"]: _job(database, dict(job)) for job in found}
-        missing = row["jobs"] - len(jobs)
-        nights.append(
-            NightRun(
-                row["id"],
-                row["started"],
-                row["project"],
-                row["shards"],
-                hosts,
-                jobs,
-                missing,
-                _work(database, row["id"]),
-            )
-        )
+        with database.sound(row["id"]):
+            nights.append(_night(database, row))
     return nights
+
+
+def _night(database: Database, row: sqlite3.Row) -> NightRun:
+    shards = database.rows("SELECT * FROM shards WHERE night = ? ORDER BY number", row["id"])
+    hosts = {shard["number"]: _host(shard["host"]) for shard in shards}
+    found = database.rows("SELECT * FROM jobs WHERE night = ? ORDER BY id", row["id"])
+    jobs = {job["name"]: _job(database, dict(job)) for job in found}
+    return NightRun(
+        row["id"],
+        row["started"],
+        row["project"],
+        row["shards"],
+        hosts,
+        jobs,
+        row["jobs"] - len(jobs),
+        _work(database, row["id"]),
+    )
 
 
 def _work(database: Database, night: str) -> tuple[HostWork, ...]:
@@ -175,12 +180,16 @@ def _job(database: Database, job: dict[str, object]) -> JobRun:
         known = tests.get(row["test"])
         before = (*known.before, known.last.outcome) if known else ()
         artifact = Path(row["artifact"]) if row["artifact"] else None
+        if row["outcome"] not in get_args(Outcome):
+            raise ValueError(f"outcome {row['outcome']!r}")
         names = ("test", "outcome", "verdict", "message", "seconds")
         result = CaseResult(artifact=artifact, **{name: row[name] for name in names})
         tests[row["test"]] = TestRun(result, before)
     values = collections.defaultdict(list)
     query = "SELECT * FROM measurements WHERE job = ? AND attempt = ?"
     for row in database.rows(query, number, last["number"] if last else 0):
+        if not math.isfinite(row["value"]):
+            raise ValueError(f"{row['name']} {row['value']}")
         values[row["name"], row["unit"]].append(row["value"])
     mutants = {}
     for row in database.rows("SELECT * FROM mutants WHERE job = ? ORDER BY attempt", number):

@@ -13,6 +13,8 @@ from harness.errors import UserError
 from harness.nightly.database import CHILDREN, Database, insert
 
 _SAME = {"project": "commit", "plan": "plan (matrix, --only or --durations)", "shards": "--shard"}
+MOST = 10**6
+"""Shards that a night may have."""
 _PATHS = ("attempts", "results")
 """Tables with a column ``artifact``."""
 
@@ -63,9 +65,13 @@ def _merge(sources: Sequence[Path], to: Path, partial: bool) -> Merged:
                     nights[night["id"]] = None
                     if night["partial"]:
                         accepted.add(night["id"])
+                    with source.sound(night["id"]):
+                        if night["shards"] > MOST:
+                            raise ValueError(f"{night['shards']} shards")
                     _enter_night(target, night, path)
                     for shard in _shards(source, night["id"]):
-                        new = _add_shard(source, target, shard)
+                        with source.sound(night["id"]):
+                            new = _add_shard(source, target, shard)
                         added += new
                         unchanged += not new
                         if new and not night["partial"]:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +25,7 @@ from harness.nightly.attempt import Attempt
 from harness.nightly.database import Database
 from harness.nightly.history import load
 from harness.nightly.job import JobStatus
-from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, mutated, with_test
+from tests.unit.nightly.fake import FAILED, HOST, PASSED, FakeStarter, measured, mutated, with_test
 
 MATRIX = """
 [[run]]
@@ -90,6 +93,37 @@ def test_shards_run_all_jobs_once_and_can_be_merged(files: list[str], tmp_path: 
     assert app.main(["nightly", "merge", *databases, "-o", str(tmp_path / "all")]) == 0
     assert app.main(["nightly", "report", "--database", str(tmp_path / "all")]) == 0
     assert "All as expected" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("report --database", "UPDATE jobs SET status = 'nonsense'"),
+        ("report --ktap r.ktap --database", "UPDATE results SET outcome = ''"),
+        ("report --database", "UPDATE measurements SET value = 9e999"),
+        ("merge -o all", "UPDATE nights SET shards = 9223372036854775807"),
+        ("merge -o all", "UPDATE results SET attempt = 7"),
+        ("--matrix m.toml --night n --database", "UPDATE jobs SET status = 'nonsense'"),
+        ("--matrix m.toml --night n --database", "UPDATE jobs SET name = id"),
+    ],
+)
+def test_a_value_that_no_night_writes_is_told(
+    files: list[str],
+    tmp_path: Path,
+    words: str,
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    attempts = {"6.1/cma": [with_test("failed")], "6.12/cma": [measured(3.0)]}
+    run([*files, "--night", "n"], FakeStarter(**attempts))
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect("db")) as damaged, damaged:
+        damaged.execute(change)
+    monkeypatch.setattr(cli, "open_engine", lambda *_: FakeStarter().engine(1))
+    monkeypatch.setattr(cli, "check_installed", lambda: None)
+    assert app.main(["nightly", *words.split(), "db"]) == 2
+    assert re.search(r"db: night n has a value that no .*the file was", capsys.readouterr().err)
 
 
 def test_a_shard_without_the_night_s_name_is_refused(files: list[str]) -> None:
