@@ -131,7 +131,8 @@ async def _worker(address: str, given: dict[str, Any], say: Say) -> None:
     say(f"this worker runs {identity().resource.partition('/')[2]}")
     waited = False
     while True:
-        worker = Worker(address, plugins=(HarnessPlugin(),), **given)
+        plugin = HarnessPlugin()
+        worker = Worker(address, plugins=(plugin,), **given)
         try:
             async with worker:
                 say(f"worker {worker.name} at {worker.address} works for {address}")
@@ -142,4 +143,6 @@ async def _worker(address: str, given: dict[str, Any], say: Say) -> None:
             if not waited:
                 say(f"no scheduler at {address} yet: {error}")
             waited = True
+        finally:
+            plugin.remove()
         await asyncio.sleep(RETRY_SECONDS)

@@ -111,9 +111,13 @@ class HarnessPlugin(WorkerPlugin):
         for event in list(self._withdrawn.values()):
             event.set()
         await asyncio.to_thread(self._wait)
+        self.remove()
+
+    def remove(self) -> None:
+        """Removes its directory; Dask tears down no worker that is ended while it connects."""
         if self._lock is not None:
             self._lock.close()
-        shutil.rmtree(self.place, ignore_errors=True)
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def _wait(self) -> None:
         with self._idle:

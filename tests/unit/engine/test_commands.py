@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -289,6 +292,29 @@ def test_an_exploration_s_figures_are_one_json_document(
         {"seed": 7, "status": 0, "error": "no room"},
         {"seed": 1007, "status": 1, "found": str(tmp_path / "found.json")},
     ]
+
+
+def test_a_worker_that_is_ended_while_it_connects_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.engine import serve, worker
+
+    class Connecting:
+        def __init__(self, _address: str, plugins: Any) -> None:
+            self.plugin = plugins[0]
+
+        async def __aenter__(self) -> None:
+            self.plugin.place, self.plugin._lock = worker.make_place(tmp_path)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+
+        async def __aexit__(self, *_error: object) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr(serve, "Worker", Connecting)
+    ended = serve._until_signal(lambda: serve._worker("tcp://127.0.0.1:9", {}, lambda text: None))
+    assert asyncio.run(ended) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cluster_s_troubles_leave_standard_output_alone(

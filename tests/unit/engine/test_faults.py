@@ -272,7 +272,7 @@ def test_a_worker_with_another_qemu_is_refused_and_that_is_said(
         results = list(engine.results())
         tasks.check(results, 3)
     assert {done.host for done in results} == {"same"}
-    assert re.search(r"worker other .* is refused: QEMU 99.1.2, here", capsys.readouterr().out)
+    assert re.search(r"worker other .* is refused: QEMU 99.1.2, here", capsys.readouterr().err)
 
 
 def test_who_asks_ends_and_so_does_what_he_asked_for(cluster: Cluster, tmp_path: Path) -> None:
