@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,13 @@ def check_certificates(directory: Path | None, why: str) -> Path:
             )
         if name == PRIVATE_KEY and path.stat().st_mode & 0o077:
             raise UserError(f"{path} can be read by others: chmod 600 {path}")
+    try:
+        context = ssl.create_default_context(cafile=directory / CA)
+        context.load_cert_chain(directory / CERTIFICATE, directory / PRIVATE_KEY)
+    except OSError as error:  # ssl's own are such
+        raise UserError(
+            f"the certificates in {directory} cannot be used ({error}): copy the directory anew"
+        ) from error
     return directory
 
 

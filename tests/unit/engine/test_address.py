@@ -75,6 +75,15 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
         check_certificates(tmp_path / "c", "it")
 
 
+@pytest.mark.parametrize("name", [CA, CERTIFICATE, PRIVATE_KEY])
+@pytest.mark.parametrize("damage", [b"", b"text\n", b"\0\xff"])
+def test_what_is_damaged_is_told(tmp_path: Path, name: str, damage: bytes) -> None:
+    app.main(["cluster", "certificates", str(tmp_path / "c")])
+    (tmp_path / "c" / name).write_bytes(damage)
+    with pytest.raises(UserError, match=r"cannot be used .*copy the directory anew"):
+        check_certificates(tmp_path / "c", "it")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
