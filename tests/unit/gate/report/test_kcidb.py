@@ -9,7 +9,7 @@ import json
 import pytest
 
 from harness.gate.report import kcidb
-from harness.gate.result import Decision, Finding, FindingKind, GateResult
+from harness.gate.result import Decision, Finding, FindingKind, GateResult, InputPatch
 from harness.ktap import parse_ktap
 from harness.testrun.result import CaseResult
 from tests.unit.gate.report import samples
@@ -45,6 +45,20 @@ def test_the_decision_is_a_test(decision: Decision, status: str, ktap: str) -> N
     )
     assert [test["status"] for test in data["tests"][:-1]] == ["PASS", "FAIL"]
     assert ktap in kcidb.render_ktap(result(decision))
+
+
+@pytest.mark.parametrize(
+    ("subjects", "comment"),
+    [
+        ((), "Linux 6.1.192"),
+        (("one",), "Linux 6.1.192 with one"),
+        (("one", "two"), "Linux 6.1.192 with one, two"),
+    ],
+)
+def test_a_checkout_says_what_it_is(subjects: tuple[str, ...], comment: str) -> None:
+    patches = tuple(InputPatch(name, name, "", ()) for name in subjects)
+    made = dataclasses.replace(result(Decision.ACCEPTED), patches=patches)
+    assert kcidb.document(made)["checkouts"][0]["comment"] == comment
 
 
 def test_a_patch_that_does_not_apply_is_no_valid_checkout() -> None:
