@@ -165,6 +165,11 @@ def _source(tree: PatchTree, file: str, work: Path) -> Source:
     if not path.is_file() or path.suffix != ".c":
         raise UserError(f"--generate {file}: the kernel has no such C file")
     made = str(Path(file).with_suffix(".o"))
+    if not (tree.kernel.obj / made).is_file():
+        raise UserError(
+            f"--generate {file}: Linux {tree.kernel.release}, configured as it is here, is built"
+            " without it: no test could notice a change"
+        )
     return Source(file, path.read_bytes(), Compiler(tree.kernel.obj, made, work))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from harness.builders.patch_tree import PatchTree
 from harness.cli.app import main
-from harness.cli.generated import matching, status
+from harness.cli.generated import _source, matching, status
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, UserError
 from harness.gate.selection import GUARDS
@@ -232,6 +233,14 @@ def test_few_tests_first() -> None:
     known = CoverageRecord({FILE: frozenset({4})}, (), {}, tests)
     first, rest = Choice(known, []).rounds(one("constant", "3")[0])
     assert (len(first), len(rest)) == (FEW, 3)
+
+
+def test_a_file_that_is_not_built_is_told(tmp_path: Path) -> None:
+    (tmp_path / "linux" / "mm").mkdir(parents=True)
+    (tmp_path / "linux" / "mm" / "ksm.c").write_text("int x;\n")
+    kernel = SimpleNamespace(tree=tmp_path / "linux", obj=tmp_path / "obj", release="6.1.192")
+    with pytest.raises(UserError, match=r"mm/ksm.c: Linux 6.1.192.* is built without it"):
+        _source(cast(PatchTree, SimpleNamespace(kernel=kernel)), "mm/ksm.c", tmp_path)
 
 
 def test_a_record_of_coverage_is_for_generated_mutants(capsys: pytest.CaptureFixture[str]) -> None:
