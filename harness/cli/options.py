@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from harness.board import DEFAULT_MEMORY, RAM_MIB
+from harness.errors import UserError
 from harness.host.progress import Quiet
 from harness.host.userpath import expanded, usable
 from harness.imageset.model import PARTS
@@ -50,10 +51,18 @@ class UserPath(click.ParamType[Path]):
         self._pipe = pipe
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Absolute, with ``~`` replaced. Raises `UserError` for what cannot be a path."""
+        """Absolute, with ``~`` replaced. Raises `UserError` for what cannot be a path, and for a
+        file that two options are to write.
+        """
         if str(value) == "-":
             return Path("-")
-        return usable(expanded(value).absolute(), pipe=self._pipe)
+        path = usable(expanded(value).absolute(), pipe=self._pipe)
+        if self._pipe and ctx is not None and param is not None:
+            written = ctx.meta.setdefault(__name__, {})
+            other = written.setdefault(path.resolve(), param.opts[0])
+            if other != param.opts[0] and (path.is_file() or not path.exists()):
+                raise UserError(f"{other} and {param.opts[0]} would both write {path}")
+        return path
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

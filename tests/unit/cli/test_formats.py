@@ -156,6 +156,24 @@ def test_what_is_no_address_is_told_with_its_option_before_the_work(
     assert said in error
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "gate --kcidb F --ktap ./F x",
+        "coverage --lcov F --html F x",
+        "gate --patchwork-check F --ktap F x",
+    ],
+)
+def test_no_two_results_go_to_one_file(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert app.main(words.split()) == 2
+    assert "would both write" in capsys.readouterr().err
+    assert app.main([word.replace("F", "/dev/null") for word in words.split()]) == 2
+    assert "would both write" not in capsys.readouterr().err
+
+
 def test_somebody_s_file_is_not_written_over(tmp_path: Path) -> None:
     mine = tmp_path / "package.json"
     mine.write_text('{"name": "mine"}')
