@@ -101,6 +101,8 @@ def nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class Terminal(io.StringIO):
     """Standard input of somebody who sits there."""
 
+    buffer = io.BytesIO()
+
     def isatty(self) -> bool:
         return True
 

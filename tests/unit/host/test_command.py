@@ -87,6 +87,12 @@ sys.exit(run_command(call))
 """
 
 
+@pytest.fixture(autouse=True)
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes leave their reports there."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 def run(body: str, tail: str = "", **more: object) -> subprocess.CompletedProcess[str]:
     """A process that ends as `run_command` says; the shell's `tail` follows its words."""
     return subprocess.run(

@@ -5,12 +5,14 @@ its other end.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import fcntl
 import functools
 import itertools
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -153,6 +155,7 @@ def wire(argv: list[str], env: dict[str, str]) -> Iterator[Wire]:
 def compiled_agent() -> Path:
     """The agent, compiled for this machine."""
     directory = tempfile.mkdtemp(prefix="harness-agent-")
+    atexit.register(shutil.rmtree, directory)
     path = Path(directory) / "agent"
     source = IMAGES / "agent" / "agent.c"
     subprocess.run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", path, source], check=True)
