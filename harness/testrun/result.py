@@ -17,6 +17,7 @@ Outcome = Literal["passed", "failed", "skipped", "xfailed"]
 PASSED, FAILED, NOTHING = 0, 1, 5
 """pytest's exit statuses that say something about the system."""
 INTERRUPTED = 2
+USAGE = 4
 STRICT = "[XPASS(strict)]"
 """How pytest reports a test that passed though it was marked as failing."""
 _SYSTEM = {Verdict.PRODUCT.value, Verdict.CRASH.value, Verdict.TIMEOUT.value}

@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import IO
 
 from harness.builders.cache import COMPILED, cache_root
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UserError
 from harness.host.process import kill_group
 from harness.host.project import PYTHON_PATH, ROOT
 from harness.imageset.model import ImageSet
 from harness.testrun.junit import read_cases, transcript_of
-from harness.testrun.result import FAILED, INTERRUPTED, CaseResult, SuiteResult, stop_file
+from harness.testrun.result import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    CaseResult,
+    SuiteResult,
+    stop_file,
+)
 
 SYSTEM = ("tests/cma",)
 """The tests of the system; those below ``tests/qemu`` are the harness's own."""
@@ -37,6 +44,7 @@ Enough = Callable[[CaseResult], bool]
 _LOOK = 0.1
 """Seconds between two looks at these."""
 _STOPPED = re.compile(r"(?:^!+ |xdist\.dsession\.Interrupted: )stopping after ", re.MULTILINE)
+_REFUSED = re.compile(r"^ERROR: (?:--qemu-select \S+: )?(.+)", re.MULTILINE)
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
 
@@ -155,7 +163,8 @@ class Suite:
         enough: Enough | None = None,
     ) -> SuiteResult:
         """Runs the tests that `expression` (``-k``) and the file `select` choose; logs and results
-        go to `to`. `enough` is asked with each result whether the others may be left out.
+        go to `to`. `enough` is asked with each result whether the others may be left out. Raises
+        `UserError` for tests that there are not.
         """
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
@@ -178,6 +187,8 @@ class Suite:
         cut = stopped_early(log.read_text(errors="replace"))
         if status == INTERRUPTED and cut:
             status = FAILED
+        if status == USAGE and (refused := _REFUSED.findall(log.read_text(errors="replace"))):
+            raise UserError(f"the tests to run: {refused[-1]}")
         if not self._keeps:
             self._forget()
         with contextlib.suppress(OSError):

@@ -6,11 +6,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UserError
 from harness.imageset.model import ImageSet
 from harness.testrun import suite as module
 from harness.testrun.junit import directory_name, node_of, read_cases
@@ -173,6 +173,23 @@ def test_one_test_needs_no_worker(
     suite.run(ImageSet(kernel, kernel), tmp_path / "out", targets=targets)
     assert ("-n" in started[0]) == workers
     assert started[0][-len(targets) :] == list(targets)
+
+
+def test_tests_that_there_are_not_are_the_user_s_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "ERROR: --qemu-select /tmp/select.txt:1: test_x names no test; did you mean test_y?"
+
+    def start(argv: list[str], log: IO[bytes], *_: Any) -> subprocess.Popen[bytes]:
+        words = ["sh", "-c", 'echo "$0"; exit 4', said]
+        return subprocess.Popen(words, stdout=log, process_group=0)
+
+    monkeypatch.setattr(module, "start", start)
+    (tmp_path / "cache").mkdir()
+    kernel = tmp_path / "zImage"
+    suite = Suite(tmp_path / "cache", tmp_path / "private", "2")
+    with pytest.raises(UserError, match=r"^the tests to run: test_x names no test; did you mean"):
+        suite.run(ImageSet(kernel, kernel), tmp_path / "out")
 
 
 def test_what_is_started_finds_its_modules_compiled(
