@@ -30,12 +30,15 @@ class FirstFit:
         """The first page of a new region, aligned as the driver asks for unless that is given; None
         where there is no room.
         """
-        free = bytes(count)
         for first in range(0, len(self.taken) - count + 1, alignment or alignment_of(count)):
-            if self.taken[first : first + count] == free:
+            if self.fits(first, count):
                 self.take(first, count)
                 return first
         return None
+
+    def fits(self, first: int, count: int) -> bool:
+        """Whether nobody has any of these pages."""
+        return self.taken.find(1, first, first + count) < 0
 
     def take(self, first: int, count: int) -> None:
         """Marks pages as taken."""

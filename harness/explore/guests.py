@@ -16,7 +16,10 @@ from pathlib import Path
 import fdt
 
 from harness.errors import HarnessError, JudgementError, Verdict
-from harness.explore.model import PAGE, AreaSpec, Model, Operation, Step
+from harness.explore.areas import PAGE, AreaSpec
+from harness.explore.ballast import weigh_down
+from harness.explore.model import Model, Operation, Step
+from harness.explore.pressure import PRESSURE
 from harness.guest.guest import Guest
 from harness.guest.witnesses import DEBUGFS
 from harness.machine.config import MachineConfig
@@ -25,12 +28,14 @@ from harness.machine.template import TemplateStore
 from harness.memory.counters import CmaCounters
 from harness.memory.ranges import AddressRange
 
-POINT = "explore-1"
+POINT = "explore-2"
 """Of the template; to be changed with what `_prepare` does."""
 HOST = b"\xa5host's\x5a" * (PAGE // 8)
 """What every page holds before anybody has it."""
 OPENERS = (0, 0, 1)
 """The area of each application, by number."""
+USER = len(OPENERS)
+"""Number of the process that opens no device and has movable data."""
 GUARD = 1 << 20
 """Bytes of reserved memory on either side of the areas, which nobody may touch."""
 DEVICES = ("/dev/CMA_demo", "/dev/CMA_demo1")
@@ -39,9 +44,13 @@ CALLS = ("cma_alloc_success", "cma_alloc_fail")
 _TIMEOUT = 60.0
 _ASK = (
     "ask() { printf '%s\\n' \"$2\" 1<>/tmp/explore-$1.in;"
-    ' read -r line 0<>/tmp/explore-$1.out; echo "$line"; }'
+    ' read -r line 0<>/tmp/explore-$1.out; echo "$line"; }\n'
+    'each() { to=$1; shift; for said; do ask $to "$said" >/dev/null;'
+    ' [ "${line%% *}" = ok ] || break; done; echo "$line"; }'
 )
-"""A shell function that gives an application a command and prints its answer."""
+"""Shell functions: one gives an application a command and prints its answer; the other gives it
+several, and prints the first answer that is not ok, or the last.
+"""
 
 
 class Difference(JudgementError):
@@ -69,6 +78,8 @@ class Setup:
     unload: str = ""
     load: str = ""
     """The driver's name for rmmod, and what insmod takes."""
+    pressure: bool = False
+    """Whether memory pressure and pins are among the operations."""
 
     @property
     def guards(self) -> tuple[AddressRange, ...]:
@@ -79,7 +90,7 @@ class Setup:
 
     def model(self) -> Model:
         """The model of a pristine guest."""
-        return Model(self.areas, OPENERS, HOST)
+        return Model(self.areas, OPENERS, HOST, self.pressure)
 
 
 def guarded(dtb: bytes, guards: Sequence[AddressRange]) -> bytes:
@@ -127,32 +138,62 @@ class Explorer:
 
     def _run(self, operations: Sequence[Operation]) -> None:
         model = self.setup.model()
-        steps = [step for operation in operations if (step := model.apply(operation))]
         template = self.store.get(self.setup.config, POINT, self._prepare, say=self._say)
         with template.clone(self.artifacts) as machine:
             guest = Guest(machine, self.setup.areas[0].name)
-            if steps:
-                said = guest.run(self._script(steps), _TIMEOUT, check=False).text.splitlines()
-                self._compare(steps, said)
+            done = self._ask_all(guest, model, operations)
             self._compare_state(guest, model)
             self._compare_memory(machine, model)
             machine.settle()
         self.sequences += 1
-        self.steps += len(steps)
+        self.steps += done
+
+    def _ask_all(self, guest: Guest, model: Model, operations: Sequence[Operation]) -> int:
+        """Runs the steps, in one exchange or, where a step depends on an answer, some; how many."""
+        steps: list[Step] = []
+        done = 0
+        for operation in operations:
+            step = model.apply(operation)
+            if step is None:
+                continue
+            steps.append(step)
+            if step.told:
+                answer = self._exchange(guest, steps, done)
+                done += len(steps)
+                if why := model.learn(answer):
+                    raise Difference(done, f"`{step.command}` was answered {answer!r}: {why}")
+                steps = []
+        if steps:
+            self._exchange(guest, steps, done)
+        if (closing := model.closing()) is not None:
+            answer = guest.run(f"{_ASK}\nask {USER} {closing}", _TIMEOUT, check=False).text.strip()
+            if answer != "ok":
+                raise Difference(0, f"the data that was lent pages: {answer!r}, expected 'ok'")
+        return done + len(steps)
+
+    def _exchange(self, guest: Guest, steps: Sequence[Step], done: int) -> str:
+        """Runs steps after so many others; the last answer."""
+        said = guest.run(self._script(steps), _TIMEOUT, check=False).text.splitlines()
+        self._compare(steps, said, done)
+        return said[-1]
 
     def _prepare(self, machine: Machine) -> None:
         """What the template has beyond a booted guest."""
         guest = Guest(machine, self.setup.areas[0].name)
         guest.insmod(f"area={self.setup.areas[0].name}:default")
         app = guest.app_path()
-        for number, served in enumerate(OPENERS):
+        devices = [DEVICES[served] for served in OPENERS]
+        devices += ["/dev/null"] if self.setup.pressure else []
+        for number, device in enumerate(devices):
             files = f"/tmp/explore-{number}"
             guest.run(
-                f"mkfifo {files}.in {files}.out; {{ {app} --script --device {DEVICES[served]}"
+                f"mkfifo {files}.in {files}.out; {{ {app} --script --device {device}"
                 f" <&3 >&4 2>/dev/null 3<&- 4>&- & }} 3<>{files}.in 4<>{files}.out;"
                 f" echo $! >{files}.pid"
             )
             guest.run(f"{_ASK}; ask {number} pid")
+        if self.setup.pressure:
+            weigh_down(guest)
         for area in self.setup.areas:
             for first, count in area.free:
                 machine.write_physical(area.base + first * PAGE, HOST * count)
@@ -179,6 +220,8 @@ class Explorer:
             again = f"insmod {self.setup.load} 2>/dev/null"
             gone = f"rmmod {self.setup.unload} 2>/dev/null"
             return f"if {gone}; then {again} && echo ok; else echo busy; fi"
+        if step.operation.name in PRESSURE:
+            return f"each {USER} {' '.join(map(shlex.quote, step.command.split('; ')))}"
         if step.application is not None:
             return f"ask {step.application} {shlex.quote(step.command)}"
         area = step.operation.numbers[0] % len(self.setup.areas)
@@ -188,14 +231,14 @@ class Explorer:
         words, _, file = step.command.partition(" ")[2].partition(" >")
         return f"if {words} 2>/dev/null >{place}/{file}; then echo ok; else echo error; fi"
 
-    def _compare(self, steps: Sequence[Step], said: Sequence[str]) -> None:
+    def _compare(self, steps: Sequence[Step], said: Sequence[str], done: int) -> None:
         for number, step in enumerate(steps, start=1):
             answer = said[number - 1] if number <= len(said) else "nothing"
             wanted = step.expected.split()
             if answer.split()[: len(wanted)] != wanted:
                 who = "debugfs" if step.application is None else f"application {step.application}"
                 raise Difference(
-                    number,
+                    done + number,
                     f"{who}: `{step.command or step.operation.name}` was answered {answer!r},"
                     f" expected {step.expected!r}",
                 )

@@ -12,35 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.explore.firstfit import FirstFit
+from harness.explore.areas import PAGE, AreaModel, AreaSpec, Region
+from harness.explore.pressure import KINDS, PressureModel
 from harness.guest.application import pattern
-
-PAGE = 4096
-
 
 CHILDREN = 3
 """Children that an application may have at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AreaSpec:
-    """A CMA area: its name, the physical address of its first byte, and its size in pages."""
-
-    name: str
-    base: int
-    pages: int
-    foreign: tuple[tuple[int, int], ...] = ()
-    """First page and count of what others have of it from the boot on."""
-
-    @property
-    def free(self) -> list[tuple[int, int]]:
-        """First page and count of what nobody has at the boot."""
-        found, at = [], 0
-        for first, count in (*sorted(self.foreign), (self.pages, 0)):
-            if first > at:
-                found.append((at, first - at))
-            at = first + count
-        return found
+SLOW = 16
+"""Pages that debugfs is asked for, at most, while a page is pinned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,63 +40,8 @@ class Step:
     command: str
     expected: str
     """The right answer, or how it begins, in whole words."""
-
-
-@dataclasses.dataclass(eq=False)
-class Region:
-    """Pages that an opener has."""
-
-    first: int
-    count: int
-    mappings: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    """First page (from the region's start) and count of each mapping, the newest first."""
-    nonce: int | None = None
-    """Of the pattern that fills it; None: zeroes."""
-    inherited: int = 0
-    """Mappings that children have of it."""
-
-
-class AreaModel(FirstFit):
-    """One area: which pages are taken, and the kernel's counters of it, in pages."""
-
-    def __init__(self, spec: AreaSpec) -> None:
-        super().__init__(spec.pages)
-        self.spec = spec
-        for first, count in spec.foreign:
-            self.take(first, count)
-        self.allocated = 0
-        """Pages that allocations got since the start (``alloc_pages_success`` in sysfs)."""
-        self.failed = 0
-        """Pages of allocations that failed (``alloc_pages_fail``)."""
-        self.successes = 0
-        self.failures = 0
-        """Calls of both kinds."""
-        self.unknown: set[int] = set()
-        """Pages whose content is not ours to know: they were given back, and the kernel may lend
-        them to whoever needs movable memory.
-        """
-        self.debug: list[tuple[int, int]] = []
-        """What was allocated through debugfs: first page and count, the newest first."""
-
-    def address(self, page: int) -> int:
-        """Physical address of a page."""
-        return self.spec.base + page * PAGE
-
-    def alloc(self, count: int, alignment: int | None = None) -> int | None:
-        """As of `FirstFit`; counted too."""
-        first = super().alloc(count, alignment)
-        if first is None:
-            self.failed += count
-            self.failures += 1
-        else:
-            self.allocated += count
-            self.successes += 1
-        return first
-
-    def release(self, first: int, count: int) -> None:
-        """Gives pages back."""
-        super().release(first, count)
-        self.unknown.update(range(first, first + count))
+    told: bool = False
+    """What follows depends on the rest of the answer: `Model.learn` must have it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +53,20 @@ class _Child:
     """What it has mappings of, once for each."""
 
 
-class Model:
+class Model(PressureModel):
     """All areas and openers. `apply` makes one operation; what it must answer is in the step."""
 
-    def __init__(self, areas: Sequence[AreaSpec], openers: Sequence[int], host: bytes) -> None:
+    def __init__(
+        self,
+        areas: Sequence[AreaSpec],
+        openers: Sequence[int],
+        host: bytes,
+        pressure: bool = True,
+    ) -> None:
         """`openers` has for each application the number of its area; `host` is what every page of
-        an area holds before anybody has it.
+        an area holds before anybody has it. Without `pressure` its operations are nothing.
         """
-        self.areas = [AreaModel(spec) for spec in areas]
+        super().__init__([AreaModel(spec) for spec in areas], pressure)
         self.openers = list(openers)
         self.regions: list[list[Region]] = [[] for _ in openers]
         self.ended: set[int] = set()
@@ -173,10 +103,13 @@ class Model:
             made = method(application, *operation.numbers[1:])
         else:
             application = None
-            made = method(operation.numbers[0] % len(self.areas), *operation.numbers[1:])
+            number = operation.numbers[0]
+            choices = len(KINDS if arguments[0] == "kind" else self.areas)
+            made = method(number % choices, *operation.numbers[1:])
         if made is None:
             return None
-        return Step(operation, application, *made)
+        command, expected = made
+        return Step(operation, application, command, expected, told=operation.name == "pin")
 
     # The driver's interface
 
@@ -339,6 +272,9 @@ class Model:
     def _do_debug_alloc(self, area: int, count: int) -> tuple[str, str]:
         model = self.areas[area]
         count = min(max(count, 1), model.spec.pages)
+        if model.pinned:
+            # The kernel tries each place that has a pinned page, one page on each time.
+            count = min(count, SLOW)
         first = model.alloc(count, 1)
         command = f"echo {count} >alloc"
         if first is None:
@@ -372,8 +308,16 @@ class Model:
 
 
 def effective(model: Model, operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The operations without those that are nothing in the state that they meet."""
-    return tuple(operation for operation in operations if model.apply(operation) is not None)
+    """The operations without those that are nothing in the state that they meet; but what follows
+    a pin is kept, since that state depends on the page.
+    """
+    kept, told = [], False
+    for operation in operations:
+        step = model.apply(operation)
+        told = told or (step is not None and step.told)
+        if step is not None or told:
+            kept.append(operation)
+    return tuple(kept)
 
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
@@ -394,5 +338,9 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "debug_free": ("area", "pages"),
     "look": ("area",),
     "reload": ("area",),
+    "pressure": ("kind",),
+    "pin": ("area", "pages"),
+    "unpin": ("kind",),
+    "relief": ("kind",),
 }
 """Each operation's numbers, by what they mean."""

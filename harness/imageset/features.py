@@ -29,6 +29,7 @@ class Feature(enum.StrEnum):
     MODULE_AREAS = "module-areas"
     MODULE_TREE = "module-tree"
     APP_SCRIPT = "app-script"
+    PRESSURE = "memory-pressure"
     TWO_AREAS = "two-areas"
     HEAPS = "heaps"
     HEAP_ONLY = "heap-only"
@@ -165,6 +166,9 @@ NEEDS: Mapping[Feature, Need] = {
         "module", "the driver's parameter tree= (modinfo shows it)", mark=b"parm=tree:"
     ),
     Feature.APP_SCRIPT: Need("app", "the application's option --script", mark=b"churn SEED COUNT"),
+    Feature.PRESSURE: Need(
+        "app", "the script's commands tmpfs and hold", mark=b"hold PHYS LEN, one page"
+    ),
     Feature.TWO_AREAS: Need(
         "dtb",
         "linux,cma at 0x69000000 and BiscuitOS_cma at 0x69800000, 8 MiB each, in the device tree",

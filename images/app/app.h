@@ -55,10 +55,11 @@ void do_cycle(struct script *script, char **words);
 void do_churn(struct script *script, char **words);
 void do_race(struct script *script, char **words);
 void do_anon(struct script *script, char **words);
-void do_anon_shared(struct script *script, char **words);
+void do_tmpfs(struct script *script, char **words);
 void do_anon_check(struct script *script, char **words);
 void do_anon_free(struct script *script, char **words);
 void do_pin(struct script *script, char **words);
+void do_hold(struct script *script, char **words);
 void do_unpin(struct script *script, char **words);
 
 #endif

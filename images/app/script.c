@@ -457,10 +457,11 @@ static const struct {
 	{ "churn", 3, do_churn },		/* SEED COUNT PAGES -> ok ALLOCATED REFUSED */
 	{ "race", 3, do_race },			/* CHILDREN COUNT LEN */
 	{ "anon", 2, do_anon },			/* HEX LEN      fill ordinary memory */
-	{ "anon-shared", 2, do_anon_shared },	/* the same, in pages of a file */
+	{ "tmpfs", 2, do_tmpfs },		/* HEX LEN      the same of a file in tmpfs */
 	{ "anon-check", 0, do_anon_check },	/* is it as it was? */
 	{ "anon-free", 0, do_anon_free },
 	{ "pin", 2, do_pin },			/* PHYS LEN     -> ok PAGES of "anon" within */
+	{ "hold", 2, do_hold },			/* PHYS LEN     pin the lowest -> ok ADDRESS or none */
 	{ "unpin", 0, do_unpin },
 };
 

@@ -181,14 +181,25 @@ static struct {
 	int pipe[2];
 } anon = { .pipe = { -1, -1 } };
 
-static void use_memory(char **words, int sharing)
+/* Fills new memory: the process's own, or that of a file in tmpfs. */
+static void use_memory(char **words, bool file)
 {
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
+
 	if (anon.map)
 		return answer_usage("there is one already: anon-free first");
 	if (!parse_u64(words[0], 16, &anon.nonce) || !parse_size(words[1], &anon.length) ||
 	    anon.length == 0 || anon.length % page_size())
-		return answer_usage("HEX LEN, whole pages");
-	anon.map = mmap(NULL, anon.length, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+		return answer_usage("anon or tmpfs HEX LEN, whole pages");
+	if (file) {
+		flags = MAP_SHARED;
+		fd = memfd_create("tmpfs", MFD_CLOEXEC);
+		if (fd < 0 || ftruncate(fd, anon.length) < 0)
+			return answer_errno();
+	}
+	anon.map = mmap(NULL, anon.length, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (file)
+		close(fd); /* the mapping keeps the file */
 	if (anon.map == MAP_FAILED) {
 		anon.map = NULL;
 		return answer_errno();
@@ -200,14 +211,13 @@ static void use_memory(char **words, int sharing)
 void do_anon(struct script *script, char **words)
 {
 	(void)script;
-	use_memory(words, MAP_PRIVATE);
+	use_memory(words, false);
 }
 
-/* The same in pages of a file that has no name: the kernel moves those in another way. */
-void do_anon_shared(struct script *script, char **words)
+void do_tmpfs(struct script *script, char **words)
 {
 	(void)script;
-	use_memory(words, MAP_SHARED);
+	use_memory(words, true);
 }
 
 void do_anon_check(struct script *script, char **words)
@@ -234,38 +244,96 @@ void do_anon_free(struct script *script, char **words)
 	answer("ok");
 }
 
+static int open_pipe(void)
+{
+	return pipe(anon.pipe) < 0 || fcntl(anon.pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0 ? -1 : 0;
+}
+
+/* A reference to the page at @at of "anon", as I/O in flight has it. */
+static bool pin_page(unsigned long at)
+{
+	struct iovec piece = { .iov_base = anon.map + at, .iov_len = page_size() };
+
+	return vmsplice(anon.pipe[1], &piece, 1, SPLICE_F_NONBLOCK) == (ssize_t)piece.iov_len;
+}
+
+/* The physical addresses of the pages of "anon", 0 for one that is not there; NULL on an error. */
+static uint64_t *find_pages(void)
+{
+	unsigned long count = anon.length / page_size();
+	off_t place = (off_t)((uintptr_t)anon.map / page_size() * sizeof(uint64_t));
+	ssize_t size = count * sizeof(uint64_t);
+	uint64_t *pages = malloc(size);
+	int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (map < 0 || !pages || pread(map, pages, size, place) != size) {
+		free(pages);
+		pages = NULL;
+	}
+	for (unsigned long i = 0; pages && i < count; i++)
+		pages[i] = pages[i] & PAGEMAP_PRESENT ? (pages[i] & PAGEMAP_PFN) * page_size() : 0;
+	if (map >= 0)
+		close(map);
+
+	return pages;
+}
+
 /*
- * Holds references to those pages of "anon" that are in [PHYS, PHYS + LEN), as
- * I/O in flight does: they sit in a pipe, where nobody can migrate them.
+ * Holds references to those pages of "anon" that are in [PHYS, PHYS + LEN): they
+ * sit in a pipe, where nobody can migrate them.
  */
 void do_pin(struct script *script, char **words)
 {
 	unsigned long phys, length, pinned = 0, page = page_size();
-	int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t *pages;
 
 	(void)script;
 	if (!parse_ulong(words[0], &phys) || !parse_size(words[1], &length) || !anon.map)
 		return answer_usage("pin PHYS LEN, after anon");
 	if (anon.pipe[0] >= 0)
 		return answer_usage("there are pages pinned already: unpin first");
-	if (map < 0 || pipe(anon.pipe) < 0 || fcntl(anon.pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0)
+	pages = find_pages();
+	if (!pages || open_pipe() < 0)
 		return answer_errno();
-	for (unsigned long at = 0; at < anon.length && pinned < PIPE_BYTES / page; at += page) {
-		struct iovec piece = { .iov_base = anon.map + at, .iov_len = page };
-		uint64_t entry, where;
-
-		if (pread(map, &entry, sizeof(entry),
-			  (off_t)((uintptr_t)piece.iov_base / page * sizeof(entry))) != sizeof(entry))
-			return answer_errno();
-		where = (entry & PAGEMAP_PFN) * page;
-		if (!(entry & PAGEMAP_PRESENT) || where < phys || where - phys >= length)
+	for (unsigned long i = 0; i < anon.length / page && pinned < PIPE_BYTES / page; i++) {
+		if (!pages[i] || pages[i] < phys || pages[i] - phys >= length)
 			continue;
-		if (vmsplice(anon.pipe[1], &piece, 1, SPLICE_F_NONBLOCK) != (ssize_t)page)
+		if (!pin_page(i * page))
 			return answer_errno();
 		pinned++;
 	}
-	close(map);
+	free(pages);
 	answer("ok %lu", pinned);
+}
+
+/*
+ * Pins one page more: that page of "anon" with the lowest address in
+ * [PHYS, PHYS + LEN). The answer is its address, or "none".
+ */
+void do_hold(struct script *script, char **words)
+{
+	unsigned long phys, length, at = 0;
+	uint64_t *pages, lowest = 0;
+
+	(void)script;
+	if (!parse_ulong(words[0], &phys) || !parse_size(words[1], &length) || !anon.map)
+		return answer_usage("hold PHYS LEN, one page after anon");
+	pages = find_pages();
+	if (!pages || (anon.pipe[0] < 0 && open_pipe() < 0))
+		return answer_errno();
+	for (unsigned long i = 0; i < anon.length / page_size(); i++) {
+		if (!pages[i] || pages[i] < phys || pages[i] - phys >= length ||
+		    (lowest && pages[i] >= lowest))
+			continue;
+		lowest = pages[i];
+		at = i * page_size();
+	}
+	free(pages);
+	if (!lowest)
+		return answer("ok none");
+	if (!pin_page(at))
+		return answer_errno();
+	answer("ok 0x%lx", (unsigned long)lowest);
 }
 
 void do_unpin(struct script *script, char **words)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.explore.areas import PAGE
 from harness.explore.guests import Difference, Explorer
-from harness.explore.model import PAGE, Model, Operation
+from harness.explore.model import Model, Operation
 from harness.explore.sequence import read
 from harness.explore.setup import prepare
 from harness.machine.config import MachineConfig

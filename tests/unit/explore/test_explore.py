@@ -14,12 +14,11 @@ from hypothesis import configuration
 
 from harness.cli.explore import _replay
 from harness.errors import HarnessError, JudgementError, UserError
+from harness.explore.areas import PAGE, AreaSpec
 from harness.explore.campaign import explore, minimised
 from harness.explore.guests import HOST, OPENERS, guarded
 from harness.explore.model import (
     OPERATIONS,
-    PAGE,
-    AreaSpec,
     Model,
     Operation,
     effective,
