@@ -111,6 +111,14 @@ def _more(now: Mapping[str, int], before: Mapping[str, int], name: str) -> int |
     return now[name] - before[name] if name in now and name in before else None
 
 
+def _asked(step: Step) -> str:
+    """Who is asked for what, in words."""
+    who = "debugfs" if step.application is None else f"application {step.application}"
+    if step.operation.name in PRESSURE:
+        who = "the process with the data"
+    return f"{who}: `{step.command or step.operation.name}`"
+
+
 class Explorer:
     """Clones of one template, each for one sequence."""
 
@@ -161,14 +169,14 @@ class Explorer:
                 answer = self._exchange(guest, steps, done)
                 done += len(steps)
                 if why := model.learn(answer):
-                    raise Difference(done, f"`{step.command}` was answered {answer!r}: {why}")
+                    raise Difference(done, f"{_asked(step)} was answered {answer!r}: {why}")
                 steps = []
         if steps:
             self._exchange(guest, steps, done)
         if (closing := model.closing()) is not None:
             answer = guest.run(f"{_ASK}\nask {USER} {closing}", _TIMEOUT, check=False).text.strip()
             if answer != "ok":
-                raise Difference(0, f"the data that was lent pages: {answer!r}, expected 'ok'")
+                raise Difference(0, f"the data of a process: {answer!r}, expected 'ok'")
         return done + len(steps)
 
     def _exchange(self, guest: Guest, steps: Sequence[Step], done: int) -> str:
@@ -236,11 +244,9 @@ class Explorer:
             answer = said[number - 1] if number <= len(said) else "nothing"
             wanted = step.expected.split()
             if answer.split()[: len(wanted)] != wanted:
-                who = "debugfs" if step.application is None else f"application {step.application}"
                 raise Difference(
                     done + number,
-                    f"{who}: `{step.command or step.operation.name}` was answered {answer!r},"
-                    f" expected {step.expected!r}",
+                    f"{_asked(step)} was answered {answer!r}, expected {step.expected!r}",
                 )
 
     def _compare_state(self, guest: Guest, model: Model) -> None:
