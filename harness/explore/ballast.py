@@ -7,9 +7,12 @@ From Linux 5.8 on it does where more than half of a zone's free pages are in are
 
 from __future__ import annotations
 
+import re
+
+from harness.explore.areas import PAGE
 from harness.guest.guest import Guest
 
-MARGIN = 2 << 10
+MARGIN = 4 << 10
 """KiB by which more is free beside the areas than in them: nobody gets a page of an area before
 there is pressure, whatever processes start in a sequence.
 """
@@ -20,7 +23,9 @@ def _spare(guest: Guest) -> int:
     """KiB that may be taken; none where it is less than 0."""
     fields = dict(line.split(":") for line in guest.read_text("/proc/meminfo").splitlines())
     free, lent = (int(fields[name].split()[0]) for name in ("MemFree", "CmaFree"))
-    return free - 2 * lent - MARGIN
+    # Pages on a processor's own list count as used, and are had first.
+    lists = re.findall(r"^ +count: +(\d+)$", guest.read_text("/proc/zoneinfo"), re.MULTILINE)
+    return free + sum(map(int, lists)) * PAGE // 1024 - 2 * lent - MARGIN
 
 
 def has_room(guest: Guest) -> bool:

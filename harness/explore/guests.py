@@ -28,7 +28,7 @@ from harness.machine.template import TemplateStore
 from harness.memory.counters import CmaCounters
 from harness.memory.ranges import AddressRange
 
-POINT = "explore-2"
+POINT = "explore-4"
 """Of the template; to be changed with what `_prepare` does."""
 HOST = b"\xa5host's\x5a" * (PAGE // 8)
 """What every page holds before anybody has it."""

@@ -17,7 +17,7 @@ PRESSURE = ("pressure", "pin", "unpin", "relief")
 """The operations."""
 KINDS = ("tmpfs", "anon")
 """Movable data: a file in tmpfs, and a process's own memory; commands of the application."""
-DATA = 8 << 20
+DATA = 10 << 20
 """Bytes of it, of which a third or so is in the areas."""
 PINS = 4
 """Pages that may be pinned at once: each costs the kernel milliseconds where it is in the way."""
