@@ -211,7 +211,7 @@ class TestPinned:
         assert user.command(f"pin {block.start} {block.size}") == [str(len(pinned))]
         return block, pinned
 
-    @pytest.mark.parametrize("kind", ["anon", "anon-shared"])
+    @pytest.mark.parametrize("kind", ["anon", "tmpfs"])
     def test_the_whole_area_is_refused_and_nothing_is_leaked(
         self, full: Guest, user: AppScript, kind: str
     ) -> None:
