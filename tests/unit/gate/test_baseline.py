@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,3 +70,20 @@ def test_what_is_known_already_is_not_written_over(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     assert Baselines(tmp_path, said, tmp_path / "missing").stored(IMAGES) is None
+
+
+def test_evidence_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    assert baseline._read_evidence(path) is None
+    for number, name in enumerate(("a", "b")):
+        lines = CoverageRecord({}, (), {}, {})
+        functions = FunctionMap(frozenset(), {name: frozenset({"cma_alloc"})})
+        baseline._keep_evidence(Evidence(lines, functions), path)
+        for file in tmp_path.iterdir():
+            os.utime(file, (number, number))
+        found = baseline._read_evidence(path)
+        assert found is not None
+        assert found.every == {name}
+        assert baseline._read_evidence(path) is found, "parsed once"
+    path.with_suffix(".lines").unlink()
+    assert baseline._read_evidence(path) is None
