@@ -161,6 +161,7 @@ def test_the_areas_are_where_the_table_says_and_serve_their_memory(
     log = guest.run("dmesg").text
     assert re.findall("Malformed early option 'cma'", log) == words
     assert OVERLAPS.findall(log) == expected.overlaps
+    assert "cma: Failed to reserve" not in log
     if Feature.CMA_DEBUGFS in guest.images.features:
         assert {area.order_per_bit for area in guest.cma().areas.values()} <= {0}
 
