@@ -49,6 +49,7 @@ from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.machine import confine
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout
+from harness.memory.errors import CannotPlace, ZeroedIomem
 from harness.plaintext import counted
 from harness.report import pictures
 
@@ -305,6 +306,8 @@ class Gate(SuiteStage):
         kind = kinds.get(error.verdict, FindingKind.BOOT)
         if isinstance(error, GuestStopped):
             kind = FindingKind.CRASH
+        if isinstance(error, CannotPlace | ZeroedIomem):
+            kind = FindingKind.BOOT  # the base's areas are known, by the same witnesses
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
         if kind is FindingKind.INFRASTRUCTURE:

@@ -2,7 +2,8 @@
 """Errors of reading, reconciling and judging memory. The facts are fields, ``str()`` the message.
 
 Who is at fault follows from the base: `JudgementError` is the system under test, `UserError` a file
-or option of the user, plain `HarnessError` a witness that could not be read.
+or option of the user. A witness whose text is not in its format is the system's fault too: what is
+read from a guest comes with a checksum.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, JudgementError, UserError
+from harness.errors import HarnessError, JudgementError, UserError, Verdict
 
 if TYPE_CHECKING:
     from harness.memory.model import CmaArea, Failure
@@ -26,6 +27,8 @@ def quoted(text: object, limit: int = 120) -> str:
 class WitnessUnreadable(HarnessError):
     """A witness gave text that is not in its format: nothing is known from it."""
 
+    verdict = Verdict.PRODUCT
+
     def __init__(
         self, source: str, problem: str, *, line: int | None = None, text: str = ""
     ) -> None:
@@ -40,6 +43,8 @@ class MalformedIomem(WitnessUnreadable):
 
 class ZeroedIomem(WitnessUnreadable):
     """Every range of ``/proc/iomem`` is 0-0: the reader lacks CAP_SYS_ADMIN."""
+
+    verdict = Verdict.INFRASTRUCTURE
 
 
 class MalformedDebugfs(WitnessUnreadable):

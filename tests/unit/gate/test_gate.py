@@ -40,6 +40,7 @@ from harness.imageset.model import ImageSet
 from harness.imageset.objects import CodeChange
 from harness.machine.crash import Crash, CrashKind
 from harness.machine.errors import GuestCrash, GuestStopped, GuestTimeout, QemuDied
+from harness.memory.errors import CannotPlace, MalformedDebugfs, ZeroedIomem
 from harness.memory.ranges import AddressRange
 from harness.pytest_plugin.selection import read_selection
 from harness.testrun.result import CaseResult, SuiteResult
@@ -713,6 +714,21 @@ class TestBoot:
             [FindingKind.BOOT, FindingKind.TEST],
         )
         assert result.map_after == ()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            MalformedDebugfs("bitmap", "0 words, and 2048 pages need 64"),
+            CannotPlace("BiscuitOS_cma", "no witness knows it"),
+            ZeroedIomem("/proc/iomem", "every range is zero"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_witnesses_that_fall_silent_are_the_patch_s_fault(
+        self, world: World, wrong: HarnessError
+    ) -> None:
+        world.boots = [wrong, wrong]
+        assert kinds(world.judge()) == [FindingKind.BOOT]
 
     def test_a_new_warning_of_the_kernel_s_is_rejected(self, world: World) -> None:
         warnings = ("a warning of the base, 18", "CMA: something new")
