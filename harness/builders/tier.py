@@ -133,7 +133,7 @@ def store_of(url: str, what: str = ENVIRONMENT) -> Store:
     """The store at an address, which `what` named. Raises `UserError` for one that cannot be used,
     `HarnessError` for one that is away.
     """
-    parts = split(url if "://" in url else "", what)
+    parts = split(url if "://" in url or url.startswith("file:") else "", what)
     if parts.scheme in ("http", "https"):
         return WebStore(url)
     if parts.scheme in ("", "file"):

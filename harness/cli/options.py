@@ -289,9 +289,10 @@ def _certificates(context: click.Context, _parameter: click.Parameter, value: Pa
 
 def _cache_url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
-        from harness.builders.tier import store_of
+        if value:  # empty: none, whatever the environment says
+            from harness.builders.tier import store_of
 
-        store_of(value, "--cache-url")
+            store_of(value, "--cache-url")
         # Whatever is started from here looks there too.
         os.environ[CACHE_URL] = value
 

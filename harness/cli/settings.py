@@ -111,6 +111,7 @@ class Settings(Common):
     explore: Common = Common()
     mutants: Common = Common()
     nightly: Common = Common()
+    bench: Common = Common()
 
 
 def find(place: Path) -> Path | None:

@@ -146,7 +146,7 @@ class Explorer:
 
     def _run(self, operations: Sequence[Operation]) -> None:
         model = self.setup.model()
-        template = self.store.get(self.setup.config, POINT, self._prepare, say=self._say)
+        template = self.store.get(self.setup.config, self._point, self._prepare, say=self._say)
         with template.clone(self.artifacts) as machine:
             guest = Guest(machine, self.setup.areas[0].name)
             done = self._ask_all(guest, model, operations)
@@ -184,6 +184,10 @@ class Explorer:
         said = guest.run(self._script(steps), _TIMEOUT, check=False).text.splitlines()
         self._compare(steps, said, done)
         return said[-1]
+
+    @property
+    def _point(self) -> str:
+        return f"{POINT}-pressure" if self.setup.pressure else POINT
 
     def _prepare(self, machine: Machine) -> None:
         """What the template has beyond a booted guest."""

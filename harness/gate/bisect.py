@@ -232,7 +232,8 @@ def search(
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
         clone = Path(place) / "bisect.git"
-        git(directory, "clone", "--quiet", "--bare", "--shared", ".", str(clone))
+        local = ("-c", "protocol.file.allow=always")
+        git(directory, *local, "clone", "--quiet", "--bare", "--shared", ".", str(clone))
         ancestor = git(clone, "merge-base", good, bad).decode().strip()
         if ancestor != good:
             raise UserError(f"{good[:12]} is no ancestor of {bad[:12]}: there is nothing between")

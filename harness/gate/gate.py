@@ -306,13 +306,14 @@ class Gate(SuiteStage):
         kind = kinds.get(error.verdict, FindingKind.BOOT)
         if isinstance(error, GuestStopped):
             kind = FindingKind.CRASH
-        if isinstance(error, CannotPlace | ZeroedIomem):
+        if silent := isinstance(error, CannotPlace | ZeroedIomem):
             kind = FindingKind.BOOT  # the base's areas are known, by the same witnesses
         finding = Finding(kind, first_line(error), str(error), place / "transcript.txt")
         self._note("the base booted beside it, on the same host and at the same time")
         if kind is FindingKind.INFRASTRUCTURE:
             raise Decided(Decision.INFRASTRUCTURE, finding.title, finding)
-        if isinstance(error, GuestCrash | GuestTimeout | GuestStopped):
+        # Where nobody says where the areas are, no test can.
+        if silent or isinstance(error, GuestCrash | GuestTimeout | GuestStopped):
             raise Decided(Decision.REJECTED, finding.title, finding)
         # It boots, and something is wrong with it: the suite will say what, with its test.
         self._found(finding)

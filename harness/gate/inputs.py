@@ -203,7 +203,9 @@ def git(directory: Path, *words: str) -> bytes:
     """Runs git in a repository and returns what it says. Raises `UserError` with its reason."""
     # A repository that somebody gives may be another user's, and must not run programs of its own.
     options = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
-    options += ["-c", "core.hooksPath=/dev/null"]
+    options += ["-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false"]
+    # Nothing is fetched: what is missing of a partial clone would be, by programs that it names.
+    options += ["-c", "protocol.allow=never"]
     status, output, errors = capture(["git", *options, "-C", directory, *words])
     if status != 0:
         raise UserError(f"git {words[0]} in {directory}: {errors.strip() or status}")

@@ -20,7 +20,7 @@ from harness.gate.baseline import Baselines, Results, compare
 from harness.gate.canary import Canary
 from harness.gate.enough import Failures
 from harness.gate.events import Chosen, Watch
-from harness.gate.options import Options
+from harness.gate.options import CANARIES, Options
 from harness.gate.record import GateRecord
 from harness.gate.result import Finding, FindingKind, GateResult, ResultChange, TestChange
 from harness.gate.selection import GUARDS_ALONE, LOOK, Evidence, PatchChange
@@ -262,7 +262,7 @@ def _ending(excused: Collection[str], canary: Canary) -> Ending:
         ends=lambda begin: Failures(excused, first(begin)),
         excused=excused,
         at_once=(Verdict.CRASH,),
-        enough=1,
+        enough=CANARIES,
     )
 
 

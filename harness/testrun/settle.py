@@ -30,9 +30,14 @@ def settled(
     """The run `first` with each failure confirmed, passed, or put down as infrastructure.
 
     A failure whose verdict is one of `at_once` counts without being seen again. Once as many as
-    `enough` are confirmed, the others stay as they were; those that are `excused` do anyway.
+    `enough` are confirmed, the others stay as they were; those that are `excused` do anyway, unless
+    infrastructure failed them.
     """
-    seen = {case.test: [case] for case in first.failures if case.test not in excused}
+    seen = {
+        case.test: [case]
+        for case in first.failures
+        if case.test not in excused or not case.system_at_fault
+    }
     for _ in range(ROUNDS):
         verdicts = {test: decided(results, at_once) for test, results in seen.items()}
         waiting = [test for test, result in verdicts.items() if result is None]

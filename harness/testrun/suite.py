@@ -44,7 +44,10 @@ Enough = Callable[[CaseResult], bool]
 _LOOK = 0.1
 """Seconds between two looks at these."""
 _STOPPED = re.compile(r"(?:^!+ |xdist\.dsession\.Interrupted: )stopping after ", re.MULTILINE)
-_REFUSED = re.compile(r"^ERROR: (?:--qemu-select \S+: )?(.+)", re.MULTILINE)
+_REFUSED = re.compile(
+    r"^ERROR: (?:--qemu-select \S+: )?(.+ names no test.*|(?:file or directory )?not found: .+)",
+    re.MULTILINE,
+)
 JUNIT = "junit.xml"
 """Where pytest leaves its results, in the directory of a run."""
 
@@ -187,12 +190,12 @@ class Suite:
         cut = stopped_early(log.read_text(errors="replace"))
         if status == INTERRUPTED and cut:
             status = FAILED
-        if status == USAGE and (refused := _REFUSED.findall(log.read_text(errors="replace"))):
-            raise UserError(f"the tests to run: {refused[-1]}")
         if not self._keeps:
             self._forget()
         with contextlib.suppress(OSError):
             shutil.rmtree(to / "tmp")
+        if status == USAGE and (refused := _REFUSED.search(log.read_text(errors="replace"))):
+            raise UserError(f"the tests to run: {refused[1]}")
         cases: Sequence[CaseResult] = ()
         with contextlib.suppress(HarnessError):  # its status says so, and the log why
             cases = read_cases(to / JUNIT)
@@ -206,8 +209,8 @@ class Suite:
 
     def end(self) -> None:
         """Ends the run that is under way in another thread, if there is one."""
-        if self._process is not None:
-            kill_group(self._process)
+        if (process := self._process) is not None:
+            kill_group(process)
 
     def _wait(
         self,
@@ -267,3 +270,4 @@ class Suite:
                 return -1
             finally:
                 kill_group(process)
+                self._process = None

@@ -16,7 +16,7 @@ import pytest
 from harness.builders import archive
 from harness.builders.cache import BuildDirectory, Cache, Key
 from harness.builders.manifest import MANIFEST
-from harness.builders.tier import ENVIRONMENT, KEY
+from harness.builders.tier import ENVIRONMENT, KEY, store_of
 from harness.errors import UserError
 
 THING = Key("thing", {"source": "1"})
@@ -229,3 +229,8 @@ def test_an_address_that_cannot_be_used_is_the_user_s_mistake(
     monkeypatch.setenv(ENVIRONMENT, url)
     with pytest.raises(UserError, match=ENVIRONMENT):
         Machine(tmp_path / "one").get()
+
+
+@pytest.mark.parametrize("url", ["file:/srv/cache", "file:///srv/cache", "/srv/cache"])
+def test_a_directory_is_named_in_three_ways(url: str) -> None:
+    assert store_of(url)._root == Path("/srv/cache")

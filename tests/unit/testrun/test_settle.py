@@ -102,6 +102,13 @@ def test_what_is_excused_is_neither_run_again_nor_enough() -> None:
     assert [c.verdict for c in run.cases] == ["product"] * 3
 
 
+def test_what_is_excused_and_was_lost_is_run_again() -> None:
+    runs = Runs(a="IFF", b="P")
+    run = runs.settled(enough=3, excused={"a"})
+    assert runs.asked == [["a"], ["a"]]
+    assert run.cases[0].verdict == "product"
+
+
 def test_it_ends() -> None:
     runs = Runs(a="I" * 20)
     runs.settled()
