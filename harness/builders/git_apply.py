@@ -17,15 +17,10 @@ from pathlib import Path
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError
 from harness.host import confine, tool
+from harness.host.git import RUNS_NOTHING
 from harness.host.process import capture
 
-# Another user's repository may be read, and no program of it is run.
-_OPTIONS = (
-    *("-c", "safe.directory=*"),
-    *("-c", "core.autocrlf=false"),
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "core.hooksPath=/dev/null"),
-)
+_OPTIONS = (*RUNS_NOTHING, "-c", "core.autocrlf=false")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from harness.builders.cache import Cache
 from harness.builders.process import ToolRunner
 from harness.errors import BuildError, UserError
 from harness.host import project
+from harness.host.git import RUNS_NOTHING
 from harness.host.process import capture
 
 DEFAULT = "6.1"
@@ -282,10 +283,8 @@ def makefile_version(makefile: str, path: Path) -> tuple[int, int]:
 
 
 def _git(path: Path, *words: str) -> str:
-    # git refuses a tree of another user's, and runs programs that it names;
     # --no-optional-locks leaves the index alone.
-    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
-    argv += ["-c", "core.hooksPath=/dev/null", "--no-optional-locks", "-C", str(path), *words]
+    argv = ["git", *RUNS_NOTHING, "--no-optional-locks", "-C", str(path), *words]
     status, output, errors = capture(argv)
     if status != 0:
         raise BuildError(f"git {words[0]} failed in {path}\n{errors.strip()}")

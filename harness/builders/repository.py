@@ -18,14 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.host.git import RUNS_NOTHING
 from harness.host.process import capture
 from harness.host.project import is_kernel
 
 # No program of the repository's is run, and none of its settings changes how a diff looks.
 _SETTINGS = (
-    *("-c", "safe.directory=*"),
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "core.hooksPath=/dev/null"),
+    *RUNS_NOTHING,
     *("-c", "core.quotePath=true"),
     # Else files whose time alone is new would differ; what is refreshed is a copy.
     *("-c", "diff.autoRefreshIndex=true"),

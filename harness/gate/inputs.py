@@ -18,6 +18,7 @@ from harness.builders.diff import first_diff, touched_files
 from harness.errors import UserError
 from harness.gate.mails import looks_like_mail, read_mails
 from harness.gate.series import choose
+from harness.host.git import RUNS_NOTHING
 from harness.host.process import capture
 from harness.host.userpath import usable
 
@@ -201,9 +202,7 @@ def one_patch(name: str, subject: str, author: str, text: str) -> Input:
 
 def git(directory: Path, *words: str) -> bytes:
     """Runs git in a repository and returns what it says. Raises `UserError` with its reason."""
-    # A repository that somebody gives may be another user's, and must not run programs of its own.
-    options = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
-    options += ["-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false"]
+    options = [*RUNS_NOTHING, "-c", "log.showSignature=false"]
     # Nothing is fetched: what is missing of a partial clone would be, by programs that it names.
     options += ["-c", "protocol.allow=never"]
     status, output, errors = capture(["git", *options, "-C", directory, *words])

@@ -252,39 +252,40 @@ sys.exit(seed == 1007)
 """
 
 
-def test_an_exploration(
-    engine: Engine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def explored(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stubbed:
+    """An engine for explorations, and something that was found before."""
     stub = Stubbed(engine, EXPLORE)
     monkeypatch.setattr(explore_jobs, "open_engine", lambda choice, jobs: stub)
     examples = tmp_path / "examples"
     examples.mkdir()
     (examples / "before").write_text("known before")
+    return stub
+
+
+def test_an_exploration(
+    explored: Stubbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     system = {"processors": 2, "kernel": "6.12", "unpatched": False, "memory": None, "area": "A"}
     status = explore_jobs.explore_jobs(2, 0.5, 7, tmp_path, system, ClusterChoice())
     assert status == 1
     said = capsys.readouterr().out
     assert "seed 7 known before" in said
     assert f"--replay {tmp_path / 'found.json'}" in said
-    assert {path.name for path in examples.iterdir()} == {"before", "new-7", "new-1007"}
-    words = " ".join(stub.tasks[0].argv)
+    assert {path.name for path in (tmp_path / "examples").iterdir()} == {
+        "before",
+        "new-7",
+        "new-1007",
+    }
+    words = " ".join(explored.tasks[0].argv)
     assert words.endswith("--kernel 6.12 --area A")
     assert "--processors 2" in words
 
 
+@pytest.mark.usefixtures("explored")
 def test_an_exploration_s_figures_are_one_json_document(
-    engine: Engine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub = Stubbed(engine, EXPLORE)
-    monkeypatch.setattr(explore_jobs, "open_engine", lambda choice, jobs: stub)
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "before").write_text("known before")
     given = 2, 0.5, 7, tmp_path, {"area": "A"}, ClusterChoice(), True
     assert explore_jobs.explore_jobs(*given) == 1
     said = sorted(json.loads(capsys.readouterr().out), key=lambda one: one["seed"])
