@@ -49,6 +49,8 @@ from harness.memory.ranges import AddressRange
 STDERR = "qemu"
 BOOT_TIMEOUT = 60.0
 """Seconds for a boot to the first answer; a loaded host takes ten times the usual 1.5 s."""
+GRACE = 1.0
+"""Seconds that QEMU gets to write what others need."""
 LAST_WORDS = 2.0
 """Seconds for the rest of the log to come in once QEMU has closed its other line."""
 SETTLE_TIMEOUT = 10.0
@@ -299,7 +301,8 @@ class Machine:
         if self._qmp is not None:
             self._qmp.close()
         if self._process is not None:
-            self._process.end()
+            # What it writes is thrown away, unless it is to become a template's.
+            self._process.end(GRACE if self.storage.shared else 0)
         for peer in self._peers:
             if peer.fileno() >= 0:
                 self._io.forget(peer.fileno())

@@ -71,19 +71,21 @@ class Process:
         status = self._started.wait(timeout)
         return 128 - status if self._wrapped and status > 128 else status
 
-    def end(self, grace: float = 1.0) -> int:
-        """Ends QEMU: SIGTERM, then SIGKILL, also for its group. Returns its status."""
-        if self._started.poll() is None:
+    def end(self, grace: float) -> int:
+        """Ends QEMU: SIGTERM, then, after `grace` seconds, SIGKILL, also for its group; 0: this at
+        once. Returns its status.
+        """
+        if grace and self._started.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.wait(grace)
-            except subprocess.TimeoutExpired:
-                # Not reaped yet, so the numbers are still their own.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._started.pid, signal.SIGKILL)
+        if self._started.poll() is None:
+            # Not reaped yet, so the numbers are still their own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._started.pid, signal.SIGKILL)
         return self.wait()
 
 

@@ -64,14 +64,19 @@ def test_a_status_is_qemu_s_own(script: str, wrapped: bool, status: int) -> None
     assert Process(started, wrapped).wait(10) == status
 
 
-def test_one_that_does_not_end_by_itself_is_killed() -> None:
-    script = "trap '' TERM; echo; while :; do read -r line; done"
+@pytest.mark.parametrize(
+    ("trap", "grace", "status"), [("", 0.01, -9), ("exit 3", 10.0, 3), ("exit 3", 0.0, -9)]
+)
+def test_one_that_does_not_end_by_itself_in_its_time_is_killed(
+    trap: str, grace: float, status: int
+) -> None:
+    script = f"trap '{trap}' TERM; echo; while :; do read -r line; done"
     with subprocess.Popen(
         ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
     ) as started:
         assert started.stdout is not None
         started.stdout.readline()
-        assert Process(started, wrapped=False).end(grace=0.01) == -9
+        assert Process(started, wrapped=False).end(grace) == status
     with pytest.raises(ProcessLookupError):
         os.kill(started.pid, 0)
 
