@@ -343,7 +343,7 @@ class PatchTree:
         else:
             if kernel or self._laid:
                 self._make_kernel()
-            if kernel or self._laid or "module" in changed:
+            if (kernel or self._laid or "module" in changed) and not self._serves(changed):
                 files["module"] = self._driver_for(to, changed)
                 files["calls"] = take(self.root, f"images/module/{CALLS}", to)
             for name in KERNEL_FILES:
@@ -455,6 +455,21 @@ class PatchTree:
         said = list(self.warnings)
         self.restore()
         return said
+
+    def _serves(self, changed: Collection[str]) -> bool:
+        """Whether the built kernel's own driver is what would be made: only sources of the kernel
+        differ, none that headers or tools are made of, and what it exports does not.
+        """
+        sources = [*self._touched, *self._laid]
+        made = (".h", ".s")
+        if "module" in changed or not all(path.endswith(".c") for path in sources):
+            return False
+        if any(step.endswith(made) or step.startswith("scripts/") for step in self.made):
+            return False
+        with contextlib.suppress(BuildError, OSError):
+            exported = plain_file(self.kernel.obj, SYMVERS).read_bytes()
+            return exported == (self._base.obj / SYMVERS).read_bytes()
+        return False
 
     def _driver_for(self, to: Path, changed: Collection[str]) -> Path:
         """The driver; made again unless only sources of the kernel differ since it was, and what

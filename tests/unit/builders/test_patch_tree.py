@@ -370,3 +370,39 @@ def test_the_driver_is_made_again_where_what_it_is_made_of_may_differ(
     assert len(made) == 5
     shop.restore()
     assert after("four\n", "") == 6, "the tree was made good"
+
+
+def test_the_kernel_s_own_driver_serves_where_a_patch_changes_nothing_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.base.obj / patch_tree.SYMVERS).write_text("cma_alloc")
+    shop = bench.open()
+    made: list[str] = []
+    make = shop._make_module
+
+    def counted(to: Path) -> Path:
+        made.append("driver")
+        return make(to)
+
+    monkeypatch.setattr(shop, "_make_module", counted)
+
+    def makes(*more: str, exported: str = "cma_alloc") -> bool:
+        shop.clean()
+        made.clear()
+        shop.lay({**laid("new\n"), **{path: FileContent(b"", 0o644) for path in more}}, ["a.c"])
+        (shop.kernel.obj / patch_tree.SYMVERS).write_text(exported)
+        images = shop.build(bench.tmp_path / "made")
+        assert images.module is not None
+        assert (images.module == bench.module) is (not made)
+        return bool(made)
+
+    assert not makes()
+    assert makes(exported="cma_alloc, and more")
+    assert not makes("mm/other.c")
+    assert makes("mm/cma.h")
+    (bench.base.tree / "Makefile").write_text(
+        KERNEL.replace("LD      vmlinux", "CC      kernel/bounds.s")
+    )
+    shop = bench.open("another")
+    monkeypatch.setattr(shop, "_make_module", counted)
+    assert makes(), "headers are made of that"
