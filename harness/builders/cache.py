@@ -209,11 +209,11 @@ class Cache:
             say(f"{path.name} in the cache is damaged ({few(bad)}): it is made again")
         return not bad
 
-    def damaged(self) -> list[str]:
-        """Reads all that this process has taken from the cache, wholly; what is not what it was
-        when it was made. That is made again when it is asked for next.
+    def damaged(self, but: Collection[str] = ()) -> list[str]:
+        """Reads all that this process has taken from the cache, wholly, `but` some entries; what is
+        not what it was when it was made. That is made again when it is asked for next.
         """
-        entries = [self.root / "entries" / slug for slug in self.leased()]
+        entries = [self.root / "entries" / slug for slug in self.leased() if slug not in but]
         return [bad for path in entries if (path / MANIFEST).exists() for bad in condemned(path)]
 
     def leased(self) -> list[str]:

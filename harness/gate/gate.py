@@ -21,6 +21,7 @@ from harness.builders.watch import Limits
 from harness.coverage.changed import LineFate, added_lines, counts, removed_lines
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import probe as probes
+from harness.gate.cachecheck import CacheCheck
 from harness.gate.change import change_in, change_since
 from harness.gate.events import Watch, nobody
 from harness.gate.findings import (
@@ -87,17 +88,18 @@ class Gate(SuiteStage):
         claim(out)
         set_aside(out, (*_LEFT, *REPORTS), _LEFT_BULKY)
         (out / "patches").mkdir()
-        self._judge(inputs)
-        known = (Decision.ACCEPTED, Decision.NOT_JUDGED)
-        if self._result.decision not in known and (bad := self._cache.damaged()):
-            # Damaged files of the cache are infrastructure, not the patch's fault.
-            note = f"judged again, for files of the cache were damaged: {few(bad)}"
-            self._progress.say(note)
-            self._begin_again(note)
-            self._judge(inputs)
+        with CacheCheck(self._cache, out / "cache-check.log") as check:
+            self._judge(inputs, check)
+            known = (Decision.ACCEPTED, Decision.NOT_JUDGED)
+            if self._result.decision not in known and (bad := check.damaged()):
+                # Damaged files of the cache are infrastructure, not the patch's fault.
+                note = f"judged again, for files of the cache were damaged: {few(bad)}"
+                self._progress.say(note)
+                self._begin_again(note)
+                self._judge(inputs, check)
         return self._result
 
-    def _judge(self, inputs: Sequence[Input]) -> None:
+    def _judge(self, inputs: Sequence[Input], check: CacheCheck) -> None:
         self._add(
             patches=tuple(
                 InputPatch(i.name, i.subject, i.author, i.paths, i.digest) for i in inputs
@@ -106,7 +108,7 @@ class Gate(SuiteStage):
         try:
             self._confine()
             with contextlib.ExitStack() as patch_tree:
-                base, patched, new_warnings = self._build(inputs, patch_tree)
+                base, patched, new_warnings = self._build(inputs, patch_tree, check)
                 before = self._probe(base, patched, patch_tree)
             self._suite(base, patched)
             self._decide(before, new_warnings)
@@ -131,10 +133,10 @@ class Gate(SuiteStage):
     # Build
 
     def _build(
-        self, inputs: Sequence[Input], patch_tree: contextlib.ExitStack
+        self, inputs: Sequence[Input], patch_tree: contextlib.ExitStack, check: CacheCheck
     ) -> tuple[ImageSet, ImageSet, list[str]]:
         """The base's images, the patched ones, and the warnings that are new. `patch_tree` is left
-        with a tree that is to be restored.
+        with a tree that is to be restored; `check` begins when the base is there.
         """
         options, out = self._options, self._options.output
         with self._stage("base"):
@@ -152,6 +154,7 @@ class Gate(SuiteStage):
         self._add(base=f"Linux {base.release}")
         with self._stage("apply"):
             self._touched = self._apply(shop, inputs)
+        check.begin()
         with self._stage("build") as others:
             before = shop.building
             try:

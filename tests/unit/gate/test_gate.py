@@ -24,6 +24,7 @@ from harness.coverage.functions import FUNCTIONS, FunctionMap
 from harness.coverage.record import CoverageRecord
 from harness.errors import BuildError, HarnessError, UserError, Verdict
 from harness.gate import gate as module
+from harness.gate.cachecheck import CacheCheck
 from harness.gate.events import Chosen, Event, StageBegun, StageDone
 from harness.gate.gate import Gate
 from harness.gate.inputs import Input
@@ -271,6 +272,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("harness.builders.sandbox.check", lambda: full)
     monkeypatch.setattr("harness.gate.probe.probe", made.probe)
     monkeypatch.setattr("harness.gate.canary.run_suite", made.run_suite)
+    # A process, which has tests of its own.
+    monkeypatch.setattr(CacheCheck, "begin", lambda check: made.done.append("reads the cache"))
     monkeypatch.setattr("harness.gate.settled.run_suite", made.run_suite)
     return made
 
@@ -325,6 +328,12 @@ def test_a_first_look_rejects_before_anything_is_known_of_the_base(world: World)
     assert not [note for note in result.notes if "nothing is known" in note]
     suites = [done for done in world.done if done.startswith("suite")]
     assert set(suites) == {"suite look", "suite look-again-1", "suite canary"}
+
+
+def test_the_cache_is_read_while_a_patch_is_built(world: World) -> None:
+    world.judge()
+    begun = world.done.index("reads the cache")
+    assert world.done.index("build base") < begun < world.done.index("build patched")
 
 
 @pytest.mark.parametrize(
@@ -602,7 +611,8 @@ def test_a_build_that_fails_once_is_no_fault_of_the_patch_s(world: World) -> Non
     result = world.judge()
     assert result.decision is Decision.ACCEPTED
     assert "built again in a tree made good" in result.notes[0]
-    assert world.done[:4] == ["build base", "build patched", "made good", "build patched"]
+    built = [step for step in world.done if step != "reads the cache"]
+    assert built[:4] == ["build base", "build patched", "made good", "build patched"]
 
 
 @pytest.mark.parametrize(
@@ -879,7 +889,8 @@ class TestSuite:
         world.patched_again = [dict.fromkeys(names, "passed")] * 30
         result = world.judge()
         assert result.decision is Decision.INFRASTRUCTURE
-        assert "ended early 4 times" in result.reason
+        assert "it failed once and passed 2 times" in result.reason
+        assert sum(step == "suite patched-part-2" for step in world.done) == 1
 
     def test_a_failure_that_does_not_come_again_says_nothing(self, world: World) -> None:
         world.after, world.patched_again = [{"a": "timeout"}], [{"a": "passed"}] * 2
@@ -992,7 +1003,7 @@ class TestBase:
 
     def test_a_verdict_names_how_many_tests_judged_it(self, world: World) -> None:
         world.before = {"a": "passed", "b": "passed", "c": "skipped"}
-        world.after = [{"a": "product", "b": "passed", "c": "skipped"}]
+        world.after = [{"b": "passed", "c": "skipped", "a": "product"}]
         result = world.judge()
         assert result.reason.endswith("(2 tests judged it)")
         assert as_json(result)["tests"]["judged"] == 2

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Whether what a gate has taken from the cache is still what it was, read while it builds.
+
+To read a kernel's tree wholly takes seconds, and a build leaves a processor idle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from harness.builders.cache import Cache
+from harness.builders.manifest import condemned
+from harness.host.process import kill_group
+from harness.testrun.suite import start
+
+_NICE = 10
+"""How far it stands back."""
+
+
+class CacheCheck:
+    """To be used in a ``with`` block, which ends it."""
+
+    def __init__(self, cache: Cache, log: Path) -> None:
+        """`log` is a file for what the reading process prints."""
+        self._cache = cache
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._entries: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            kill_group(self._process)
+        self._log.unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Begins to read what this process has taken from the cache so far."""
+        if self._process is None:
+            self._entries = self._cache.leased()
+            paths = [str(self._cache.root / "entries" / slug) for slug in self._entries]
+            with self._log.open("wb") as log:
+                self._process = start([sys.executable, "-m", __name__, *paths], log)
+
+    def damaged(self) -> list[str]:
+        """What is not what it was when it was made, of all that this process has taken; see
+        `Cache.damaged`.
+        """
+        found = self._read()
+        if found is None:
+            return self._cache.damaged()
+        return found + self._cache.damaged(but=self._entries)
+
+    def _read(self) -> list[str] | None:
+        """What the other process says; None where it says nothing."""
+        if self._process is None or self._process.wait():
+            return None
+        try:
+            return [str(name) for name in json.loads(self._log.read_text())]
+        except (OSError, ValueError):
+            return None
+
+
+if __name__ == "__main__":
+    os.nice(_NICE)
+    print(json.dumps([bad for path in sys.argv[1:] for bad in condemned(Path(path))]))
