@@ -56,7 +56,7 @@ class Canary:
 
     def _run(self, tests: Sequence[str], number: int) -> SuiteResult:
         place = self._place / (f"canary-{number}" if number else "canary")
-        suite = Suite(self._cache, self._private)
+        suite = Suite(self._cache, self._private, frozen_in_cache=True)
         self._suites.append(suite)
         return retried(
             lambda: run_suite(suite, self._base, place, targets=tests),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from harness.gate.result import Finding
+from harness.testrun.result import CaseResult
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
 
@@ -29,6 +30,14 @@ def by_cause(findings: Sequence[Finding]) -> list[Finding]:
     ]
 
 
+def alike(one: CaseResult, other: CaseResult) -> bool:
+    """Whether two tests fail for one cause, as `by_cause` takes it."""
+    if one.verdict != other.verdict:
+        return False
+    first, second = (_first_line(case.message) for case in (one, other))
+    return bool(first and first == second) or bool(one.line and one.line == other.line)
+
+
 def _length(finding: Finding) -> tuple[int, int, str]:
     return len(finding.story) or 1 << 20, len(finding.detail), finding.test
 
@@ -40,5 +49,9 @@ def _alike(one: Finding, other: Finding) -> bool:
 
 
 def _shape(finding: Finding) -> str:
-    first = finding.detail.strip().partition("\n")[0]
-    return _NUMBER.sub("#", first) or finding.test
+    return _first_line(finding.detail) or finding.test
+
+
+def _first_line(text: str) -> str:
+    """Without its numbers."""
+    return _NUMBER.sub("#", text.strip().partition("\n")[0])

@@ -13,8 +13,6 @@ BOOT_TIMEOUT = 30.0
 """Seconds for a patched kernel to answer; the base's, in the same run, needs some three."""
 MOST_FAILURES = 4
 """Failing tests after which the suite is ended: more add nothing."""
-GRACE = 3.0
-"""Seconds that the suite runs on after the first failing test: others may say why more simply."""
 CANARIES = 3
 """Failing tests that are looked at on the base too, where the first one says nothing."""
 DEFAULT_LIMITS = Limits()

@@ -51,8 +51,8 @@ GUARDS = (
 _OWN = {APPLICATION: "tests/cma/test_app.py", TREE: "tests/cma/test_device_tree.py"}
 """Files whose tests are of what is no code."""
 LOOK = (_JOB, _AT_BOOT, "tests/cma/test_allocation.py")
-"""Files whose tests are run first where nothing is known of the base: half a minute, in which most
-faults show.
+"""Files whose tests are run first where nothing is known of the base, or where nearly all tests
+execute what was changed: half a minute, in which most faults show.
 """
 
 
@@ -76,8 +76,8 @@ class Evidence:
 
     def ordered(self, tests: Collection[str]) -> list[str]:
         """The most specific first: those that execute fewest functions. Of more than `FEW` first
-        some that execute what few of the others do; then the others, which tell little apart, by
-        what they cost.
+        those that find most faults, and among them some that execute what few of the others do;
+        then the others, which tell little apart, by what they cost.
         """
         executed = {test: self.functions.tests.get(test, frozenset()) for test in tests}
         many = Counter(function for part in executed.values() for function in part)
@@ -90,7 +90,10 @@ class Evidence:
         found = sorted(tests, key=lambda test: (-weight(test), len(executed[test]), test))
         if len(found) <= FEW:
             return found
-        return [*found[:SPECIFIC], *self.cheapest(found[SPECIFIC:])]
+        specific, others = found[:SPECIFIC], found[SPECIFIC:]
+        broad = self.cheapest([test for test in others if test.startswith(LOOK)])
+        first = _among(broad, specific)
+        return [*first, *self.cheapest([test for test in others if test not in broad])]
 
     def cheapest(self, tests: Collection[str]) -> list[str]:
         """By what they cost; those of one class share machines, and stay together."""
@@ -183,10 +186,18 @@ def _whole(
         # What the boot did is judged by tests that share one machine.
         of_boot = [test for test in evidence.functions.tests if test.startswith(f"{_AT_BOOT}::")]
         first = [*guards, *of_boot, *first]
-    # Nothing tells one of the others from another here but what it costs.
-    rest = evidence.cheapest(evidence.functions.tests)
+    rest = evidence.ordered(evidence.functions.tests)
     tests = tuple(dict.fromkeys([*first, *guards, *rest, *sorted(evidence.blind)]))
     return Selection(tests, f"all tests: {why}", frozenset(reached.tests), whole=True)
+
+
+def _among(tests: Sequence[str], others: Sequence[str]) -> list[str]:
+    """`others` spread evenly among `tests`."""
+    step = -(-len(tests) // (len(others) or 1)) or 1
+    found: list[str] = []
+    for number, test in enumerate(others):
+        found += [*tests[number * step : (number + 1) * step], test]
+    return [*found, *tests[len(others) * step :]]
 
 
 def _reach(

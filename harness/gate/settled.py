@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from harness.errors import HarnessError, Verdict
+from harness.errors import Verdict
 from harness.gate.findings import short_name
 from harness.host.files import write_text
 from harness.host.retry import retried
@@ -20,8 +20,6 @@ from harness.testrun.result import FAILED, STRICT, CaseResult, SuiteResult, join
 from harness.testrun.settle import settled
 from harness.testrun.suite import SYSTEM, Enough, Suite
 
-MOST_PARTS = 4
-"""A run that ends early is gone on with, but not more often than so."""
 MANY = 10_000
 """More failing tests than there are: a run that is not ended early."""
 
@@ -42,6 +40,8 @@ class Ending:
     """A failure with one of these verdicts is not seen again before it counts."""
     enough: int | None = None
     """Confirmed failures after which the others are not looked at again."""
+    alike: Callable[[CaseResult, CaseResult], bool] = lambda one, other: False
+    """Whether two failures have one cause: of such one is seen again."""
 
 
 _WHOLE = Ending()
@@ -73,8 +73,8 @@ def run_settled(
     """Runs the suite, once more where that is lost, and each failing test again until it is known
     what it says, see `harness.testrun.settle`; `note` is called with a line on it.
 
-    A run that was ended early goes on with the others where none of its failures is the system's
-    fault after all, or all are excused. Raises `HarnessError` where that happens too often.
+    A run that was ended early goes on with all others where none of its failures is the system's
+    fault after all, or all are excused.
     """
 
     def lost_once(why: str) -> None:
@@ -83,7 +83,7 @@ def run_settled(
     def nothing_left(run: SuiteResult) -> str:
         return "" if run.status == FAILED and run.cases else lost(run)
 
-    def one(select: Path | None, to: Path) -> SuiteResult:
+    def one(select: Path | None, to: Path, whole: bool = False) -> SuiteResult:
         rounds = itertools.count(1)
 
         def again(tests: Sequence[str], suite: Suite) -> SuiteResult:
@@ -97,11 +97,19 @@ def run_settled(
                     meanwhile.ask(case.test)
 
             def run_first() -> SuiteResult:
-                enough = ending.ends and ending.ends(begin)
-                return run_suite(another(), images, to, select, targets, ending.stop_after, enough)
+                enough = None if whole or ending.ends is None else ending.ends(begin)
+                most = MANY if whole else ending.stop_after
+                return run_suite(another(), images, to, select, targets, most, enough)
 
             first = retried(run_first, lost_once, nothing_left)
-            run = settled(first, meanwhile.again, ending.at_once, ending.enough, ending.excused)
+            run = settled(
+                first,
+                meanwhile.again,
+                ending.at_once,
+                ending.enough,
+                ending.excused,
+                ending.alike,
+            )
         changed = [case for case in first.failures if run.by_test[case.test] != case]
         if changed:
             names = ", ".join(short_name(case.test) for case in changed[:5])
@@ -109,16 +117,12 @@ def run_settled(
         return run
 
     run = one(select, to)
-    for number in range(2, MOST_PARTS + 1):
-        if _tells(run, ending.excused):
-            break
+    if not _tells(run, ending.excused):
         note(f"{to.name}: what ended the run is not its fault: the other tests are run")
         rest = to.with_name(f"{to.name}-rest.txt")
         wanted = select.read_text() if select is not None else ""
         write_text(rest, wanted + "".join(f"\n{LEFT_OUT}{case.test}" for case in run.cases))
-        run = joined(run, one(rest, to.with_name(f"{to.name}-part-{number}")))
-    if not _tells(run, ending.excused):
-        raise HarnessError(f"the tests ended early {MOST_PARTS} times, by no fault of the system's")
+        run = joined(run, one(rest, to.with_name(f"{to.name}-part-2"), whole=True))
     return run
 
 

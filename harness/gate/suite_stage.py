@@ -18,6 +18,7 @@ from harness.errors import HarnessError, UserError, Verdict
 from harness.gate import verdicts
 from harness.gate.baseline import Baselines, Results, compare
 from harness.gate.canary import Canary
+from harness.gate.causes import alike
 from harness.gate.enough import Failures
 from harness.gate.events import Chosen, Watch
 from harness.gate.options import CANARIES, Options
@@ -263,6 +264,7 @@ def _ending(excused: Collection[str], canary: Canary) -> Ending:
         excused=excused,
         at_once=(Verdict.CRASH,),
         enough=CANARIES,
+        alike=alike,
     )
 
 

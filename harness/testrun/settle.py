@@ -26,12 +26,13 @@ def settled(
     at_once: Collection[Verdict] = (),
     enough: int | None = None,
     excused: Collection[str] = (),
+    alike: Callable[[CaseResult, CaseResult], bool] = lambda one, other: False,
 ) -> SuiteResult:
     """The run `first` with each failure confirmed, passed, or put down as infrastructure.
 
     A failure whose verdict is one of `at_once` counts without being seen again. Once as many as
-    `enough` are confirmed, the others stay as they were; those that are `excused` do anyway, unless
-    infrastructure failed them.
+    `enough` are confirmed, the others stay as they were; so do those that are `alike`, for one
+    cause, with a confirmed one, and those that are `excused`, unless infrastructure failed them.
     """
     seen = {
         case.test: [case]
@@ -40,9 +41,13 @@ def settled(
     }
     for _ in range(ROUNDS):
         verdicts = {test: decided(results, at_once) for test, results in seen.items()}
-        waiting = [test for test, result in verdicts.items() if result is None]
-        confirmed = sum(result is not None and result.failed for result in verdicts.values())
-        if not waiting or (enough is not None and confirmed >= enough):
+        confirmed = [result for result in verdicts.values() if result is not None and result.failed]
+        waiting = [
+            test
+            for test, result in verdicts.items()
+            if result is None and not _explained(seen[test], confirmed, alike)
+        ]
+        if not waiting or (enough is not None and len(confirmed) >= enough):
             break
         run = again(waiting)
         for test in waiting:
@@ -54,6 +59,17 @@ def settled(
     if status in (PASSED, FAILED):
         status = FAILED if any(case.failed for case in cases) else PASSED
     return dataclasses.replace(first, cases=cases, status=status)
+
+
+def _explained(
+    results: Sequence[CaseResult],
+    confirmed: Sequence[CaseResult],
+    alike: Callable[[CaseResult, CaseResult], bool],
+) -> bool:
+    """Whether a test has failed each time as a confirmed one did."""
+    return all(
+        case.system_at_fault and any(alike(case, other) for other in confirmed) for case in results
+    )
 
 
 def decided(results: Sequence[CaseResult], at_once: Collection[Verdict] = ()) -> CaseResult | None:

@@ -111,22 +111,24 @@ class Suite:
         workers: str | None = None,
         traced: Sequence[str] = (),
         on_case: Callable[[CaseResult], None] | None = None,
+        frozen_in_cache: bool = False,
     ) -> None:
-        """`private` is a directory for the templates of these runs; `workers` is xdist's ``-n``;
-        `traced` are the kernel's files of which executed lines are noted (`coverage_of`); `on_case`
-        is called with each test's result when it is there.
+        """`private` is a directory for the templates of these runs, but where the system is one
+        that comes again: then they are those of the cache (`frozen_in_cache`). `workers` is
+        xdist's ``-n``; `traced` are the kernel's files of which executed lines are noted
+        (`coverage_of`); `on_case` is called with each test's result when it is there.
         """
         self._on_case = on_case
         self._traced = traced
         self._private = private
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
-        self._keeps = False
+        self._keeps = frozen_in_cache
         shutil.rmtree(private, ignore_errors=True)
         private.mkdir(parents=True)
         # A cache in which all is the cache's, but the templates: they are many and used once.
         for path in cache_root.iterdir():
-            if path.name != "templates":
+            if frozen_in_cache or path.name != "templates":
                 (private / path.name).symlink_to(path)
 
     def tracing(self, files: Sequence[str]) -> Suite:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from harness.gate.causes import by_cause
+import pytest
+
+from harness.gate.causes import alike, by_cause
 from harness.gate.report import facts
 from harness.gate.result import Finding, FindingKind
+from harness.testrun.result import CaseResult
 
 KIND = FindingKind.TEST
 
@@ -41,3 +44,21 @@ def test_what_links_two_groups_makes_them_one() -> None:
 def test_a_crash_and_a_wrong_answer_are_two_causes() -> None:
     found = by_cause([failing("a", "x", 1), failing("b", "x", 1, kind=FindingKind.CRASH)])
     assert [item.alike for item in found] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (CaseResult("b", "failed", "product", "at 0x69c01000 is\nmore"), True),
+        (CaseResult("b", "failed", "product", "else", line="x.py:7: check"), True),
+        (CaseResult("b", "failed", "product", "else"), False),
+        (CaseResult("b", "failed", "crash", "at 0x69801000 is", line="x.py:7: check"), False),
+    ],
+)
+def test_results_have_one_cause_as_findings_have(other: CaseResult, expected: bool) -> None:
+    one = CaseResult("a", "failed", "product", "at 0x69801000 is", line="x.py:7: check")
+    assert alike(one, other) is expected
+
+
+def test_results_that_say_nothing_have_no_cause_in_common() -> None:
+    assert not alike(CaseResult("a", "failed", "product"), CaseResult("b", "failed", "product"))

@@ -11,7 +11,7 @@ from harness.builders.changed_code import DRIVER, ChangedCode, changed_code
 from harness.coverage.functions import FunctionMap, read
 from harness.coverage.record import CoverageRecord
 from harness.errors import UserError
-from harness.gate.selection import GUARDS, SPECIFIC, Evidence, PatchChange, Selection, select
+from harness.gate.selection import GUARDS, LOOK, SPECIFIC, Evidence, PatchChange, Selection, select
 from harness.guest.executed import UNPLACED, in_driver
 from harness.imageset.linetable import SourceFunction
 from harness.imageset.model import ImageSet
@@ -71,6 +71,20 @@ def test_of_many_tests_those_that_execute_what_others_do_not_are_first() -> None
     tests = {f"t{number:02d}": common for number in range(40)} | {"odd": common | {"rare"}}
     evidence = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests))
     assert evidence.ordered(tests)[:2] == ["odd", "t00"]
+
+
+def test_of_many_tests_those_that_find_most_are_spread_among_the_specific_ones() -> None:
+    common = frozenset(f"f{number}" for number in range(20))
+    broad = {f"{LOOK[number % 3]}::test_{number}": common for number in range(30)}
+    rare = {f"rare{number:02d}": common | {f"rare {number}"} for number in range(SPECIFIC)}
+    others = {f"other{number:02d}": common for number in range(20)}
+    tests = {**others, **rare, **broad}
+    found = Evidence(EVIDENCE.lines, FunctionMap(frozenset(), tests)).ordered(tests)
+    assert sorted(found) == sorted(tests)
+    first = found[: len(broad) + len(rare)]
+    assert {*first} == {*broad, *rare}
+    assert [test in rare for test in first[:8]] == [False, False, False, True] * 2
+    assert found[len(first) :] == sorted(others)
 
 
 def test_of_many_alike_the_cheap_classes_are_first_and_none_is_torn_apart() -> None:

@@ -95,6 +95,20 @@ def test_once_enough_is_known_the_rest_stays_as_it_was() -> None:
     assert [c.verdict for c in run.cases] == ["product"] * 3
 
 
+def same(one: CaseResult, other: CaseResult) -> bool:
+    return one.message == other.message
+
+
+def test_what_fails_as_a_confirmed_one_does_is_not_run_again() -> None:
+    runs = Runs(a="FF", b="F", c="TT", d="IFF")
+    run = runs.settled(alike=same)
+    assert runs.asked == [["a", "b", "c", "d"], ["d"]], "one of a kind has to be confirmed first"
+    assert [c.verdict for c in run.cases] == ["product", "product", "timeout", "product"]
+    runs = Runs(a="FPF", b="FPF")
+    runs.settled(alike=same)
+    assert runs.asked == [["a", "b"], ["a", "b"]], "a pass is explained by nothing"
+
+
 def test_what_is_excused_is_neither_run_again_nor_enough() -> None:
     runs = Runs(a="F", b="FF", c="FF")
     run = runs.settled(enough=1, excused={"a"})
