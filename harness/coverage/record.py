@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,14 @@ class CoverageRecord:
     def function_of(self, file: str, line: int) -> str:
         """The function that a line is in; empty for none."""
         return LineTable((), self.functions).function_of(file, line)
+
+    def lines_around(self, file: str, line: int) -> frozenset[int]:
+        """The lines with instructions of the function that a line is in."""
+        starts = sorted(f.line for f in self.functions if f.file == file)
+        index = bisect.bisect_right(starts, line)
+        start = starts[index - 1] if index else 0
+        end = starts[index] if index < len(starts) else 1 << 30
+        return frozenset(n for n in self.code.get(file, ()) if start <= n < end)
 
     def never(self) -> dict[str, frozenset[int]]:
         """The lines that neither the boot nor a test executed."""

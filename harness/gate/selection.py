@@ -38,6 +38,7 @@ FEW = 30
 """Tests that end soon in whatever order they run."""
 SPECIFIC = 12
 """Of more: how many are run first for what they alone execute."""
+_NONE = frozenset[int]()
 _TEXTS = (".rst", ".txt", ".md", "MAINTAINERS")
 GUARDS = (
     f"{_JOB}::TestApplication::test_what_it_gets_is_the_start_of_the_area",
@@ -74,26 +75,37 @@ class Evidence:
         """All tests that ran."""
         return self.blind | self.functions.tests.keys()
 
-    def ordered(self, tests: Collection[str]) -> list[str]:
+    def ordered(self, tests: Collection[str], around: Lines | None = None) -> list[str]:
         """The most specific first: those that execute fewest functions. Of more than `FEW` first
-        those that find most faults, and among them some that execute what few of the others do;
-        then the others, which tell little apart, by what they cost.
+        those that find most faults, and among them some that execute what few of the others do, of
+        the lines `around` a change where these are known; then the others, which tell little apart,
+        by what they cost.
         """
-        executed = {test: self.functions.tests.get(test, frozenset()) for test in tests}
-        many = Counter(function for part in executed.values() for function in part)
-
-        def weight(test: str) -> float:
-            part = executed[test]
-            rare = sum(1 / many[function] for function in part)
-            return rare / math.sqrt(len(part) or 1) if len(executed) > FEW else 0.0
-
-        found = sorted(tests, key=lambda test: (-weight(test), len(executed[test]), test))
-        if len(found) <= FEW:
-            return found
+        size = {test: len(self.functions.tests.get(test, ())) for test in tests}
+        if len(size) <= FEW:
+            return sorted(size, key=lambda test: (size[test], test))
+        weight = self._rarity(size, around)
+        found = sorted(size, key=lambda test: (-weight[test], size[test], test))
         specific, others = found[:SPECIFIC], found[SPECIFIC:]
         broad = self.cheapest([test for test in others if test.startswith(LOOK)])
         first = _among(broad, specific)
         return [*first, *self.cheapest([test for test in others if test not in broad])]
+
+    def _rarity(self, tests: Collection[str], around: Lines | None) -> dict[str, float]:
+        """How much of what each test executes few of the others do."""
+        if around:
+            lines = {test: self.lines.tests.get(test, {}) for test in tests}
+            executed: dict[str, frozenset[object]] = {
+                test: frozenset((f, n) for f in around for n in around[f] & done.get(f, _NONE))
+                for test, done in lines.items()
+            }
+        else:
+            executed = {test: self.functions.tests.get(test, frozenset()) for test in tests}
+        many = Counter(one for part in executed.values() for one in part)
+        return {
+            test: sum(1 / many[one] for one in part) / (1 if around else math.sqrt(len(part) or 1))
+            for test, part in executed.items()
+        }
 
     def cheapest(self, tests: Collection[str]) -> list[str]:
         """By what they cost; those of one class share machines, and stay together."""
@@ -146,6 +158,8 @@ class _Reached:
     tests: set[str] = dataclasses.field(default_factory=set)
     boot: bool = False
     names: set[str] = dataclasses.field(default_factory=set)
+    around: dict[str, frozenset[int]] = dataclasses.field(default_factory=dict)
+    """The lines of the functions in which lines were changed."""
 
 
 def select(evidence: Evidence, change: PatchChange) -> Selection:
@@ -162,7 +176,7 @@ def select(evidence: Evidence, change: PatchChange) -> Selection:
     if reached.boot:
         return _whole(evidence, reached, f"the boot executes what it changes ({what})")
     guards = [test for test in GUARDS if test in evidence.functions.tests]
-    executing = evidence.ordered(reached.tests)
+    executing = evidence.ordered(reached.tests, reached.around)
     tests = tuple(dict.fromkeys([*executing, *guards, *sorted(evidence.blind)]))
     if not change.code.objects:
         why = "it changes no code that is built"
@@ -180,7 +194,7 @@ def _whole(
 ) -> Selection:
     """`about`: tests to run first, for what is no code."""
     guards = [test for test in GUARDS if test in evidence.functions.tests]
-    first = [*evidence.cheapest(about), *evidence.ordered(reached.tests)]
+    first = [*evidence.cheapest(about), *evidence.ordered(reached.tests, reached.around)]
     if reached.boot:
         # What the boot executes, each test that boots by itself executes too, and takes long for.
         # What the boot did is judged by tests that share one machine.
@@ -218,9 +232,11 @@ def _reach(
     if lines is not None:
         for file, numbers in lines.items():
             reached.names |= {record.function_of(file, number) for number in numbers}
-            reached.boot |= bool(numbers & record.boot.get(file, frozenset()))
+            reached.boot |= bool(numbers & record.boot.get(file, _NONE))
+            near = (record.lines_around(file, number) for number in numbers)
+            reached.around[file] = reached.around.get(file, _NONE).union(*near)
             reached.tests |= {
-                test for test, done in record.tests.items() if numbers & done.get(file, frozenset())
+                test for test, done in record.tests.items() if numbers & done.get(file, _NONE)
             }
         return
     reached.names |= {function.rpartition(":")[2] for function in part.functions}

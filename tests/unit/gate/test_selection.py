@@ -87,6 +87,17 @@ def test_of_many_tests_those_that_find_most_are_spread_among_the_specific_ones()
     assert found[len(first) :] == sorted(others)
 
 
+def test_of_many_tests_those_that_execute_what_is_rare_around_a_change_are_first() -> None:
+    names = [f"t{number:02d}" for number in range(40)]
+    lines = {**dict.fromkeys(names, executing(3, 5)), "t33": executing(3, 4, 5)}
+    record = CoverageRecord(EVIDENCE.lines.code, EVIDENCE.lines.functions, executing(9), lines)
+    odd = dict.fromkeys(names, frozenset({"alloc"})) | {"t11": frozenset({"alloc", "rare"})}
+    evidence = Evidence(record, FunctionMap(frozenset(), odd))
+    assert evidence.ordered(names)[0] == "t11"
+    found = chosen(3, "\tif (idle())", evidence, mm_cma=functions("alloc"))
+    assert (found.tests[0], len(found.tests)) == ("t33", 40)
+
+
 def test_of_many_alike_the_cheap_classes_are_first_and_none_is_torn_apart() -> None:
     common = frozenset(f"f{number}" for number in range(20))
     names = [f"a.py::{kind}::t{n}" for n in range(20) for kind in ("Dear", "Cheap", "Middle")]
