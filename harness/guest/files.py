@@ -8,13 +8,15 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from harness.errors import UserError
 from harness.guest.ssh.service import Ssh
-from harness.guest.ssh.transfer import ByteProgress
 from harness.machine.channel import Channel
 from harness.machine.deadline import Deadline
+
+if TYPE_CHECKING:
+    from harness.guest.ssh.transfer import ByteProgress
 
 Via = Literal["ssh", "console"]
 

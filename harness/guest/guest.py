@@ -20,7 +20,6 @@ from harness.guest.executed import note_module
 from harness.guest.files import Via, silent
 from harness.guest.heap import HeapScript, NotFound, heap_path
 from harness.guest.ssh.service import Ssh
-from harness.guest.ssh.transfer import ByteProgress
 from harness.guest.witnesses import DEBUGFS, Witnesses
 from harness.imageset.features import Feature
 from harness.imageset.model import APP, ImageSet
@@ -39,6 +38,8 @@ from harness.memory.render import render_map
 
 if TYPE_CHECKING:
     from paramiko import SSHClient
+
+    from harness.guest.ssh.transfer import ByteProgress
 
 AREA = "BiscuitOS_cma"
 DEVICE = "/dev/CMA_demo"
