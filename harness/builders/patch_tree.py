@@ -343,9 +343,9 @@ class PatchTree:
         else:
             if kernel or self._laid:
                 self._make_kernel()
-            if (kernel or self._laid or "module" in changed) and not self._serves(changed):
-                files["module"] = self._driver_for(to, changed)
-                files["calls"] = take(self.root, f"images/module/{CALLS}", to)
+            if kernel or self._laid or "module" in changed:
+                self._driver_into(to, changed)
+                files["module"], files["calls"] = to / MODULE, to / CALLS
             for name in KERNEL_FILES:
                 take(self.kernel.obj, name, to)
             if base is not None:
@@ -471,19 +471,24 @@ class PatchTree:
             return exported == (self._base.obj / SYMVERS).read_bytes()
         return False
 
-    def _driver_for(self, to: Path, changed: Collection[str]) -> Path:
-        """The driver; made again unless only sources of the kernel differ since it was, and what
-        that exports does not.
+    def _driver_into(self, to: Path, changed: Collection[str]) -> None:
+        """The driver and the module of calls; made again unless only sources of the kernel differ
+        since they were, or from the built kernel, and what that exports does not.
         """
+        if self._serves(changed):
+            for name, part in ((MODULE, "module"), (CALLS, "calls")):
+                shutil.copyfile(self._parts[part][1], to / name)
+            return
         exported = None
         with contextlib.suppress(BuildError):
             exported = plain_file(self.kernel.obj, SYMVERS).read_bytes()
         if exported is not None and self._driver == exported and not changed:
-            return take(self.root, f"images/module/{MODULE}", to)
-        self._driver = None
-        made = self._make_module(to)
-        self._driver = exported
-        return made
+            take(self.root, f"images/module/{MODULE}", to)
+        else:
+            self._driver = None
+            self._make_module(to)
+            self._driver = exported
+        take(self.root, f"images/module/{CALLS}", to)
 
     def _make_module(self, to: Path) -> Path:
         self._mirror.lend()

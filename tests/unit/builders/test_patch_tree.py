@@ -12,8 +12,9 @@ from harness.builders.cache import Cache, Key
 from harness.builders.dtb import NAME
 from harness.builders.kept_trees import kept_trees, remove_tree
 from harness.builders.kernel import KernelTree
+from harness.builders.module import CALLS
 from harness.builders.overlay import FileContent
-from harness.builders.patch_tree import PatchError, PatchTree
+from harness.builders.patch_tree import MODULE, PatchError, PatchTree
 from harness.errors import BuildError, UserError
 from harness.host import project
 from harness.host.locking import FileLock
@@ -76,7 +77,7 @@ class Bench:
     def open(self, slug: str = "kernel-6.1-1") -> PatchTree:
         progress = LineProgress()
         progress.say = self.said.append  # type: ignore[assignment]
-        parts = {"module": (Key("module", {}), self.module), "app": (Key("app", {}), self.module)}
+        parts = {name: (Key(name, {}), self.module) for name in ("module", "calls", "app")}
         lock = FileLock(self.tmp_path / "lock")
         cache = Cache(self.tmp_path / "cache")
         made = PatchTree(self.tmp_path / "shop", self.base, slug, parts, lock, progress, cache, 1)
@@ -393,13 +394,20 @@ def test_the_kernel_s_own_driver_serves_where_a_patch_changes_nothing_for_it(
         (shop.kernel.obj / patch_tree.SYMVERS).write_text(exported)
         images = shop.build(bench.tmp_path / "made")
         assert images.module is not None
-        assert (images.module == bench.module) is (not made)
+        assert (images.module.read_text() == "cached") is (not made)
         return bool(made)
 
     assert not makes()
     assert makes(exported="cma_alloc, and more")
     assert not makes("mm/other.c")
     assert makes("mm/cma.h")
+    for place in ("kept", "kept again"):  # a commit's kernel, which is built once
+        shop.clean()
+        shop.lay(laid("commit\n"))
+        (shop.kernel.obj / patch_tree.SYMVERS).write_text("cma_alloc")
+        to = bench.tmp_path / place
+        shop.build(to)
+        assert [(to / name).read_text() for name in (MODULE, CALLS)] == ["cached"] * 2
     (bench.base.tree / "Makefile").write_text(
         KERNEL.replace("LD      vmlinux", "CC      kernel/bounds.s")
     )
