@@ -24,7 +24,7 @@ from harness.gate.settled import run_settled
 from harness.host.files import write_text
 from harness.host.process import capture
 from harness.host.project import ROOT
-from harness.imageset.linetable import TRACED
+from harness.imageset.linetable import RULE, TRACED
 from harness.imageset.model import ImageSet
 from harness.machine.executed import EVERY_FUNCTION
 from harness.pytest_plugin.selection import name_without_kernel
@@ -52,7 +52,7 @@ def tests_digest() -> str:
     """Changes with the tests and QEMU alone, and with what is noted of them: which functions they
     execute does not depend on the rest.
     """
-    return _digest((SUITE,), " ".join(TRACED))
+    return _digest((SUITE,), " ".join((*TRACED, RULE)))
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import fnmatch
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from harness.errors import UserError
+from harness.imageset.statements import Entry, Group, Jump, first_jump, told
 
 TRACED = (
     "mm/cma*.c",
@@ -45,6 +47,10 @@ LINE_FLAGS = ("-g1", "-gstatement-frontiers")
 """gcc's options for a line table and no more; by the second, statements that have no instruction of
 their own are in it too. The code is the same with and without.
 """
+RULE = "2"
+"""Which instructions tell of a line. Part of the key of what is kept of executed lines: raise it
+when others do.
+"""
 _ASSERTION = "__compiletime_assert_"
 """Functions that are declared in the middle of others, and never defined
 (``include/linux/compiler_types.h``).
@@ -61,6 +67,8 @@ class Row:
     end: int
     file: str
     line: int
+    sure: bool = True
+    """Whether the line was executed where they are."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -84,21 +92,23 @@ class LineTable:
 
     @property
     def code(self) -> dict[str, set[int]]:
-        """The lines of each file that have instructions."""
+        """The lines of each file of which instructions tell whether they were executed."""
         found: dict[str, set[int]] = {}
         for row in self.rows:
-            found.setdefault(row.file, set()).add(row.line)
+            if row.sure:
+                found.setdefault(row.file, set()).add(row.line)
         return found
 
     def lines(self, addresses: Iterable[int]) -> dict[str, set[int]]:
-        """The lines to which instructions at `addresses` belong; others are passed over."""
+        """The lines that were executed where instructions at `addresses` were."""
         starts = [row.start for row in self.rows]
         found: dict[str, set[int]] = {}
         for address in addresses:
             index = bisect.bisect_right(starts, address) - 1
             while index >= 0 and self.rows[index].start <= address < self.rows[index].end:
                 row = self.rows[index]
-                found.setdefault(row.file, set()).add(row.line)
+                if row.sure:
+                    found.setdefault(row.file, set()).add(row.line)
                 index -= 1
         return found
 
@@ -156,6 +166,7 @@ def _read(elf: Any, wanted: Sequence[str]) -> dict[str, LineTable]:
     functions: set[SourceFunction] = set()
     sections = _sections_of_sequences(elf)
     dwarf = elf.get_dwarf_info(follow_links=False)
+    code = _Code(elf)
     for unit in dwarf.iter_CUs():
         top = unit.get_top_DIE()
         name = _text(top.attributes.get("DW_AT_name"))
@@ -167,7 +178,7 @@ def _read(elf: Any, wanted: Sequence[str]) -> dict[str, LineTable]:
         if program is None:
             continue
         files = _files(program, wanted)
-        for section, row in _rows(program, files, wanted, sections, _Entries.of(top)):
+        for section, row in _rows(program, files, wanted, sections, _Entries.of(top), code):
             rows.setdefault(section, []).append(row)
         functions |= set(_functions(top, files, wanted))
     found = {
@@ -247,18 +258,38 @@ class _Entries:
         return pending
 
 
+class _Code:
+    """The instructions of an ELF file."""
+
+    def __init__(self, elf: Any) -> None:
+        self._sections = [s for s in elf.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR]
+        self._data: dict[str, bytes] = {}
+
+    def first_jump(self, section: str, start: int, end: int) -> Jump:
+        """What the instructions at ``[start, end)`` do: of a section of a module, or of a linked
+        file, which has no name of one.
+        """
+        for one in self._sections:
+            base = one["sh_addr"]
+            if (section in ("", one.name)) and base <= start < base + one["sh_size"]:
+                if one.name not in self._data:
+                    self._data[one.name] = one.data()
+                return first_jump(self._data[one.name][start - base : end - base])
+        return Jump.NONE
+
+
 def _rows(
     program: Any,
     files: Mapping[int, str],
     wanted: Sequence[str],
     sections: list[str],
     entries: _Entries,
+    code: _Code,
 ) -> Iterator[tuple[str, Row]]:
     """Rows with their sections; takes from `sections` one for each sequence."""
-    # Several lines may begin at one address: statements of which only the last has an instruction
-    # of its own. Whoever executes it has executed all of them.
     pending: list[Any] = []
     section = ""
+    function: list[Group] = []
     for entry in program.get_entries():
         state = entry.state
         if sections and entry.is_extended and entry.command == _SET_ADDRESS:
@@ -266,15 +297,40 @@ def _rows(
         if state is None:
             continue
         if pending and state.address > pending[0].address:
-            for before in entries.own(pending):
-                file = files.get(before.file, "")
-                if before.line and _is_wanted(file, wanted):
-                    yield section, Row(before.address, state.address, file, before.line)
+            if pending[0].address in entries.lines:
+                yield from _told(function, files, wanted, section, code)
+                function = []
+            rows = (Entry(s.file, s.line, bool(s.is_stmt)) for s in entries.own(pending))
+            function.append(Group(pending[0].address, state.address, tuple(rows)))
             pending = []
         if state.end_sequence:
-            pending = []
+            yield from _told(function, files, wanted, section, code)
+            pending, function = [], []
         else:
             pending.append(state)
+
+
+def _not_known(_start: int, _end: int) -> Jump:
+    """Of Thumb instructions."""
+    return Jump.NONE
+
+
+def _told(
+    function: Sequence[Group],
+    files: Mapping[int, str],
+    wanted: Sequence[str],
+    section: str,
+    code: _Code,
+) -> Iterator[tuple[str, Row]]:
+    """The rows of a function."""
+    arm = not any(group.start % 4 for group in function)
+    jump = functools.partial(code.first_jump, section) if arm else _not_known
+    said = told(function, jump)
+    for group, good in zip(function, said, strict=True):
+        for entry, sure in zip(group.entries, good, strict=True):
+            file = files.get(entry.file, "")
+            if entry.line and _is_wanted(file, wanted):
+                yield section, Row(group.start, group.end, file, entry.line, sure)
 
 
 def _disjoint(rows: Iterable[Row]) -> Iterator[Row]:
