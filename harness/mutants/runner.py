@@ -18,6 +18,7 @@ from harness.host.retry import retried
 from harness.imageset.model import ImageSet
 from harness.mutants.patchfile import Mutant
 from harness.mutants.selected import Chooser
+from harness.pytest_plugin.selection import name_without_kernel
 from harness.testrun.result import NOTHING, CaseResult, SuiteResult, lost
 from harness.testrun.suite import SYSTEM, Suite
 
@@ -28,6 +29,8 @@ class MutantStatus(enum.Enum):
     CAUGHT = "caught"
     MISSED = "MISSED"
     """Caught by the whole suite, and not by the tests that a gate would choose."""
+    BY_CHANCE = "caught by chance"
+    """As that, by a test that was chosen too, and passed then: it is not the choice that missed."""
     ELSEWHERE = "caught elsewhere"
     """By a test that its ``Caught-by`` does not name."""
     SURVIVED = "SURVIVED"
@@ -246,6 +249,8 @@ class Runner:
         else:
             outcome = self._run(images, place / "suite")
             status = MutantStatus.MISSED if outcome.caught else MutantStatus.SURVIVED
+            if outcome.caught and name_without_kernel(outcome.caught.test) in chosen.tests:
+                status = MutantStatus.BY_CHANCE
         return dataclasses.replace(_result(mutant, outcome, status), chosen=chosen)
 
     def _again(self, images: ImageSet, place: Path, failure: CaseResult) -> bool:
