@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Self
 
 from harness.builders.cache import Cache
-from harness.builders.manifest import condemned
+from harness.builders.manifest import MANIFEST, condemned, sealed
+from harness.host.integrity import damage, read_seal
 from harness.host.process import kill_group
 from harness.testrun.suite import start
+
+_WAIT = 5.0
+"""Seconds for the rest of it, when its answer is wanted; else all is read here."""
 
 
 class CacheCheck:
@@ -54,19 +58,38 @@ class CacheCheck:
         found = self._read()
         if found is None:
             return self._cache.damaged()
-        return found + self._cache.damaged(but=self._entries)
+        entries = self._cache.root / "entries"
+        # Only who judges takes an entry out of the cache, and looks at the files again for that.
+        bad = [name for slug, names in found.items() for name in condemned(entries / slug, names)]
+        return bad + self._cache.damaged(but=self._entries)
 
-    def _read(self) -> list[str] | None:
-        """What the other process says; None where it says nothing."""
-        if self._process is None or self._process.wait():
+    def _read(self) -> dict[str, list[str]] | None:
+        """The damaged files of entries that the other process names; None where it says nothing, or
+        gets no time to on a busy host.
+        """
+        if self._process is None:
             return None
         try:
-            return [str(name) for name in json.loads(self._log.read_text())]
-        except (OSError, ValueError):
+            if self._process.wait(_WAIT):
+                return None
+            # Other programs may have said something before it, as the linker of programs does.
+            found = json.loads(self._log.read_text().splitlines()[-1])
+            return {str(slug): [str(name) for name in names] for slug, names in found.items()}
+        except (subprocess.TimeoutExpired, OSError, ValueError, IndexError, AttributeError):
+            kill_group(self._process)
             return None
+
+
+def _damaged(entry: Path) -> list[str]:
+    """The damaged files of an entry; its manifest, where it is no entry any more."""
+    known = read_seal(entry)
+    try:
+        return damage(entry, sealed(entry) if known is None else known, wholly=True)
+    except (OSError, ValueError):
+        return [MANIFEST]
 
 
 if __name__ == "__main__":
     with contextlib.suppress(OSError):  # where that is not allowed, it takes its share
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    print(json.dumps([bad for path in sys.argv[1:] for bad in condemned(Path(path))]))
+    print(json.dumps({Path(path).name: _damaged(Path(path)) for path in sys.argv[1:]}))

@@ -22,11 +22,20 @@ class Canary:
     """What the base says of failing tests. To be used in a ``with`` block, which waits for it."""
 
     def __init__(
-        self, cache: Path, base: ImageSet, output: Path, note: Callable[[str], object]
+        self,
+        cache: Path,
+        base: ImageSet,
+        output: Path,
+        note: Callable[[str], object],
+        *,
+        comes_again: bool = False,
     ) -> None:
-        """`note` is called with lines on what was seen."""
+        """`note` is called with lines on what was seen. `comes_again`: the base is one of many
+        gates, so that its frozen machines stay in the cache.
+        """
         self._cache = cache
         self._base = base
+        self._comes_again = comes_again
         self._private = output / "cache-canary"
         self._place = output / "suite"
         self._note = note
@@ -56,7 +65,7 @@ class Canary:
 
     def _run(self, tests: Sequence[str], number: int) -> SuiteResult:
         place = self._place / (f"canary-{number}" if number else "canary")
-        suite = Suite(self._cache, self._private, frozen_in_cache=True)
+        suite = Suite(self._cache, self._private, frozen_in_cache=self._comes_again)
         self._suites.append(suite)
         return retried(
             lambda: run_suite(suite, self._base, place, targets=tests),

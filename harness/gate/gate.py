@@ -164,6 +164,7 @@ class Gate(SuiteStage):
                 if shop.log.exists():
                     shutil.copyfile(shop.log, out / "build.log")
         self._change = change_in(shop, base, patched)
+        self._comes_again = not shop.laid
         if shop.laid and self._baselines().stored(base) is None:
             origin = shop.unlaid(out / "images" / "origin")
             self._since = origin, change_since(shop, origin, patched)

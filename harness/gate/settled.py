@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from harness.errors import Verdict
+from harness.errors import HarnessError, Verdict
 from harness.gate.findings import short_name
 from harness.host.files import write_text
 from harness.host.retry import retried
@@ -20,6 +20,8 @@ from harness.testrun.result import FAILED, STRICT, CaseResult, SuiteResult, join
 from harness.testrun.settle import settled
 from harness.testrun.suite import SYSTEM, Enough, Suite
 
+MANY_MORE = 20
+"""Failing tests after which even a run that is gone on with is ended."""
 MANY = 10_000
 """More failing tests than there are: a run that is not ended early."""
 
@@ -74,7 +76,7 @@ def run_settled(
     what it says, see `harness.testrun.settle`; `note` is called with a line on it.
 
     A run that was ended early goes on with all others where none of its failures is the system's
-    fault after all, or all are excused.
+    fault after all, or all are excused. Raises `HarnessError` where these end early so too.
     """
 
     def lost_once(why: str) -> None:
@@ -98,7 +100,7 @@ def run_settled(
 
             def run_first() -> SuiteResult:
                 enough = None if whole or ending.ends is None else ending.ends(begin)
-                most = MANY if whole else ending.stop_after
+                most = MANY_MORE + len(ending.excused) if whole else ending.stop_after
                 return run_suite(another(), images, to, select, targets, most, enough)
 
             first = retried(run_first, lost_once, nothing_left)
@@ -123,6 +125,8 @@ def run_settled(
         wanted = select.read_text() if select is not None else ""
         write_text(rest, wanted + "".join(f"\n{LEFT_OUT}{case.test}" for case in run.cases))
         run = joined(run, one(rest, to.with_name(f"{to.name}-part-2"), whole=True))
+    if not _tells(run, ending.excused):
+        raise HarnessError("the tests ended early twice, by no fault of the system's")
     return run
 
 

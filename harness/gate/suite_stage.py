@@ -52,6 +52,9 @@ class SuiteStage(GateRecord):
     commits; and what the patched one changes of that.
     """
 
+    _comes_again = False
+    """The base is one that the cache has, and no commit of a tree."""
+
     def __init__(
         self,
         blank: GateResult,
@@ -106,7 +109,7 @@ class SuiteStage(GateRecord):
     def _look(self, suite: Suite, base: ImageSet, patched: ImageSet) -> bool:
         """Runs a few tests before anything is known of the base; whether they reject the patch."""
         out = self._options.output
-        with Canary(self._cache.root, base, out, self._note) as canary:
+        with self._canary(base) as canary:
             with self._stage("first look") as others:
                 place = out / "suite" / "look"
                 ending = _ending(frozenset(), canary)
@@ -127,20 +130,24 @@ class SuiteStage(GateRecord):
         with self._stage("suite of the base") as others:
             chosen, known = self._choose(suite, base, others)
         excused = frozenset(test for test, case in known.items() if case.failed)
-        with Canary(self._cache.root, base, out, self._note) as canary:
+        with self._canary(base) as canary:
             with self._stage("suite") as others:
                 ending = _ending(excused, canary)
                 place = out / "suite" / "patched"
                 run = run_settled(suite, patched, place, self._note, chosen, ending=ending)
                 others.append(min(run.seconds, run.busy / options.workers))
             failing = self._compare(known, run)
-            parts = sorted((out / "suite").glob("patched-part-?"))
-            self._cover([coverage_of(part) for part in (place, *parts)])
+            parts = [place, *(out / "suite").glob("patched-part-2")]
+            self._cover(list(map(coverage_of, parts)))
             with self._stage("canary") as others:
                 begun = time.monotonic()
                 now = canary.results([item.test for item in failing if item.case.known])
                 self._found(*map(self._repeatable, verdicts.findings(failing, known, now)))
                 others.append(time.monotonic() - begun)
+
+    def _canary(self, base: ImageSet) -> Canary:
+        root, out = self._cache.root, self._options.output
+        return Canary(root, base, out, self._note, comes_again=self._comes_again)
 
     def _baselines(self) -> Baselines:
         kept = self._cache.directory("baselines")

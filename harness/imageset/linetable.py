@@ -47,7 +47,7 @@ LINE_FLAGS = ("-g1", "-gstatement-frontiers")
 """gcc's options for a line table and no more; by the second, statements that have no instruction of
 their own are in it too. The code is the same with and without.
 """
-RULE = "2"
+RULE = "3"
 """Which instructions tell of a line. Part of the key of what is kept of executed lines: raise it
 when others do.
 """

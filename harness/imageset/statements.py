@@ -78,9 +78,11 @@ def told(groups: Sequence[Group], jump: Callable[[int, int], Jump]) -> list[list
     first: dict[tuple[int, int], int] = {}
     early: set[tuple[int, int, int]] = set()
     for index, group in enumerate(groups):
-        for entry in group.entries:
+        for number, entry in enumerate(group.entries):
             if entry.statement:
-                if _too_early(groups[index:], entry, begun, jump):
+                # Of a way that the compiler copied: what begins here again, behind it.
+                later = {other.place for other in group.entries[number + 1 :] if other.statement}
+                if _too_early(groups[index:], entry, begun - later, jump):
                     early.add((group.start, *entry.place))
                 begun.add(entry.place)
                 first.setdefault(entry.place, group.start)

@@ -21,6 +21,8 @@ from harness.machine.errors import MachineError
 SESSION = uuid.uuid4().hex[:12]
 """Marks every QEMU of this process, for the leak check."""
 MARK = "HARNESS_SESSION"
+_KILLED = 5.0
+"""Seconds until what was killed is gone; a large machine's memory takes a while."""
 _CREDENTIALS = struct.Struct("=iII")
 """``struct ucred``: pid, uid, gid."""
 
@@ -81,9 +83,12 @@ class Process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.wait(grace)
         if self._started.poll() is None:
-            # Not reaped yet, so the numbers are still their own.
+            # Not reaped yet, so the numbers are still their own. Who waits for QEMU, as bubblewrap
+            # does, ends when it is gone; if that waits for nothing, it is killed too.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.wait(_KILLED)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._started.pid, signal.SIGKILL)
         return self.wait()

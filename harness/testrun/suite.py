@@ -126,7 +126,7 @@ class Suite:
         self._keeps = frozen_in_cache
         shutil.rmtree(private, ignore_errors=True)
         private.mkdir(parents=True)
-        # A cache in which all is the cache's, but the templates: they are many and used once.
+        # A cache in which all is the cache's, but templates that are many and used once.
         for path in cache_root.iterdir():
             if frozen_in_cache or path.name != "templates":
                 (private / path.name).symlink_to(path)

@@ -302,7 +302,7 @@ static bool forward(int fd, const char *kind, int most)
 
 static void run_ends(const char *status)
 {
-	char text[64], *at = text;
+	char text[96], *at = text;
 
 	/* Whatever was written before the status is in the pipes now: at most a pipe's capacity. */
 	forward(shell_out, "out", 64);

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from harness.builders.cache import BuildDirectory, Cache, Key
+from harness.builders.manifest import MANIFEST
 from harness.gate.cachecheck import CacheCheck
 
 THINGS = (Key("one", {}), Key("two", {}))
@@ -74,3 +76,39 @@ def test_it_is_ended_with_its_block(cache: Cache, tmp_path: Path) -> None:
         process = check._process
     assert process is not None
     assert process.poll() is not None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ld.so: object 'none.so' cannot be preloaded\n{answer}",
+        "{answer}",
+        "no answer",
+        "[]",
+        "",
+    ],
+)
+def test_what_else_is_said_loses_nothing(cache: Cache, tmp_path: Path, said: str) -> None:
+    path = made(cache, THINGS[0])
+    spoil(path)
+    with CacheCheck(cache, tmp_path / "log") as check:
+        check.begin()
+        assert check._process is not None
+        assert check._process.wait() == 0
+        assert (path / MANIFEST).exists(), "it only reads"
+        log = tmp_path / "log"
+        log.write_text(said.replace("{answer}", log.read_text()))
+        assert check.damaged() == [f"{path.name}: thing"]
+
+
+def test_nobody_waits_long_for_it(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.gate.cachecheck._WAIT", 0.0)
+    path = made(cache, THINGS[0])
+    spoil(path)
+    with CacheCheck(cache, tmp_path / "log") as check:
+        check.begin()
+        assert check._process is not None
+        check._process.send_signal(signal.SIGSTOP)
+        assert check.damaged() == [f"{path.name}: thing"]

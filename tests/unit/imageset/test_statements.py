@@ -79,6 +79,12 @@ def test_a_copy_that_no_statement_is_noted_for_counts() -> None:
     assert found == [[175], [179, 193], [183], [193]]
 
 
+def test_a_way_that_is_there_twice_is_told_of_at_both_places() -> None:
+    """The ends of ``cma_alloc()``."""
+    way = (("490x 497x 502x 502", BEQ), ("510x", POP))
+    assert lines(*way, *way) == [[490, 497, 502], [510]] * 2
+
+
 def test_what_is_behind_the_end_of_a_function_s_way_is_another_one() -> None:
     """The end of ``test_pages_isolated()``, and the head of its loop, which is put behind it."""
     found = lines(("650x", CMP), ("665x 668x 670x 665", CMP), ("671", POP), ("650", BEQ))

@@ -81,6 +81,22 @@ def test_one_that_does_not_end_by_itself_in_its_time_is_killed(
         os.kill(started.pid, 0)
 
 
+def test_who_was_killed_is_gone_when_the_one_that_waits_for_it_has_ended() -> None:
+    inner = "exec python3 -c 'print(flush=True); data = bytearray(1 << 26); input()'"
+    with subprocess.Popen(
+        ["sh", "-c", f"({inner}) <&0 & echo $!; wait $!; exit $?"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    ) as started:
+        assert started.stdout is not None
+        process = Process(started, wrapped=True)
+        process.pid = int(started.stdout.readline())
+        started.stdout.readline()
+        assert process.end(0) == -9
+        assert not Path(f"/proc/{process.pid}").exists()
+
+
 def gated(script: str) -> Process:
     """A program behind the gate."""
     out, into = os.pipe()
