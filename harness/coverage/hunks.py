@@ -2,8 +2,9 @@
 """From a diff to the lines of the base that stand for it: who executed these executes the change.
 
 A line that is changed stands for itself. Where lines are put in, or have no instruction of their
-own, the nearest ones with instructions before and after in the function stand for them; for a
-declaration, a label or a directive all lines of the function do.
+own, the nearest ones with instructions before and after in the function stand for them, at the
+beginning of a block or behind a label the one after alone; for a declaration, a label or a
+directive all lines of the function do.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _WIDE = re.compile(
     r"(?:struct |union |enum )?[A-Za-z_]\w*(?:\s+\**|\s*\*+\s*)[A-Za-z_]\w*\s*(?:[=;,\[]|$|\())"
 )
 """What may count for a whole function: directives, labels, declarations."""
+_OPENS = re.compile(r".*(?:\)|\belse|\bdo)\s*\{\s*$|\s*(?!default\b)\w+:\s*$")
+"""The beginning of a block, or a label: what is put in behind it is executed as what follows is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,8 @@ def changed_base_lines(
         lines = found.setdefault(hunk.file, set())
         if hunk.file not in extents:
             extents[hunk.file] = _extents(hunk.file, record, source(hunk.file))
-        part = _of_hunk(hunk, extents[hunk.file], sorted(record.code.get(hunk.file, ())))
+        code = sorted(record.code.get(hunk.file, ()))
+        part = _of_hunk(hunk, extents[hunk.file], code, source(hunk.file))
         found[hunk.file] = None if lines is None or part is None else lines | part
     return {
         file: None if lines is None else {file: frozenset(lines)} for file, lines in found.items()
@@ -128,7 +132,9 @@ def _extents(file: str, record: CoverageRecord, source: Sequence[str]) -> list[t
     return sorted(found)
 
 
-def _of_hunk(hunk: Hunk, extents: list[tuple[int, int]], code: list[int]) -> set[int] | None:
+def _of_hunk(
+    hunk: Hunk, extents: list[tuple[int, int]], code: list[int], source: Sequence[str]
+) -> set[int] | None:
     first, last = hunk.at, hunk.at + max(len(hunk.removed) - 1, 0)
     index = bisect.bisect_right(extents, (first, 1 << 30)) - 1
     changed = (*hunk.removed, *hunk.added)
@@ -148,5 +154,18 @@ def _of_hunk(hunk: Hunk, extents: list[tuple[int, int]], code: list[int]) -> set
     if len(lines) < max(told, 1) or neutral:
         before = [number for number in inside if number < first + (not hunk.removed)]
         after = [number for number in inside if number > last]
-        lines |= set(before[-1:]) | set(after[:1])
+        lines |= set(after[:1])
+        if neutral or not (lines and _at_beginning(hunk, source)):
+            lines |= set(before[-1:])
     return lines or None
+
+
+def _at_beginning(hunk: Hunk, source: Sequence[str]) -> bool:
+    """Whether lines are put in at the beginning of a block that has others, or behind a label, and
+    neither end it nor begin another.
+    """
+    braces = any(set("{}") & set(line) for line in hunk.added)
+    if hunk.removed or braces or not 0 < hunk.at < len(source):
+        return False
+    above, below = source[hunk.at - 1 : hunk.at + 1]
+    return bool(_OPENS.match(above)) and not below.lstrip().startswith("}")

@@ -81,6 +81,14 @@ def lines(change: dict[int, list[str]], context: int = 0) -> set[int] | None:
         ({18: ["\t\t     align + 1);"]}, {17, 19}),
         # What is put in is executed by who executes the line before or the one after.
         ({-21: ["\t\thelper(ret);"]}, {19, 21}),
+        ({-17: ["\thelper(ret);"]}, {16, 17}),
+        # At the beginning of a block, or behind a label, by who executes what follows.
+        ({-20: ["\t\thelper(ret);"]}, {21}),
+        ({-23: ["\t\tif (count)"]}, {23}),
+        ({-26: ["\tused = 0;"]}, {26}),
+        ({-15: ["\tused = 0;"]}, {13, 15}),
+        ({-23: ["\t\thelper(ret);", "\t}", "\tif (count) {"]}, {21, 23}),
+        ({-20: ["\t\tif (count) {"], -22: ["\t\t}"]}, {19, 21, 23}),
         ({24: ["\t\tused--;", "\t}"]}, {23, 26}),
         ({22: ["\t} else if (count) {"]}, {21, 23}),
         ({15: ["\tif (count > 1)"], 23: ["\t\tused = 0;"]}, {15, 23}),
