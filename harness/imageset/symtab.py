@@ -77,6 +77,23 @@ class Functions:
                 found.add(self.names[index])
         return frozenset(found)
 
+    def around(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Address ranges ``[start, end)``, each with all of the functions that it begins or ends
+        in; merged where they touch.
+        """
+        found: list[tuple[int, int]] = []
+        for start, end in sorted(ranges):
+            first = bisect.bisect_right(self.starts, start) - 1
+            if first >= 0 and start < self.ends[first]:
+                start = self.starts[first]
+            last = bisect.bisect_right(self.starts, end - 1) - 1
+            if last >= 0:
+                end = max(end, self.ends[last])
+            if found and start <= found[-1][1]:
+                start, end = found[-1][0], max(found.pop()[1], end)
+            found.append((start, end))
+        return found
+
     def moved(self, by: int) -> Functions:
         """The same with `by` added to each address."""
         return Functions(

@@ -44,11 +44,14 @@ def parse_trace(log: bytes) -> frozenset[int]:
 def ranges(images: ImageSet, files: Sequence[str]) -> list[tuple[int, int]]:
     """The addresses ``[start, end)`` to be logged for source files that are `files` (patterns): of
     the kernel, and wherever modules may be. None where the kernel has no line table for any.
+
+    Whole functions: QEMU logs a block or not by its first instruction, and that may come of another
+    file's inline function.
     """
     if EVERY_FUNCTION in files and (functions := kernel_functions(images)).starts:
         return [(functions.starts[0], max(functions.ends)), MODULES]
     table = kernel_lines(images, files)
-    return [*table.ranges(), MODULES] if table.rows else []
+    return [*kernel_functions(images).around(table.ranges()), MODULES] if table.rows else []
 
 
 def kernel_lines(images: ImageSet, files: Sequence[str]) -> LineTable:
