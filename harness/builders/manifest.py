@@ -84,16 +84,23 @@ def damaged_files(files: Iterable[Path]) -> list[str]:
     return [text for entry, names in wanted.items() for text in condemned(entry, names)]
 
 
-def condemned(entry: Path, names: Collection[str] | None = None) -> list[str]:
-    """The damaged files of an entry, of those that are named; it is as if missing if there are."""
+def spoilt(entry: Path, names: Collection[str] | None = None) -> list[str]:
+    """The damaged files of an entry, of those that are named, by their contents; its manifest,
+    where it is no entry any more.
+    """
     known = read_seal(entry)
     try:
         known = sealed(entry) if known is None else known
-        bad = damage(
+        return damage(
             entry, {n: known[n] for n in known if names is None or n in names}, wholly=True
         )
     except (OSError, ValueError):
-        bad = [MANIFEST]
+        return [MANIFEST]
+
+
+def condemned(entry: Path, names: Collection[str] | None = None) -> list[str]:
+    """As `spoilt`, with the entry's name; it is as if missing if there are."""
+    bad = spoilt(entry, names)
     if bad:
         with contextlib.suppress(OSError):  # a cache that is only read
             (entry / MANIFEST).unlink()

@@ -100,13 +100,15 @@ def changed_base_lines(
     where they do not say all: it has no line table, or something outside of functions was changed.
     """
     found: dict[str, set[int] | None] = {}
+    texts: dict[str, Sequence[str]] = {}
     extents: dict[str, list[tuple[int, int]]] = {}
     for hunk in hunks(diff):
         lines = found.setdefault(hunk.file, set())
         if hunk.file not in extents:
-            extents[hunk.file] = _extents(hunk.file, record, source(hunk.file))
+            texts[hunk.file] = source(hunk.file)
+            extents[hunk.file] = _extents(hunk.file, record, texts[hunk.file])
         code = sorted(record.code.get(hunk.file, ()))
-        part = _of_hunk(hunk, extents[hunk.file], code, source(hunk.file))
+        part = _of_hunk(hunk, extents[hunk.file], code, texts[hunk.file])
         found[hunk.file] = None if lines is None or part is None else lines | part
     return {
         file: None if lines is None else {file: frozenset(lines)} for file, lines in found.items()

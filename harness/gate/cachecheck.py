@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.builders.cache import Cache
-from harness.builders.manifest import MANIFEST, condemned, sealed
-from harness.host.integrity import damage, read_seal
+from harness.builders.manifest import condemned, spoilt
 from harness.host.process import kill_group
 from harness.testrun.suite import start
 
@@ -60,7 +59,8 @@ class CacheCheck:
             return self._cache.damaged()
         entries = self._cache.root / "entries"
         # Only who judges takes an entry out of the cache, and looks at the files again for that.
-        bad = [name for slug, names in found.items() for name in condemned(entries / slug, names)]
+        named = [(entries / slug, names) for slug, names in found.items() if names]
+        bad = [name for entry, names in named for name in condemned(entry, names)]
         return bad + self._cache.damaged(but=self._entries)
 
     def _read(self) -> dict[str, list[str]] | None:
@@ -80,16 +80,7 @@ class CacheCheck:
             return None
 
 
-def _damaged(entry: Path) -> list[str]:
-    """The damaged files of an entry; its manifest, where it is no entry any more."""
-    known = read_seal(entry)
-    try:
-        return damage(entry, sealed(entry) if known is None else known, wholly=True)
-    except (OSError, ValueError):
-        return [MANIFEST]
-
-
 if __name__ == "__main__":
     with contextlib.suppress(OSError):  # where that is not allowed, it takes its share
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    print(json.dumps({Path(path).name: _damaged(Path(path)) for path in sys.argv[1:]}))
+    print(json.dumps({Path(path).name: spoilt(Path(path)) for path in sys.argv[1:]}))

@@ -340,11 +340,8 @@ def test_one_tree_after_the_other_is_laid_and_made(bench: Bench) -> None:
     assert bench.makes() == 3, "what is edited is not kept"
 
 
-def test_the_driver_is_made_again_where_what_it_is_made_of_may_differ(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = bench.open()
-    made: list[str] = []
+def count_drivers(shop: PatchTree, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enters each time that the driver is made."""
     make = shop._make_module
 
     def counted(to: Path) -> Path:
@@ -352,6 +349,14 @@ def test_the_driver_is_made_again_where_what_it_is_made_of_may_differ(
         return make(to)
 
     monkeypatch.setattr(shop, "_make_module", counted)
+
+
+def test_the_driver_is_made_again_where_what_it_is_made_of_may_differ(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = bench.open()
+    made: list[str] = []
+    count_drivers(shop, made, monkeypatch)
 
     def after(text: str, exported: str, *more: str) -> int:
         more_files = {path: FileContent(b"", 0o644) for path in more}
@@ -379,13 +384,7 @@ def test_the_kernel_s_own_driver_serves_where_a_patch_changes_nothing_for_it(
     (bench.base.obj / patch_tree.SYMVERS).write_text("cma_alloc")
     shop = bench.open()
     made: list[str] = []
-    make = shop._make_module
-
-    def counted(to: Path) -> Path:
-        made.append("driver")
-        return make(to)
-
-    monkeypatch.setattr(shop, "_make_module", counted)
+    count_drivers(shop, made, monkeypatch)
 
     def makes(*more: str, exported: str = "cma_alloc") -> bool:
         shop.clean()
@@ -412,5 +411,5 @@ def test_the_kernel_s_own_driver_serves_where_a_patch_changes_nothing_for_it(
         KERNEL.replace("LD      vmlinux", "CC      kernel/bounds.s")
     )
     shop = bench.open("another")
-    monkeypatch.setattr(shop, "_make_module", counted)
+    count_drivers(shop, made, monkeypatch)
     assert makes(), "headers are made of that"
